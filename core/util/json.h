@@ -1,0 +1,51 @@
+/* JSON: a bounded reader into a tree, and a writer into a str. The one place that includes yajl. */
+#ifndef UTIL_JSON_H
+#define UTIL_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/util/error.h"
+#include "core/util/str.h"
+
+#define JSON_DEPTH_MAX 32
+#define JSON_NODES_MAX 100000
+
+enum json_type { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+struct json {
+    enum json_type type;
+    char *key;       /* member name when the parent is an object */
+    int64_t number;  /* INT, BOOL */
+    double real;     /* DOUBLE, INT too */
+    char *text;      /* STRING; free of NUL bytes (they are refused) */
+    struct json *first, *next; /* children in order; sibling */
+    struct json *last;
+};
+
+/* Parses one value. INVALID, with the offset and the cause, when it is not JSON or deeper or larger than the bounds, has
+ * a repeated key, a NUL in a string, or an integer beyond 64 bits. */
+int json_parse(const char *text, size_t len, struct json **ret, struct runner_error *err);
+void json_free(struct json *j); /* takes NULL */
+CLEANUP_DEFINE(cleanup_json, struct json, json_free)
+#define auto_json CLEANUP(cleanup_json)
+
+/* Member of an object, NULL when absent or j is NULL or no object. */
+const struct json *json_get(const struct json *j, const char *key);
+/* Member text or dflt, when absent, null or of another type. */
+const char *json_text(const struct json *j, const char *key, const char *dflt);
+int64_t json_int(const struct json *j, const char *key, int64_t dflt);
+bool json_bool(const struct json *j, const char *key, bool dflt);
+const char *json_type_name(enum json_type type);
+
+/* Writing: commas are put by the functions. key is NULL within arrays and at the top. */
+void json_open(struct str *s, const char *key, char bracket); /* '{' or '[' */
+void json_close(struct str *s, char bracket);                 /* '}' or ']' */
+void json_add_text(struct str *s, const char *key, const char *text); /* NULL: null; bad UTF-8 becomes U+FFFD */
+void json_add_int(struct str *s, const char *key, int64_t value);
+void json_add_real(struct str *s, const char *key, double value);
+void json_add_bool(struct str *s, const char *key, bool value);
+void json_add_null(struct str *s, const char *key);
+void json_add_tree(struct str *s, const char *key, const struct json *j);
+
+#endif

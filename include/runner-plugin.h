@@ -1,0 +1,452 @@
+/*
+ * runner-plugin.h - the plugin interface of runner-ch, version 1.0
+ *
+ * This is the only header a plugin needs, and the only one that is installed. It compiles alone, as C99 and as C++.
+ *
+ * A plugin is a shared object <plugin dir>/<kind>/<name>.so which exports one function, made by RUNNER_PLUGIN(), that
+ * returns its constant descriptor (struct runner_plugin). It calls nothing of runner-ch by name: all services come
+ * through the table handed to load() (struct runner_host). Link it with -Wl,-z,defs and hidden visibility.
+ *
+ * Life: load() once -> for each host in runner.yaml that names the plugin: create() -> check() and the kind's
+ * operations, any number -> destroy(). After load() the object stays mapped until the process ends.
+ *
+ * Rules that hold for every function below unless it says otherwise:
+ * - It returns 0, or -1 with `err` filled (code and message; see struct runner_error).
+ * - Strings and structures passed in are valid for the call only; parameter values until destroy().
+ * - Memory that an operation hands over comes from host->alloc and is released by core with host->release.
+ * - It runs on a worker thread and may block, but only in host->wait, host->run or host->dial, which a cancel wakes;
+ *   long loops ask host->cancelled between steps. What runs at once is governed by runner_plugin.threads.
+ * - Only a transport touches a host: any other plugin opens no file of it and starts no process, since its host may be
+ *   another machine. It adds steps to a batch and lets core carry them out.
+ * - Undoing is idempotent: removing what is absent succeeds. What a failed operation made is gone again, or is named
+ *   in `err`.
+ * - Sizes are in bytes and times in milliseconds where the name says so. Structures carry their size first; a side
+ *   reads only members that lie within the size it was given (RUNNER_HAS).
+ */
+#ifndef RUNNER_PLUGIN_H
+#define RUNNER_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RUNNER_MAGIC 0x524e5231u /* "RNR1" */
+#define RUNNER_API_MAJOR 1       /* differs: the plugin is not loaded */
+#define RUNNER_API_MINOR 0       /* grows: members and codes are appended, never moved or reused */
+
+/* What a plugin is. The gap below 20 is for kinds to come (storage, gpu, ...). */
+enum {
+    RUNNER_TRANSPORT = 1, /* carries batches and streams to a host: local, ssh */
+    RUNNER_VMM = 2,       /* runs virtual machines: qemu, cloud-hypervisor */
+    RUNNER_DISK = 3,      /* makes a sandbox disk from a base image: qcow2, reflink */
+    RUNNER_NETWORK = 4,   /* connects a sandbox: bridge, user */
+    RUNNER_IPAM = 5       /* hands out addresses: static-pool */
+};
+
+/* Which calls may overlap. The gaps leave room for others. */
+enum {
+    RUNNER_SERIAL = 1000,       /* one call at a time in the whole plugin: the safe default */
+    RUNNER_PER_INSTANCE = 2000, /* one at a time per instance (an SSH session, a curl handle) */
+    RUNNER_PARALLEL = 3000      /* any call on any thread */
+};
+
+/* ---- errors -------------------------------------------------------------------------------------------------- */
+
+enum {
+    RUNNER_E_INVALID = 1, /* the request cannot be honoured as it stands (bad value, too small, unsupported mix) */
+    RUNNER_E_NOTFOUND,
+    RUNNER_E_EXISTS,
+    RUNNER_E_BUSY,        /* in use by somebody else now */
+    RUNNER_E_NOSPACE,     /* disk, quota, address pool, ... is full */
+    RUNNER_E_IO,
+    RUNNER_E_UNREACHABLE, /* nobody answers there */
+    RUNNER_E_CANCELLED,
+    RUNNER_E_TIMEOUT,
+    RUNNER_E_NOTSUP,      /* not built, or not possible with this backend */
+    RUNNER_E_NOMEM
+};
+
+#define RUNNER_ERROR_MAX 1008
+
+struct runner_error {         /* the caller's memory: nothing to free, works when out of memory */
+    uint32_t size;            /* sizeof, set by the caller */
+    int32_t code, sys_errno;  /* RUNNER_E_*; errno or 0 */
+    uint32_t retry;           /* 1: the same call may succeed later */
+    char message[RUNNER_ERROR_MAX]; /* one line, UTF-8, no newline, no secret; truncated, never overrun */
+};
+
+/* ---- steps and batches --------------------------------------------------------------------------------------- */
+
+struct runner_call;  /* opaque: one operation in flight, with its host, log context, deadline and cancel */
+struct runner_batch; /* opaque: steps that one transport round trip carries out; copies what is added */
+
+/*
+ * One action on a host. Each kind names the members it reads (in) and what its result holds (out). All paths are
+ * absolute. A step that fails ends the batch: the undo steps of those done before it run in reverse order.
+ */
+enum {
+    /* argv: the program and its arguments, never a shell line; argv[0] with '/' is a path, else looked up in PATH.
+     * data, len: standard input. number: time limit in ms, 0: the operation's own deadline.
+     * out: status = exit status (128+n: killed by signal n), out = standard output (at most 1 MiB).
+     * Fails when the status is not 0, unless RUNNER_S_ANY_STATUS; the message quotes the last line of stderr. */
+    RUNNER_RUN = 1,
+    /* argv as RUN; spawn: how. Starts a process in a session of its own that outlives the runner.
+     * out: number = process id. */
+    RUNNER_SPAWN,
+    /* path, number: mode. Exists as a directory already: fine, but EXISTS with RUNNER_S_EXCL.
+     * RUNNER_S_PARENTS makes missing parents. */
+    RUNNER_MKDIR,
+    /* path, data, len, number: mode. The file appears whole (temporary name, rename). RUNNER_S_SYNC: on stable storage,
+     * its directory entry too, when the step ends. RUNNER_S_EXCL: EXISTS when there is one. */
+    RUNNER_WRITE,
+    /* path, number: limit in bytes (more: INVALID). out: out, len. Absent: NOTFOUND, or with RUNNER_S_OPTIONAL
+     * status = 1. */
+    RUNNER_READ,
+    /* path -> to, number: mode. A copy that shares blocks where the file system can (reflink), else copies the data and
+     * keeps holes; with RUNNER_S_REFLINK it is NOTSUP where sharing is not possible. EXISTS when `to` exists. */
+    RUNNER_CLONE,
+    /* path, number: size_bytes. Makes a sparse file (mode 0600) or grows one; INVALID when it would shrink. */
+    RUNNER_GROW,
+    /* path -> to, atomically, within one file system. RUNNER_S_SYNC as above. */
+    RUNNER_RENAME,
+    /* path: a file, or a tree with RUNNER_S_TREE; links are removed, never followed. Absent: fine. */
+    RUNNER_REMOVE,
+    /* path. out: status = 1 when absent, number = size in bytes, number2 = modification time, seconds. */
+    RUNNER_STAT,
+    /* path: a directory. out: out = the names in it, each ended by NUL, sorted; at most 100 000. Absent: as READ. */
+    RUNNER_LIST,
+    /* path. out: number = bytes available, number2 = bytes in all, of the file system that holds it. */
+    RUNNER_STATFS,
+    /* path: interface name (1 to 15 bytes), to: bridge it joins or NULL, number: owner's uid (always set).
+     * data: NULL, or the name (ends with NUL) of an idle TAP that is renamed instead of making one; gone: a new one is
+     * made all the same. RUNNER_S_ISOLATED: the bridge port speaks with non-isolated ports only. The TAP is persistent,
+     * has IFF_VNET_HDR, and is up. EXISTS when the name is taken. */
+    RUNNER_TAP_ADD,
+    /* path: interface name. data: NULL, or the name (ends with NUL) under which it is kept, down and off its bridge,
+     * for a later TAP_ADD. Absent: fine. Never removes an interface that is not a TAP. */
+    RUNNER_TAP_DEL,
+    /* path: pid file of a SPAWN, number: signal. Only ever reaches the process that SPAWN started (see runner_spawn).
+     * out: status = 1 when it has ended already. */
+    RUNNER_KILL,
+    /* path: pid file of a SPAWN. out: status = 0 alive and number = its pid; status = 1: it has ended, or never was,
+     * and number2 = its wait status as waitpid(2) gives it, or -1 when that is not known. */
+    RUNNER_ALIVE
+};
+
+enum { /* runner_step.flags */
+    RUNNER_S_ANY_STATUS = 1,
+    RUNNER_S_EXCL = 2,
+    RUNNER_S_SYNC = 4,
+    RUNNER_S_OPTIONAL = 8,
+    RUNNER_S_TREE = 16,
+    RUNNER_S_PARENTS = 32,
+    RUNNER_S_REFLINK = 64,
+    RUNNER_S_ISOLATED = 128,
+    RUNNER_S_SECRET = 256   /* data is not shown when the batch is printed */
+};
+
+enum {                      /* runner_fd.kind: what the transport opens for a new process */
+    RUNNER_FD_LISTEN = 1,   /* a listening unix stream socket bound at path (a stale one is replaced), mode 0600 */
+    RUNNER_FD_APPEND,       /* file at path, made 0600 if missing, O_WRONLY|O_APPEND */
+    RUNNER_FD_READWRITE,    /* file at path, O_RDWR */
+    RUNNER_FD_READ          /* file at path, O_RDONLY */
+};
+
+struct runner_fd {
+    uint32_t kind;
+    int32_t number;         /* descriptor number in the new process, 3 to 63 */
+    const char *path;
+};
+
+struct runner_spawn {
+    uint32_t size;
+    uint32_t n_fds;
+    const struct runner_fd *fds;
+    const char *pid_path;   /* the new process writes its pid there before exec and holds a lock (flock) on it while it
+                               lives: the lock, not the file, says that it runs. Locked already: BUSY. */
+    const char *output_path; /* standard output and error are appended there (0600); standard input is /dev/null */
+    const char *const *env; /* NULL-terminated NAME=value; NULL: PATH and LANG=C only */
+    uint32_t uid, gid;      /* 0: as the runner */
+    uint64_t nofile;        /* RLIMIT_NOFILE, 0: as the runner */
+};
+
+struct runner_step {
+    uint32_t size;
+    uint32_t kind, flags;
+    const char *path, *to;
+    const char *const *argv;
+    const void *data;
+    size_t len;
+    int64_t number;
+    const struct runner_spawn *spawn;
+    const struct runner_step *undo; /* done, in reverse order, when a later step or phase fails; one level */
+};
+#define RUNNER_STEP_INIT sizeof(struct runner_step)
+
+struct runner_result { /* valid as long as its batch */
+    uint32_t size;
+    int32_t status;
+    int64_t number, number2;
+    char *out;         /* len bytes, and a NUL behind them; NULL when there is none */
+    size_t len;
+};
+
+/* ---- services of core ---------------------------------------------------------------------------------------- */
+
+enum { RUNNER_LOG_ERROR = 1, RUNNER_LOG_WARN, RUNNER_LOG_INFO, RUNNER_LOG_DEBUG };
+
+struct runner_field {
+    const char *key, *value;
+};
+
+struct runner_host { /* valid from load() until the process ends; every function may be called on any thread */
+    uint32_t size, api_minor;
+    void *(*alloc)(size_t);  /* NULL when out of memory */
+    void (*release)(void *); /* the only free() for memory that crosses; takes NULL */
+    /* One event with fields, e.g. "qemu.accel" {accel=tcg}. call may be NULL. Never a secret. */
+    void (*log)(struct runner_call *, uint32_t level, const char *event, const struct runner_field *, size_t n);
+    /* 0, RUNNER_E_CANCELLED or RUNNER_E_TIMEOUT. */
+    int (*cancelled)(struct runner_call *);
+    /* As poll(2) on one descriptor (fd -1: only the time): the events seen, 0 after ms (-1: no limit of its own), or -1
+     * with errno ECANCELED or ETIMEDOUT when the operation was cancelled or its deadline passed. */
+    int (*wait)(struct runner_call *, int fd, short events, int64_t ms);
+    /* Milliseconds until the operation's deadline, at least 0. */
+    int64_t (*left_ms)(struct runner_call *);
+    /* Where the host keeps its state, e.g. "/var/lib/cloud-hypervisor"; valid until the process ends. */
+    const char *(*root)(struct runner_call *);
+    /* Batches. add: a copy of the step, everything it points to included; its index, or -1. result: NULL before the
+     * batch ran. A batch of one's own is made, run once and freed; that of an operation is run by core. */
+    struct runner_batch *(*batch_new)(struct runner_call *);
+    void (*batch_free)(struct runner_batch *); /* takes NULL */
+    int (*add)(struct runner_batch *, const struct runner_step *, struct runner_error *);
+    const struct runner_result *(*result)(const struct runner_batch *, int index);
+    int (*run)(struct runner_call *, struct runner_batch *, struct runner_error *);
+    /* A connected stream socket, non-blocking, close-on-exec, the caller's to close.
+     * address: "unix:/path" or "tcp:a.b.c.d:port". Nobody there: UNREACHABLE. */
+    int (*dial)(struct runner_call *, const char *address, int *ret_fd, struct runner_error *);
+};
+
+/* ---- parameters: what a plugin's section in runner.yaml may say ------------------------------------------------ */
+
+enum {
+    RUNNER_T_STRING = 1,
+    RUNNER_T_INT,
+    RUNNER_T_BOOL,  /* true|false; number 1 or 0 */
+    RUNNER_T_BYTES, /* 512M, 20GiB: powers of 1024; number in bytes */
+    RUNNER_T_MSEC,  /* 250ms, 30s, 5m, 2h; number in ms */
+    RUNNER_T_PATH   /* absolute, or below the host's root, which core puts before it */
+};
+enum { RUNNER_P_REQUIRED = 1, RUNNER_P_SECRET = 2, RUNNER_P_REPEAT = 4 }; /* REPEAT: a YAML list, one value each */
+
+struct runner_param {
+    const char *name;           /* [a-z][a-z0-9_]* */
+    const char *dflt;           /* in config syntax; NULL: none */
+    const char *doc;            /* one line, with the unit */
+    uint32_t type, flags;
+    int64_t min, max;           /* INT, BYTES, MSEC; both 0: unbounded */
+    const char *const *choices; /* STRING: NULL-terminated list, or NULL */
+};
+
+struct runner_value { /* defaults filled in; absent when there is neither value nor default; valid until destroy() */
+    const char *name, *text;
+    int64_t number;
+};
+
+/* ---- the descriptor ------------------------------------------------------------------------------------------- */
+
+struct runner_plugin { /* const, static, immortal */
+    uint32_t magic, size;
+    uint16_t api_major, api_minor;
+    uint32_t kind, threads;
+    uint32_t param_size, n_params; /* sizeof(struct runner_param), how many */
+    uint32_t ops_size;             /* sizeof of the kind's ops */
+    uint64_t caps;                 /* RUNNER_<KIND>_CAP_*: what the operations really do */
+    const char *name;              /* [a-z0-9-]+, the same as the file's */
+    const char *version, *summary;
+    const struct runner_param *params;
+    const void *ops;               /* struct runner_<kind>_ops */
+    /* Once, before any thread; may be NULL. Keep the host table here. */
+    int (*load)(const struct runner_host *, struct runner_error *);
+    /* One instance per host that names the plugin. Touches no host. */
+    int (*create)(const struct runner_value *, size_t n, void **ret_self, struct runner_error *);
+    /* Is everything there that this plugin needs? Changes nothing that lasts. May be NULL. */
+    int (*check)(void *self, struct runner_call *, struct runner_error *);
+    void (*destroy)(void *self); /* takes NULL and half-built ones */
+};
+
+#define RUNNER_PLUGIN_INIT(kind_, name_, ops_)                                                                         \
+    .magic = RUNNER_MAGIC, .size = sizeof(struct runner_plugin), .api_major = RUNNER_API_MAJOR,                        \
+    .api_minor = RUNNER_API_MINOR, .kind = (kind_), .param_size = sizeof(struct runner_param), .name = (name_),        \
+    .ops = &(ops_), .ops_size = sizeof(ops_)
+
+#define RUNNER_HAS(p, m) ((p)->size >= offsetof(__typeof__(*(p)), m) + sizeof((p)->m) && (p)->m)
+
+/* The one exported symbol; the major version is part of its name. */
+#define RUNNER_PLUGIN(desc)                                                                                            \
+    __attribute__((visibility("default"))) const struct runner_plugin *runner_plugin_1(void);                          \
+    const struct runner_plugin *runner_plugin_1(void) { return &(desc); }
+
+/* ---- kind: transport ------------------------------------------------------------------------------------------ */
+
+struct runner_transport_ops { /* all required; RUNNER_PARALLEL is expected of a transport */
+    /* Carry out n steps in order and fill results[i] of each that ran (size is set; out comes from host->alloc). When a
+     * step fails: run the undo steps of those done, in reverse; err names the failed step and its cause, and what could
+     * not be undone. */
+    int (*run)(void *self, struct runner_call *, const struct runner_step *const *steps, size_t n,
+               struct runner_result *results, struct runner_error *err);
+    int (*dial)(void *self, struct runner_call *, const char *address, int *ret_fd, struct runner_error *err);
+    /* A descriptor that becomes readable when the process of that pid file has ended; the caller's to close. Not alive:
+     * NOTFOUND. */
+    int (*watch)(void *self, struct runner_call *, const char *pid_path, int *ret_fd, struct runner_error *err);
+};
+
+/* ---- kind: disk (planner) ------------------------------------------------------------------------------------- */
+
+struct runner_image {        /* a disk image on the host; the strings are the caller's */
+    uint32_t size;
+    uint32_t flags;          /* RUNNER_I_* */
+    const char *path;
+    const char *format;      /* "raw" or "qcow2" */
+    const char *backing_path, *backing_format; /* NULL: none */
+    int64_t size_bytes;      /* what a guest sees */
+};
+enum { RUNNER_I_READONLY = 1 };
+
+struct runner_disk {         /* the writable disk of one sandbox */
+    uint32_t size;
+    const char *id;          /* sandbox id */
+    const char *dir;         /* its directory on the host; exists when the batch gets there */
+    const struct runner_image *base; /* read-only image to start from */
+    int64_t size_bytes;      /* what the guest shall see: a multiple of 512 */
+};
+
+struct runner_disk_ops {
+    /* Add the steps that make the disk, with their undo, and say what it is: *ret_image's path is `dir`/<file>, strings
+     * from host->alloc (core releases path, backing_path, backing_format, format). base larger than size_bytes:
+     * INVALID. */
+    int (*clone)(void *self, struct runner_call *, struct runner_batch *, const struct runner_disk *,
+                 struct runner_image *ret_image, struct runner_error *err);
+    /* Add the steps that remove it. */
+    int (*remove)(void *self, struct runner_call *, struct runner_batch *, const struct runner_disk *,
+                  struct runner_error *err);
+};
+enum { RUNNER_DISK_CAP_COW = 1 /* clones share the base's blocks */ };
+
+/* ---- kind: network (planner) ---------------------------------------------------------------------------------- */
+
+enum { RUNNER_NIC_TAP = 1, RUNNER_NIC_USER = 2 };
+
+struct runner_nic {          /* core keeps it in the record; all text is bounded and ends with NUL */
+    uint32_t size;
+    uint32_t kind;           /* RUNNER_NIC_* */
+    char name[16];           /* TAP: the interface */
+    char mac[18];            /* 02:.. of the guest, set by core */
+    char address[46];        /* the guest's, dotted; set by ipam, or by the network with CAP_OWN_ADDRESS */
+    char gateway[46];
+    char dns[46];            /* "": none */
+    uint32_t prefix_len;
+    uint32_t mtu;            /* 0: the default */
+    uint32_t forward_port;   /* USER: port on 127.0.0.1 of the host that reaches guest_port, else 0 */
+    uint32_t guest_port;
+};
+
+struct runner_network_ops {
+    /* Once when the host comes up, before other operations; makes what all sandboxes share (bridge, NAT). Idempotent. */
+    int (*setup)(void *self, struct runner_call *, struct runner_error *err);
+    /* Add the steps that connect a sandbox, with their undo; fill kind and name (and addresses with CAP_OWN_ADDRESS). id
+     * is the sandbox; nic->mac and addresses are set. A nic->name that is set already (restart of a stopped sandbox) is
+     * used again when it can be. */
+    int (*attach)(void *self, struct runner_call *, struct runner_batch *, const char *id, struct runner_nic *nic,
+                  struct runner_error *err);
+    /* Add the steps that take it away. */
+    int (*detach)(void *self, struct runner_call *, struct runner_batch *, const char *id, const struct runner_nic *nic,
+                  struct runner_error *err);
+    /* A record found at start owns this nic: reserve its name and ports. */
+    int (*adopt)(void *self, struct runner_call *, const char *id, const struct runner_nic *nic,
+                 struct runner_error *err);
+    /* Remove what this plugin once made and none of the n owners' nics names. Called at start, after adopt. */
+    int (*sweep)(void *self, struct runner_call *, const struct runner_nic *const *owned, size_t n,
+                 struct runner_error *err);
+    /* How to dial a TCP port of the guest: "tcp:ip:port" into ret_address. Not reachable: NOTSUP. */
+    int (*address)(void *self, const struct runner_nic *nic, uint32_t guest_port, char *ret_address, size_t size,
+                   struct runner_error *err);
+};
+enum {
+    RUNNER_NETWORK_CAP_ISOLATION = 1,   /* guests cannot reach each other */
+    RUNNER_NETWORK_CAP_OWN_ADDRESS = 2, /* needs no ipam: attach sets the addresses */
+    RUNNER_NETWORK_CAP_ALL_PORTS = 4    /* address() works for every guest port, not just the daemon's */
+};
+
+/* ---- kind: ipam ----------------------------------------------------------------------------------------------- */
+
+struct runner_lease {
+    uint32_t size;
+    uint32_t prefix_len;
+    char address[46], gateway[46], dns[46];
+};
+
+struct runner_ipam_ops { /* memory only: a lease is what a record says, and core adopts those at start */
+    /* A free address for this owner; a second call with the same owner returns the same one. Exhausted: NOSPACE with
+     * the numbers. */
+    int (*lease)(void *self, struct runner_call *, const char *owner, struct runner_lease *ret, struct runner_error *err);
+    /* The record of `owner` says that it has this address. Outside the range, or another's: INVALID or EXISTS. */
+    int (*adopt)(void *self, const char *owner, const char *address, struct runner_error *err);
+    /* Not held: fine. */
+    int (*release)(void *self, const char *owner, struct runner_error *err);
+    /* How many addresses are free, and how many there are. */
+    void (*usage)(void *self, uint64_t *ret_free, uint64_t *ret_total);
+};
+
+/* ---- kind: vmm ------------------------------------------------------------------------------------------------ */
+
+struct runner_vm { /* everything about one machine; all paths are on the host */
+    uint32_t size;
+    const char *id;
+    const char *dir;         /* sandbox directory */
+    const char *socket_path; /* where the VMM's control socket is to be */
+    const char *pid_path, *log_path, *serial_path;
+    uint32_t cpus, max_cpus; /* max: ceiling for a later hot-plug, at least cpus */
+    int64_t memory_bytes, max_memory_bytes;
+    const char *kernel, *initramfs, *cmdline; /* initramfs may be NULL */
+    uint32_t n_disks, n_nics;
+    const struct runner_image *const *disks; /* in the order the guest sees them: vda, vdb, ... */
+    const struct runner_nic *const *nics;
+    uint32_t uid, gid;       /* the process runs as; 0: as the runner */
+};
+
+enum { RUNNER_VM_ABSENT = 0, RUNNER_VM_RUNNING, RUNNER_VM_PAUSED, RUNNER_VM_ENDED /* shut down, process still there */,
+       RUNNER_VM_FAILED /* panicked, I/O error, internal error: see text */ };
+
+struct runner_vm_status {
+    uint32_t size, state;
+    char text[240];          /* the VMM's own word for it */
+};
+
+struct runner_vmm_ops {
+    /* Planner: add the SPAWN step (undo: KILL and removal of the socket). */
+    int (*spawn)(void *self, struct runner_call *, struct runner_batch *, const struct runner_vm *, struct runner_error *);
+    /* The process was spawned: bring the machine to run. When it ended at once, err quotes what it printed. */
+    int (*boot)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);
+    /* Press the power button; returns at once. The guest may ignore it: core waits for the end of the process, then
+     * kills. */
+    int (*power_button)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);
+    int (*pause)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);  /* idempotent */
+    int (*resume)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *); /* idempotent */
+    /* No process or socket: state ABSENT, not an error. No answer in time: TIMEOUT, which is not a death. */
+    int (*status)(void *self, struct runner_call *, const struct runner_vm *, struct runner_vm_status *ret,
+                  struct runner_error *);
+    /* One line for people, e.g. "qemu 7.2.22, accelerator tcg"; known after check(). */
+    int (*describe)(void *self, char *ret_text, size_t size);
+    /* Planner: add the steps that remove what the VMM left beside its process (sockets). */
+    int (*cleanup)(void *self, struct runner_call *, struct runner_batch *, const struct runner_vm *,
+                   struct runner_error *);
+};
+enum { RUNNER_VMM_CAP_PAUSE = 1, RUNNER_VMM_CAP_USER_NETWORK = 2 /* takes RUNNER_NIC_USER */ };
+
+#ifdef __cplusplus
+}
+#endif
+#endif
