@@ -1,0 +1,234 @@
+#include "core/batch.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "core/call.h"
+#include "core/host.h"
+#include "core/util/error.h"
+
+/* Copies live in chunks that go with the batch. */
+struct chunk {
+    struct chunk *next;
+    size_t used, size;
+    max_align_t data[];
+};
+
+struct runner_batch {
+    struct runner_call *call;
+    struct chunk *chunks;
+    struct runner_step **steps;
+    struct runner_result *results;
+    size_t n, cap;
+    bool ran;
+};
+
+struct runner_batch *batch_new(struct runner_call *call)
+{
+    struct runner_batch *batch = mem_alloc(sizeof *batch);
+
+    batch->call = call;
+    return batch;
+}
+
+void batch_free(struct runner_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    for (size_t i = 0; batch->results != NULL && i < batch->n; i++)
+        free(batch->results[i].out);
+    while (batch->chunks != NULL) {
+        struct chunk *next = batch->chunks->next;
+        free(batch->chunks);
+        batch->chunks = next;
+    }
+    free(batch->results);
+    free(batch->steps);
+    free(batch);
+}
+
+size_t batch_length(const struct runner_batch *batch)
+{
+    return batch->n;
+}
+
+static void *keep(struct runner_batch *batch, const void *data, size_t len)
+{
+    size_t room = (len + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+    struct chunk *chunk = batch->chunks;
+    void *copy;
+
+    if (chunk == NULL || chunk->size - chunk->used < room) {
+        size_t size = room > 4096 ? room : 4096;
+        chunk = mem_alloc(sizeof *chunk + size);
+        chunk->size = size;
+        chunk->next = batch->chunks;
+        batch->chunks = chunk;
+    }
+    copy = (char *)chunk->data + chunk->used;
+    chunk->used += room;
+    if (len > 0)
+        memcpy(copy, data, len);
+    return copy;
+}
+
+static const char *keep_text(struct runner_batch *batch, const char *text)
+{
+    return text == NULL ? NULL : keep(batch, text, strlen(text) + 1);
+}
+
+static const char *const *keep_list(struct runner_batch *batch, const char *const *list)
+{
+    const char **copy;
+    size_t n = 0;
+
+    if (list == NULL)
+        return NULL;
+    while (list[n] != NULL)
+        n++;
+    copy = keep(batch, list, (n + 1) * sizeof *list);
+    for (size_t i = 0; i < n; i++)
+        copy[i] = keep_text(batch, list[i]);
+    return copy;
+}
+
+static const struct runner_spawn *keep_spawn(struct runner_batch *batch, const struct runner_spawn *spawn)
+{
+    struct runner_spawn whole = {.size = 0};
+    struct runner_fd *fds;
+    struct runner_spawn *copy;
+
+    if (spawn == NULL)
+        return NULL;
+    memcpy(&whole, spawn, spawn->size < sizeof whole ? spawn->size : sizeof whole);
+    whole.size = sizeof whole;
+    copy = keep(batch, &whole, sizeof whole);
+    fds = keep(batch, whole.fds, whole.n_fds * sizeof *whole.fds);
+    for (uint32_t i = 0; i < whole.n_fds; i++)
+        fds[i].path = keep_text(batch, fds[i].path);
+    copy->fds = fds;
+    copy->pid_path = keep_text(batch, whole.pid_path);
+    copy->output_path = keep_text(batch, whole.output_path);
+    copy->env = keep_list(batch, whole.env);
+    return copy;
+}
+
+static struct runner_step *keep_step(struct runner_batch *batch, const struct runner_step *step, int depth)
+{
+    struct runner_step whole = {.size = 0};
+    struct runner_step *copy;
+
+    memcpy(&whole, step, step->size < sizeof whole ? step->size : sizeof whole);
+    whole.size = sizeof whole;
+    copy = keep(batch, &whole, sizeof whole);
+    copy->path = keep_text(batch, whole.path);
+    copy->to = keep_text(batch, whole.to);
+    copy->argv = keep_list(batch, whole.argv);
+    copy->data = whole.data == NULL ? NULL : keep(batch, whole.data, whole.len);
+    copy->spawn = keep_spawn(batch, whole.spawn);
+    copy->undo = whole.undo == NULL || depth > 0 ? NULL : keep_step(batch, whole.undo, depth + 1);
+    return copy;
+}
+
+enum need { NEED_PATH = 1, NEED_TO = 2, NEED_ARGV = 4, NEED_SPAWN = 8 };
+
+static const struct {
+    const char *name;
+    int needs;
+} kinds[] = {
+    [RUNNER_RUN] = {"RUN", NEED_ARGV},
+    [RUNNER_SPAWN] = {"SPAWN", NEED_ARGV | NEED_SPAWN},
+    [RUNNER_MKDIR] = {"MKDIR", NEED_PATH},
+    [RUNNER_WRITE] = {"WRITE", NEED_PATH},
+    [RUNNER_READ] = {"READ", NEED_PATH},
+    [RUNNER_CLONE] = {"CLONE", NEED_PATH | NEED_TO},
+    [RUNNER_GROW] = {"GROW", NEED_PATH},
+    [RUNNER_RENAME] = {"RENAME", NEED_PATH | NEED_TO},
+    [RUNNER_REMOVE] = {"REMOVE", NEED_PATH},
+    [RUNNER_STAT] = {"STAT", NEED_PATH},
+    [RUNNER_LIST] = {"LIST", NEED_PATH},
+    [RUNNER_STATFS] = {"STATFS", NEED_PATH},
+    [RUNNER_TAP_ADD] = {"TAP_ADD", NEED_PATH},
+    [RUNNER_TAP_DEL] = {"TAP_DEL", NEED_PATH},
+    [RUNNER_KILL] = {"KILL", NEED_PATH},
+    [RUNNER_ALIVE] = {"ALIVE", NEED_PATH},
+};
+
+static int validate(const struct runner_step *step, struct runner_error *err)
+{
+    bool is_interface = step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL;
+    int needs;
+
+    if (step->size < offsetof(struct runner_step, undo) || step->kind == 0 || step->kind >= ARRAY_LEN(kinds))
+        return fail(err, RUNNER_E_INVALID, 0, "step of unknown kind %u", step->kind);
+    needs = kinds[step->kind].needs;
+    if (((needs & NEED_PATH) && step->path == NULL) || ((needs & NEED_TO) && step->to == NULL) ||
+        ((needs & NEED_ARGV) && (step->argv == NULL || step->argv[0] == NULL)) ||
+        ((needs & NEED_SPAWN) && (step->spawn == NULL || step->spawn->pid_path == NULL)))
+        return fail(err, RUNNER_E_INVALID, 0, "step %s lacks a member", kinds[step->kind].name);
+    if ((needs & NEED_PATH) && !is_interface && step->path[0] != '/')
+        return fail(err, RUNNER_E_INVALID, 0, "step %s: path '%s' is not absolute", kinds[step->kind].name, step->path);
+    return 0;
+}
+
+int batch_add(struct runner_batch *batch, const struct runner_step *step, struct runner_error *err)
+{
+    if (batch->ran)
+        return fail(err, RUNNER_E_BUSY, 0, "a step was added to a batch that ran");
+    if (batch->n == BATCH_STEPS_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "more than %d steps in a batch", BATCH_STEPS_MAX);
+    if (validate(step, err) < 0 || (step->undo != NULL && validate(step->undo, err) < 0))
+        return -1;
+    if (batch->n == batch->cap) {
+        batch->cap = batch->cap == 0 ? 16 : batch->cap * 2;
+        batch->steps = mem_grow(batch->steps, batch->cap, sizeof(struct runner_step *));
+    }
+    batch->steps[batch->n] = keep_step(batch, step, 0);
+    return (int)batch->n++;
+}
+
+const struct runner_result *batch_result(const struct runner_batch *batch, int index)
+{
+    if (batch->results == NULL || index < 0 || (size_t)index >= batch->n || batch->results[index].size == 0)
+        return NULL;
+    return &batch->results[index];
+}
+
+int batch_run(struct runner_call *call, struct runner_batch *batch, struct runner_error *err)
+{
+    if (batch->ran)
+        return fail(err, RUNNER_E_BUSY, 0, "a batch ran twice");
+    batch->ran = true;
+    if (batch->n == 0)
+        return 0;
+    batch->results = mem_array(batch->n, sizeof *batch->results);
+    return host_run(call->host, call, (const struct runner_step *const *)batch->steps, batch->n, batch->results, err);
+}
+
+static void print_step(const struct runner_step *step, const char *before, struct str *out)
+{
+    str_addf(out, "%s%s", before, kinds[step->kind].name);
+    for (size_t i = 0; step->argv != NULL && step->argv[i] != NULL; i++)
+        str_addf(out, " %s", step->argv[i]);
+    if (step->path != NULL)
+        str_addf(out, " %s", step->path);
+    if (step->to != NULL)
+        str_addf(out, " -> %s", step->to);
+    if (step->number != 0) {
+        bool is_mode = step->kind == RUNNER_MKDIR || step->kind == RUNNER_WRITE || step->kind == RUNNER_CLONE;
+        str_addf(out, is_mode ? " mode=%llo" : " number=%lld", (long long)step->number);
+    }
+    if (step->len > 0)
+        str_addf(out, step->flags & RUNNER_S_SECRET ? " data=***" : " data=%zu", step->len);
+    if (step->flags != 0)
+        str_addf(out, " flags=%u", step->flags);
+    str_add_char(out, '\n');
+    if (step->undo != NULL)
+        print_step(step->undo, "  undo ", out);
+}
+
+void batch_print(const struct runner_batch *batch, struct str *out)
+{
+    for (size_t i = 0; i < batch->n; i++)
+        print_step(batch->steps[i], "", out);
+}
