@@ -1,0 +1,35 @@
+/*
+ * Worker threads and their queue. Tasks of one lane (a sandbox id) run one at a time, in order; different lanes run in
+ * parallel. A lane exists while it has tasks.
+ */
+#ifndef CORE_POOL_H
+#define CORE_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "include/runner-plugin.h"
+
+struct pool;
+
+struct task {
+    void (*run)(struct task *); /* on a worker; owns the task from then on */
+    struct task *next;          /* the pool's */
+};
+
+/* Starts the threads (with all signals blocked). limit: tasks waiting or running at once. */
+struct pool *pool_new(size_t threads, size_t limit);
+
+/* Hands the task over. lane: NULL for one of its own. -1: the queue is full or the pool is draining (BUSY, retry); the
+ * task stays the caller's. is_internal tasks (recovery, VMM exits) pass the limit. Any thread. */
+int pool_submit(struct pool *pool, const char *lane, struct task *task, bool is_internal, struct runner_error *err);
+
+/* From now on only internal tasks are taken. */
+void pool_drain(struct pool *pool);
+/* Waits until nothing waits or runs, at most timeout_ms; how many tasks are left. */
+size_t pool_wait_idle(struct pool *pool, int timeout_ms);
+size_t pool_load(struct pool *pool, size_t *ret_running);
+/* Joins the threads; only after pool_wait_idle() returned 0. */
+void pool_free(struct pool *pool);
+
+#endif
