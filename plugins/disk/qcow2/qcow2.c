@@ -1,0 +1,138 @@
+/* disk/qcow2: a sandbox's disk is an overlay on its base image; its header is made here, so that no process is needed. */
+#include <string.h>
+
+#include "core/util/error.h"
+#include "core/util/str.h"
+#include "include/runner-plugin.h"
+#include "plugins/disk/qcow2/header.h"
+
+static const struct runner_host *host;
+
+static int qcow2_load(const struct runner_host *services, struct runner_error *err)
+{
+    (void)err;
+    host = services;
+    return 0;
+}
+
+static int qcow2_create(const struct runner_value *values, size_t n, void **ret_self, struct runner_error *err)
+{
+    (void)values, (void)n, (void)err;
+    *ret_self = (void *)&host; /* nothing to keep, but not NULL: there is an instance */
+    return 0;
+}
+
+static void qcow2_destroy(void *self)
+{
+    (void)self;
+}
+
+static char *disk_path(const struct runner_disk *disk)
+{
+    return mem_printf("%s/disk.qcow2", disk->dir);
+}
+
+static int check_base(const struct runner_disk *disk, struct runner_error *err)
+{
+    const struct runner_image *base = disk->base;
+
+    if (strcmp(base->format, "raw") != 0 && strcmp(base->format, "qcow2") != 0)
+        return fail(err, RUNNER_E_INVALID, 0, "base image '%s' has the format '%s', neither raw nor qcow2", base->path,
+                    base->format);
+    if (base->size_bytes > disk->size_bytes)
+        return fail(err, RUNNER_E_INVALID, 0, "base image '%s' of %lld bytes is larger than the disk of %lld bytes",
+                    base->path, (long long)base->size_bytes, (long long)disk->size_bytes);
+    return 0;
+}
+
+/* The file's head, then its length; the undo of the first covers both. */
+static int add_steps(struct runner_batch *batch, const char *path, const struct str *head, int64_t file_bytes,
+                     struct runner_error *err)
+{
+    struct runner_step undo = {RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+    struct runner_step write = {RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_EXCL, .path = path,
+                                .data = head->ptr, .len = head->len, .number = 0600, .undo = &undo};
+    struct runner_step grow = {RUNNER_STEP_INIT, .kind = RUNNER_GROW, .path = path, .number = file_bytes};
+
+    return host->add(batch, &write, err) < 0 || host->add(batch, &grow, err) < 0 ? -1 : 0;
+}
+
+static char *host_copy(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = host->alloc(size);
+
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
+static int describe_image(const struct runner_disk *disk, const char *path, struct runner_image *ret,
+                          struct runner_error *err)
+{
+    char *own[] = {host_copy(path), host_copy("qcow2"), host_copy(disk->base->path), host_copy(disk->base->format)};
+
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (own[i] == NULL) {
+            for (size_t j = 0; j < ARRAY_LEN(own); j++)
+                host->release(own[j]);
+            return fail(err, RUNNER_E_NOMEM, 0, "disk of '%s'", disk->id);
+        }
+    ret->flags = 0;
+    ret->path = own[0];
+    ret->format = own[1];
+    ret->backing_path = own[2];
+    ret->backing_format = own[3];
+    ret->size_bytes = disk->size_bytes;
+    return 0;
+}
+
+static int qcow2_clone(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_disk *disk,
+                       struct runner_image *ret_image, struct runner_error *err)
+{
+    struct qcow2_image image = {disk->size_bytes, disk->base->path, disk->base->format};
+    struct runner_image made = {.size = sizeof made};
+    auto_str struct str head = STR_INIT;
+    auto_free char *path = disk_path(disk);
+    int64_t file_bytes;
+
+    (void)self, (void)call;
+    if (check_base(disk, err) < 0 || qcow2_header(&image, &head, &file_bytes, err) < 0 ||
+        describe_image(disk, path, &made, err) < 0)
+        return -1;
+    if (add_steps(batch, path, &head, file_bytes, err) < 0) {
+        host->release((void *)made.path);
+        host->release((void *)made.format);
+        host->release((void *)made.backing_path);
+        host->release((void *)made.backing_format);
+        return -1;
+    }
+    made.size = ret_image->size;
+    *ret_image = made;
+    return 0;
+}
+
+static int qcow2_remove(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_disk *disk,
+                        struct runner_error *err)
+{
+    auto_free char *path = disk_path(disk);
+    struct runner_step step = {RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+
+    (void)self, (void)call;
+    return host->add(batch, &step, err) < 0 ? -1 : 0;
+}
+
+static const struct runner_disk_ops ops = {
+    .clone = qcow2_clone,
+    .remove = qcow2_remove,
+};
+
+static const struct runner_plugin plugin = {
+    RUNNER_PLUGIN_INIT(RUNNER_DISK, "qcow2", ops),
+    .threads = RUNNER_PARALLEL,
+    .caps = RUNNER_DISK_CAP_COW,
+    .version = "1.0",
+    .summary = "copy-on-write overlays on a base image, without a process to make them",
+    .load = qcow2_load,
+    .create = qcow2_create,
+    .destroy = qcow2_destroy,
+};
+RUNNER_PLUGIN(plugin)
