@@ -1,0 +1,274 @@
+/* Steps on one file or directory. */
+#include "plugins/transport/local/local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "plugins/transport/local/path.h"
+
+#define NAMES_MAX 100000
+
+static bool is_absent(int sys_errno)
+{
+    return sys_errno == ENOENT || sys_errno == ENOTDIR;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* ---- mkdir ---------------------------------------------------------------------------------------------------- */
+
+static int make_parents(const char *path, struct runner_error *err)
+{
+    auto_free char *part = mem_dup(path);
+
+    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(part, 0755) < 0 && errno != EEXIST && !is_directory(part))
+            return fail_errno(err, errno, "make directory '%s'", part);
+        *slash = '/';
+    }
+    return 0;
+}
+
+int file_mkdir(const struct act *a, const struct runner_step *step, struct runner_result *result,
+               struct runner_error *err)
+{
+    mode_t mode = (mode_t)step->number & 07777;
+
+    (void)a;
+    (void)result;
+    if ((step->flags & RUNNER_S_PARENTS) && make_parents(step->path, err) < 0)
+        return -1;
+    if (mkdir(step->path, mode) == 0) {
+        if (chmod(step->path, mode) == 0) /* the umask took from it */
+            return 0;
+        fail_errno(err, errno, "mode of directory '%s'", step->path);
+        (void)rmdir(step->path);
+        return -1;
+    }
+    if (errno == EEXIST && !(step->flags & RUNNER_S_EXCL) && is_directory(step->path))
+        return 0;
+    return fail_errno(err, errno, "make directory '%s'", step->path);
+}
+
+/* ---- write, read ---------------------------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno != EINTR)
+            return -1;
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+int file_write(const struct act *a, const struct runner_step *step, struct runner_result *result,
+               struct runner_error *err)
+{
+    auto_draft struct draft d = DRAFT_INIT;
+
+    (void)a;
+    (void)result;
+    if (draft_open(step->path, (mode_t)step->number, &d, err) < 0)
+        return error_wrap(err, "write '%s'", step->path);
+    if (write_all(d.fd, step->data, step->len) < 0)
+        return fail_errno(err, errno, "write '%s'", step->path);
+    if (draft_publish(&d, step->flags & RUNNER_S_SYNC, step->flags & RUNNER_S_EXCL, err) < 0)
+        return error_wrap(err, "write '%s'", step->path);
+    return 0;
+}
+
+static int read_all(int fd, const struct runner_step *step, struct str *text, struct runner_error *err)
+{
+    size_t limit = step->number > 0 ? (size_t)step->number : 0;
+    char buffer[16384];
+
+    for (;;) {
+        ssize_t n = read(fd, buffer, sizeof buffer);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail_errno(err, errno, "read '%s'", step->path);
+        if (n == 0)
+            return 0;
+        if ((size_t)n > limit - text->len)
+            return fail(err, RUNNER_E_INVALID, 0, "read '%s': larger than %zu bytes", step->path, limit);
+        str_add_mem(text, buffer, (size_t)n);
+    }
+}
+
+int file_read(const struct act *a, const struct runner_step *step, struct runner_result *result,
+              struct runner_error *err)
+{
+    auto_close int fd = open(step->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    auto_str struct str text = STR_INIT;
+    struct stat st;
+
+    (void)a;
+    if (fd < 0 && is_absent(errno) && (step->flags & RUNNER_S_OPTIONAL)) {
+        result->status = 1;
+        return 0;
+    }
+    if (fd < 0)
+        return fail_errno(err, errno == ENOTDIR ? ENOENT : errno, "read '%s'", step->path);
+    if (fstat(fd, &st) < 0)
+        return fail_errno(err, errno, "read '%s'", step->path);
+    if (!S_ISREG(st.st_mode))
+        return fail(err, RUNNER_E_INVALID, 0, "read '%s': not a regular file", step->path);
+    if (read_all(fd, step, &text, err) < 0)
+        return -1;
+    return act_output(result, str_text(&text), text.len, err);
+}
+
+/* ---- grow, rename --------------------------------------------------------------------------------------------- */
+
+int file_grow(const struct act *a, const struct runner_step *step, struct runner_result *result,
+              struct runner_error *err)
+{
+    bool is_new = true;
+    auto_close int fd = open(step->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct stat st;
+
+    (void)a;
+    (void)result;
+    if (fd < 0 && errno == EEXIST) {
+        is_new = false;
+        fd = open(step->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    }
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return fail_errno(err, errno, "grow '%s'", step->path);
+    if (step->number < 0 || st.st_size > step->number)
+        return fail(err, RUNNER_E_INVALID, 0, "grow '%s': it has %lld bytes, more than %lld", step->path,
+                    (long long)st.st_size, (long long)step->number);
+    if (ftruncate(fd, (off_t)step->number) < 0) {
+        fail_errno(err, errno, "grow '%s' to %lld bytes", step->path, (long long)step->number);
+        if (is_new)
+            (void)unlink(step->path);
+        return -1;
+    }
+    return 0;
+}
+
+static int sync_rename(const struct path *from, const struct path *to)
+{
+    auto_close int fd = openat(to->dir, to->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+
+    /* What cannot be opened (a socket, a link) has no content to sync. */
+    if (fd >= 0 && fsync(fd) < 0)
+        return -1;
+    return fsync(to->dir) < 0 || fsync(from->dir) < 0 ? -1 : 0;
+}
+
+int file_rename(const struct act *a, const struct runner_step *step, struct runner_result *result,
+                struct runner_error *err)
+{
+    auto_path struct path from = PATH_INIT, to = PATH_INIT;
+
+    (void)a;
+    (void)result;
+    if (path_open(step->path, &from, err) < 0 || path_open(step->to, &to, err) < 0)
+        return error_wrap(err, "rename '%s'", step->path);
+    if (renameat(from.dir, from.name, to.dir, to.name) < 0)
+        return fail_errno(err, errno, "rename '%s' to '%s'", step->path, step->to);
+    if ((step->flags & RUNNER_S_SYNC) && sync_rename(&from, &to) < 0)
+        return fail_errno(err, errno, "sync '%s'", step->to);
+    return 0;
+}
+
+/* ---- stat, list, statfs --------------------------------------------------------------------------------------- */
+
+int file_stat(const struct act *a, const struct runner_step *step, struct runner_result *result,
+              struct runner_error *err)
+{
+    struct stat st;
+
+    (void)a;
+    if (stat(step->path, &st) == 0) {
+        result->number = st.st_size;
+        result->number2 = st.st_mtime;
+        return 0;
+    }
+    if (!is_absent(errno))
+        return fail_errno(err, errno, "stat '%s'", step->path);
+    result->status = 1;
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int collect_names(DIR *dir, const char *path, char ***ret_names, size_t *ret_n, struct runner_error *err)
+{
+    struct dirent *entry;
+    size_t cap = 0;
+
+    while ((void)(errno = 0), (entry = readdir(dir)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (*ret_n == NAMES_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "list '%s': more than %d names", path, NAMES_MAX);
+        if (*ret_n == cap) {
+            cap = cap == 0 ? 64 : 2 * cap;
+            *ret_names = mem_grow(*ret_names, cap, sizeof **ret_names);
+        }
+        (*ret_names)[(*ret_n)++] = mem_dup(entry->d_name);
+    }
+    return errno == 0 ? 0 : fail_errno(err, errno, "list '%s'", path);
+}
+
+int file_list(const struct act *a, const struct runner_step *step, struct runner_result *result,
+              struct runner_error *err)
+{
+    auto_dir DIR *dir = opendir(step->path);
+    auto_str struct str out = STR_INIT;
+    char **names = NULL;
+    size_t n = 0;
+    int r;
+
+    (void)a;
+    if (dir == NULL && is_absent(errno) && (step->flags & RUNNER_S_OPTIONAL)) {
+        result->status = 1;
+        return 0;
+    }
+    if (dir == NULL)
+        return fail_errno(err, errno, "list '%s'", step->path);
+    r = collect_names(dir, step->path, &names, &n, err);
+    if (n > 0)
+        qsort(names, n, sizeof *names, compare_names);
+    for (size_t i = 0; i < n; i++) {
+        str_add_mem(&out, names[i], strlen(names[i]) + 1);
+        free(names[i]);
+    }
+    free(names);
+    return r < 0 ? -1 : act_output(result, str_text(&out), out.len, err);
+}
+
+int file_statfs(const struct act *a, const struct runner_step *step, struct runner_result *result,
+                struct runner_error *err)
+{
+    struct statvfs fs;
+
+    (void)a;
+    if (statvfs(step->path, &fs) < 0)
+        return fail_errno(err, errno, "file system of '%s'", step->path);
+    result->number = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
+    result->number2 = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize;
+    return 0;
+}

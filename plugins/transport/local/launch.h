@@ -1,0 +1,37 @@
+/* Starting a program: a vfork whose child only makes system calls. Any thread. */
+#ifndef LAUNCH_H
+#define LAUNCH_H
+
+#include "plugins/transport/local/local.h"
+
+#define LAUNCH_FDS_MAX 40
+
+struct launch_fd {
+    int from, number; /* ours, and the one it becomes; `from` may be any number, also one of the others' */
+};
+
+struct launch {
+    const char *program; /* a path */
+    const char *const *argv, *const *env;
+    struct launch_fd fds[LAUNCH_FDS_MAX];
+    size_t n_fds;
+    int pid_file;        /* the pid is written here before exec; -1: nowhere */
+    uint32_t uid, gid;   /* 0: unchanged */
+    uint64_t nofile;     /* 0: unchanged */
+    mode_t umask;
+    bool dies_with_us;   /* killed when the calling thread ends before it */
+};
+
+extern const char *const launch_env[]; /* PATH and LANG=C: nothing of our own environment, which may hold secrets */
+
+/* The path of a program: argv[0] with '/' as it stands, else looked up in our PATH and the system's directories.
+ * NOTFOUND names it. The caller frees. */
+int launch_find(const char *name, char **ret_path, struct runner_error *err);
+
+void launch_add_fd(struct launch *l, int from, int number);
+
+/* Runs it in a session of its own, with signals as by default and no other descriptors. The caller reaps. A failure up
+ * to and including exec is an error here, and nothing is left to reap. */
+int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err);
+
+#endif

@@ -1,0 +1,61 @@
+/* Inside of transport/local: what its files share. A call runs on any thread; `struct local` guards itself. */
+#ifndef LOCAL_H
+#define LOCAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "core/util/error.h"
+#include "core/util/str.h"
+
+extern const struct runner_host *local_host; /* set by load(), before any thread */
+
+struct child; /* child.c */
+
+struct local { /* one instance */
+    pthread_mutex_t lock; /* children, and the taking and testing of locks on pid files */
+    int epoll_fd;         /* readable when a child of ours has ended */
+    struct child *children;
+    size_t n_ended;
+};
+
+struct act { /* one run(), watch() or dial() */
+    struct local *self;
+    struct runner_call *call;
+    bool is_undo; /* not cancelled: what was done is to be taken back whatever happens */
+};
+
+/* As host->wait; while undoing neither cancel nor deadline ends it, but ms -1 means UNDO_MS. */
+int act_wait(const struct act *a, int fd, short events, int64_t ms);
+/* 0, or -1 with err filled when the operation is cancelled or past its deadline. */
+int act_check(const struct act *a, struct runner_error *err);
+/* Gives the step's output to the result: a copy of data from host->alloc. */
+int act_output(struct runner_result *result, const void *data, size_t len, struct runner_error *err);
+
+typedef int step_fn(const struct act *a, const struct runner_step *step, struct runner_result *result,
+                    struct runner_error *err);
+
+/* command.c */
+step_fn command_run;
+/* spawn.c */
+step_fn spawn_run;
+/* proc.c */
+step_fn proc_kill, proc_alive;
+int proc_watch(const struct act *a, const char *pid_path, int *ret_fd, struct runner_error *err);
+/* file.c */
+step_fn file_mkdir, file_write, file_read, file_grow, file_rename, file_stat, file_list, file_statfs;
+/* tree.c */
+step_fn tree_remove;
+/* copy.c */
+step_fn copy_clone;
+/* tap.c */
+step_fn tap_add, tap_del;
+/* dial.c */
+int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err);
+
+/* run.c: carries the steps out, undoing in reverse when one fails. */
+int run_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
+              struct runner_error *err);
+
+#endif

@@ -1,0 +1,138 @@
+#include "plugins/transport/local/netlink.h"
+
+#include <errno.h>
+#include <linux/if.h>
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/util/cleanup.h"
+
+struct message { /* one request, and room for its answer */
+    union {
+        struct nlmsghdr head;
+        char bytes[8192]; /* NLMSG_GOODSIZE: no answer about one link is larger without IFLA_EXT_MASK */
+    };
+};
+
+static void message_init(struct message *m, uint16_t type, uint16_t flags, unsigned char family, int index)
+{
+    struct ifinfomsg *info;
+
+    memset(m, 0, sizeof *m);
+    m->head.nlmsg_len = NLMSG_LENGTH(sizeof *info);
+    m->head.nlmsg_type = type;
+    m->head.nlmsg_flags = NLM_F_REQUEST | flags;
+    info = NLMSG_DATA(&m->head);
+    info->ifi_family = family;
+    info->ifi_index = index;
+}
+
+/* Requests are built of a handful of attributes: they fit by far. */
+static struct rtattr *add_attr(struct message *m, unsigned short type, const void *data, size_t len)
+{
+    struct rtattr *attr = (struct rtattr *)(m->bytes + NLMSG_ALIGN(m->head.nlmsg_len));
+
+    attr->rta_type = type;
+    attr->rta_len = (unsigned short)RTA_LENGTH(len);
+    if (len > 0)
+        memcpy(RTA_DATA(attr), data, len);
+    m->head.nlmsg_len = (uint32_t)(NLMSG_ALIGN(m->head.nlmsg_len) + RTA_ALIGN(attr->rta_len));
+    return attr;
+}
+
+/* Sends and takes the one answer: an acknowledgement, or a message that is left in m. */
+static int exchange(struct message *m)
+{
+    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    auto_close int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    if (sendto(fd, m, m->head.nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
+        return -errno;
+    do
+        n = recv(fd, m, sizeof *m, 0); /* the kernel answers within sendto(): this does not wait */
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    if (!NLMSG_OK(&m->head, (size_t)n))
+        return -EPROTO;
+    if (m->head.nlmsg_type == NLMSG_ERROR)
+        return ((struct nlmsgerr *)NLMSG_DATA(&m->head))->error;
+    return 0;
+}
+
+int netlink_change(const struct link_change *change)
+{
+    struct message m;
+    struct ifinfomsg *info = NLMSG_DATA(&m.head);
+    uint32_t master = (uint32_t)change->master;
+
+    message_init(&m, RTM_SETLINK, NLM_F_ACK, AF_UNSPEC, change->index);
+    if (change->up >= 0) {
+        info->ifi_change = IFF_UP;
+        info->ifi_flags = change->up ? IFF_UP : 0;
+    }
+    if (change->rename != NULL)
+        add_attr(&m, IFLA_IFNAME, change->rename, strlen(change->rename) + 1);
+    if (change->master >= 0)
+        add_attr(&m, IFLA_MASTER, &master, sizeof master);
+    return exchange(&m);
+}
+
+int netlink_isolate(int index, bool is_isolated)
+{
+    struct message m;
+    struct rtattr *nest;
+    uint8_t flag = is_isolated;
+
+    message_init(&m, RTM_SETLINK, NLM_F_ACK, AF_BRIDGE, index);
+    nest = add_attr(&m, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
+    add_attr(&m, IFLA_BRPORT_ISOLATED, &flag, sizeof flag);
+    nest->rta_len = (unsigned short)(m.bytes + m.head.nlmsg_len - (char *)nest);
+    return exchange(&m);
+}
+
+int netlink_delete(int index)
+{
+    struct message m;
+
+    message_init(&m, RTM_DELLINK, NLM_F_ACK, AF_UNSPEC, index);
+    return exchange(&m);
+}
+
+static const struct rtattr *find_attr(const struct rtattr *attr, int len, unsigned short type)
+{
+    for (; RTA_OK(attr, len); attr = RTA_NEXT(attr, len))
+        if ((attr->rta_type & NLA_TYPE_MASK) == type)
+            return attr;
+    return NULL;
+}
+
+static const struct rtattr *find_nested(const struct rtattr *outer, unsigned short type)
+{
+    return outer != NULL ? find_attr(RTA_DATA(outer), (int)RTA_PAYLOAD(outer), type) : NULL;
+}
+
+int netlink_is_tap(int index)
+{
+    struct message m;
+    const struct rtattr *info, *kind, *type;
+    int r;
+
+    message_init(&m, RTM_GETLINK, 0, AF_UNSPEC, index);
+    r = exchange(&m);
+    if (r < 0)
+        return r;
+    info = find_attr(IFLA_RTA(NLMSG_DATA(&m.head)), (int)IFLA_PAYLOAD(&m.head), IFLA_LINKINFO);
+    kind = find_nested(info, IFLA_INFO_KIND);
+    type = find_nested(find_nested(info, IFLA_INFO_DATA), IFLA_TUN_TYPE);
+    return kind != NULL && RTA_PAYLOAD(kind) == sizeof "tun" && memcmp(RTA_DATA(kind), "tun", sizeof "tun") == 0 &&
+           type != NULL && *(const uint8_t *)RTA_DATA(type) == IFF_TAP;
+}

@@ -1,0 +1,86 @@
+#include "plugins/transport/local/path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+int path_open(const char *text, struct path *ret, struct runner_error *err)
+{
+    const char *slash = strrchr(text, '/');
+    auto_free char *parent = NULL;
+    int dir;
+
+    if (slash == NULL || slash[1] == '\0' || strcmp(slash, "/.") == 0 || strcmp(slash, "/..") == 0)
+        return fail(err, RUNNER_E_INVALID, 0, "path '%s' names no file", text);
+    parent = slash == text ? mem_dup("/") : mem_dup_n(text, (size_t)(slash - text));
+    dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return fail_errno(err, errno, "directory '%s'", parent);
+    ret->dir = dir;
+    ret->name = slash + 1;
+    return 0;
+}
+
+int draft_open(const char *path, mode_t mode, struct draft *ret, struct runner_error *err)
+{
+    struct draft d = DRAFT_INIT;
+    uint64_t number;
+
+    if (path_open(path, &d.at, err) < 0)
+        return -1;
+    do {
+        if (getrandom(&number, sizeof number, 0) != sizeof number)
+            number = (uint64_t)(uintptr_t)ret ^ (uint64_t)getpid();
+        (void)snprintf(d.name, sizeof d.name, ".tmp-%016llx", (unsigned long long)number);
+        d.fd = openat(d.at.dir, d.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    } while (d.fd < 0 && errno == EEXIST);
+    if (d.fd < 0) {
+        fail_errno(err, errno, "make '%s'", path);
+        path_done(&d.at);
+        return -1;
+    }
+    if (fchmod(d.fd, mode & 07777) < 0) {
+        fail_errno(err, errno, "mode of '%s'", path);
+        draft_done(&d);
+        return -1;
+    }
+    *ret = d;
+    return 0;
+}
+
+static int publish_excl(struct draft *d)
+{
+    if (renameat2(d->at.dir, d->name, d->at.dir, d->at.name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS) /* file systems without it: two names for a moment */
+        return -1;
+    if (linkat(d->at.dir, d->name, d->at.dir, d->at.name, 0) < 0)
+        return -1;
+    return unlinkat(d->at.dir, d->name, 0);
+}
+
+int draft_publish(struct draft *d, bool sync, bool excl, struct runner_error *err)
+{
+    if (sync && fsync(d->fd) < 0)
+        return fail_errno(err, errno, "sync '%s'", d->at.name);
+    if ((excl ? publish_excl(d) : renameat(d->at.dir, d->name, d->at.dir, d->at.name)) < 0)
+        return fail_errno(err, errno, "name '%s'", d->at.name);
+    cleanup_close(&d->fd);
+    d->fd = -1;
+    if (sync && fsync(d->at.dir) < 0)
+        return fail_errno(err, errno, "sync the directory of '%s'", d->at.name);
+    return 0;
+}
+
+void draft_done(struct draft *d)
+{
+    if (d->fd >= 0) {
+        (void)unlinkat(d->at.dir, d->name, 0);
+        cleanup_close(&d->fd);
+        d->fd = -1;
+    }
+    path_done(&d->at);
+    d->at.dir = -1;
+}

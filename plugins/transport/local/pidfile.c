@@ -1,0 +1,116 @@
+#include "plugins/transport/local/pidfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+
+#include "core/util/num.h"
+
+#define TRIES 16
+
+/* Whether path still names the open file: another may have removed and made it anew before we had the lock. */
+static bool is_same_file(int fd, const char *path)
+{
+    struct stat a, b;
+
+    return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+int pidfile_lock(struct local *self, const char *path, int *ret_fd, struct runner_error *err)
+{
+    for (int i = 0; i < TRIES; i++) {
+        auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        int r, sys_errno;
+
+        if (fd < 0)
+            return fail_errno(err, errno, "pid file '%s'", path);
+        pthread_mutex_lock(&self->lock); /* against our own tests of the lock */
+        r = flock(fd, LOCK_EX | LOCK_NB);
+        sys_errno = errno;
+        pthread_mutex_unlock(&self->lock);
+        if (r < 0 && sys_errno == EWOULDBLOCK)
+            return fail(err, RUNNER_E_BUSY, 0, "pid file '%s': its process still runs", path);
+        if (r < 0)
+            return fail_errno(err, sys_errno, "lock pid file '%s'", path);
+        if (!is_same_file(fd, path))
+            continue;
+        if (ftruncate(fd, 0) < 0)
+            return fail_errno(err, errno, "pid file '%s'", path);
+        *ret_fd = fd;
+        fd = -1;
+        return 0;
+    }
+    return fail(err, RUNNER_E_BUSY, 0, "pid file '%s' keeps being replaced", path);
+}
+
+static bool is_locked(struct local *self, int fd)
+{
+    bool is_free;
+
+    pthread_mutex_lock(&self->lock);
+    is_free = flock(fd, LOCK_SH | LOCK_NB) == 0;
+    if (is_free) /* by hand: a process being started may have a copy of fd for a moment */
+        (void)flock(fd, LOCK_UN);
+    pthread_mutex_unlock(&self->lock);
+    return !is_free;
+}
+
+/* 0 when it holds no pid. */
+static pid_t read_pid(int fd)
+{
+    char text[32];
+    int64_t pid;
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    return num_int(text, 1, INT32_MAX, &pid) ? (pid_t)pid : 0;
+}
+
+/* A helper that the process left behind may hold the lock, and the number may be another's by now: the process proper
+ * has the pid file at its known descriptor. Not allowed to look: the lock has to do. */
+static bool holds_file(pid_t pid, int fd)
+{
+    char path[64];
+    struct stat held, file;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, PIDFILE_FD);
+    if (stat(path, &held) < 0)
+        return errno == EACCES || errno == EPERM;
+    return fstat(fd, &file) == 0 && held.st_dev == file.st_dev && held.st_ino == file.st_ino;
+}
+
+int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err)
+{
+    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 1 : fail_errno(err, errno, "pid file '%s'", path);
+    for (int i = 0; i < TRIES; i++) {
+        pid_t pid = read_pid(fd);
+        auto_close int pidfd = pid != 0 ? pidfd_open(pid, 0) : -1;
+        int sys_errno = errno;
+
+        if (!is_locked(self, fd))
+            return 1;
+        if (pid == 0 || read_pid(fd) != pid) /* it is being started at this moment */
+            continue;
+        if (pidfd < 0)
+            return sys_errno == ESRCH ? 1 : fail_errno(err, sys_errno, "process %d of '%s'", (int)pid, path);
+        if (!holds_file(pid, fd))
+            return 1;
+        *ret_pid = pid;
+        *ret_pidfd = pidfd;
+        pidfd = -1;
+        return 0;
+    }
+    fail(err, RUNNER_E_BUSY, 0, "pid file '%s': locked, but it names no process", path);
+    if (err != NULL)
+        err->retry = 1;
+    return -1;
+}

@@ -1,0 +1,16 @@
+/* The pid file of a spawned process: its lock says that the process lives. */
+#ifndef PIDFILE_H
+#define PIDFILE_H
+
+#include "plugins/transport/local/local.h"
+
+#define PIDFILE_FD 64 /* the descriptor by which a spawned process holds its pid file, and the lock on it */
+
+/* Opens (0600), locks and empties it. BUSY when a process holds the lock. Closing the descriptor, once no process has a
+ * copy, unlocks. */
+int pidfile_lock(struct local *self, const char *path, int *ret_fd, struct runner_error *err);
+
+/* The process that holds the lock: 0 and a pidfd for the caller to close; 1 when there is none; -1. */
+int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err);
+
+#endif

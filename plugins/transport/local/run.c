@@ -1,0 +1,105 @@
+/* Steps in order; undo in reverse. */
+#include "plugins/transport/local/local.h"
+
+#include <string.h>
+
+enum { NEEDS_PATH = 1, NEEDS_TO = 2, NEEDS_ARGV = 4, IS_INTERFACE = 8 };
+
+static const struct {
+    const char *name;
+    step_fn *fn;
+    unsigned needs;
+} kinds[] = {
+    [RUNNER_RUN] = {"run", command_run, NEEDS_ARGV},
+    [RUNNER_SPAWN] = {"spawn", spawn_run, NEEDS_ARGV},
+    [RUNNER_MKDIR] = {"mkdir", file_mkdir, NEEDS_PATH},
+    [RUNNER_WRITE] = {"write", file_write, NEEDS_PATH},
+    [RUNNER_READ] = {"read", file_read, NEEDS_PATH},
+    [RUNNER_CLONE] = {"clone", copy_clone, NEEDS_PATH | NEEDS_TO},
+    [RUNNER_GROW] = {"grow", file_grow, NEEDS_PATH},
+    [RUNNER_RENAME] = {"rename", file_rename, NEEDS_PATH | NEEDS_TO},
+    [RUNNER_REMOVE] = {"remove", tree_remove, NEEDS_PATH},
+    [RUNNER_STAT] = {"stat", file_stat, NEEDS_PATH},
+    [RUNNER_LIST] = {"list", file_list, NEEDS_PATH},
+    [RUNNER_STATFS] = {"statfs", file_statfs, NEEDS_PATH},
+    [RUNNER_TAP_ADD] = {"tap_add", tap_add, IS_INTERFACE},
+    [RUNNER_TAP_DEL] = {"tap_del", tap_del, IS_INTERFACE},
+    [RUNNER_KILL] = {"kill", proc_kill, NEEDS_PATH},
+    [RUNNER_ALIVE] = {"alive", proc_alive, NEEDS_PATH},
+};
+
+static int check_path(const char *kind, const char *path, struct runner_error *err)
+{
+    if (path == NULL || path[0] != '/')
+        return fail(err, RUNNER_E_INVALID, 0, "%s: path '%s' is not absolute", kind, path != NULL ? path : "");
+    return 0;
+}
+
+static int check_step(const struct runner_step *step, struct runner_error *err)
+{
+    const char *name;
+    unsigned needs;
+
+    if (step->kind >= ARRAY_LEN(kinds) || kinds[step->kind].fn == NULL)
+        return fail(err, RUNNER_E_NOTSUP, 0, "step kind %u is unknown to transport/local", step->kind);
+    name = kinds[step->kind].name;
+    needs = kinds[step->kind].needs;
+    if ((needs & NEEDS_PATH) && check_path(name, step->path, err) < 0)
+        return -1;
+    if ((needs & NEEDS_TO) && check_path(name, step->to, err) < 0)
+        return -1;
+    if ((needs & NEEDS_ARGV) && (step->argv == NULL || step->argv[0] == NULL || step->argv[0][0] == '\0'))
+        return fail(err, RUNNER_E_INVALID, 0, "%s: no program is named", name);
+    if ((needs & IS_INTERFACE) && step->path == NULL)
+        return fail(err, RUNNER_E_INVALID, 0, "%s: no interface is named", name);
+    return 0;
+}
+
+static int run_one(const struct act *a, const struct runner_step *step, struct runner_result *result,
+                   struct runner_error *err)
+{
+    if (check_step(step, err) < 0)
+        return -1;
+    return kinds[step->kind].fn(a, step, result, err);
+}
+
+static void undo_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_error *err)
+{
+    struct act undo = *a;
+
+    undo.is_undo = true;
+    while (n-- > 0) {
+        struct runner_result result = {.size = sizeof result};
+        struct runner_error cause = ERROR_INIT;
+
+        if (steps[n]->undo != NULL && run_one(&undo, steps[n]->undo, &result, &cause) < 0)
+            error_append(err, "not undone: %s", cause.message);
+        local_host->release(result.out);
+    }
+}
+
+static void clear_result(struct runner_result *result)
+{
+    result->size = sizeof *result;
+    result->status = 0;
+    result->number = result->number2 = 0;
+    result->out = NULL;
+    result->len = 0;
+}
+
+int run_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
+              struct runner_error *err)
+{
+    struct runner_error cause = ERROR_INIT;
+
+    for (size_t i = 0; i < n; i++) {
+        clear_result(&results[i]);
+        if (act_check(a, &cause) == 0 && run_one(a, steps[i], &results[i], &cause) == 0)
+            continue;
+        undo_steps(a, steps, i, &cause);
+        if (err != NULL)
+            error_copy(err, &cause);
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,204 @@
+/* SPAWN: a process that outlives the runner. */
+#include "plugins/transport/local/local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "plugins/transport/local/child.h"
+#include "plugins/transport/local/launch.h"
+#include "plugins/transport/local/pidfile.h"
+#include "plugins/transport/local/unixaddr.h"
+
+#define FDS_MAX 32
+#define FD_MIN 3
+#define FD_MAX 63
+#define GOING_MS 1000 /* a process lets go of its pid file a moment before it has ended */
+
+struct spawn {
+    const struct runner_spawn *how;
+    int opened[FDS_MAX + 2], pid_file; /* opened: to close when it was started or not */
+    size_t n_opened;
+    struct launch l;
+};
+
+static int check_how(const struct runner_spawn *how, struct runner_error *err)
+{
+    uint64_t seen = 0;
+
+    if (how == NULL || how->pid_path == NULL || how->pid_path[0] != '/')
+        return fail(err, RUNNER_E_INVALID, 0, "spawn: no pid file is named");
+    if (how->output_path != NULL && how->output_path[0] != '/')
+        return fail(err, RUNNER_E_INVALID, 0, "spawn: output path '%s' is not absolute", how->output_path);
+    if (how->n_fds > FDS_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "spawn: %u descriptors, at most %d", how->n_fds, FDS_MAX);
+    for (uint32_t i = 0; i < how->n_fds; i++) {
+        const struct runner_fd *fd = &how->fds[i];
+
+        if (fd->number < FD_MIN || fd->number > FD_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "spawn: descriptor %d is not %d to %d", fd->number, FD_MIN, FD_MAX);
+        if (seen & (UINT64_C(1) << fd->number))
+            return fail(err, RUNNER_E_INVALID, 0, "spawn: descriptor %d is given twice", fd->number);
+        if (fd->path == NULL || fd->path[0] != '/')
+            return fail(err, RUNNER_E_INVALID, 0, "spawn: descriptor %d has no absolute path", fd->number);
+        seen |= UINT64_C(1) << fd->number;
+    }
+    return 0;
+}
+
+/* The lock is ours, so whatever socket is there is a dead process's. */
+static int remove_stale(const char *path, struct runner_error *err)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : fail_errno(err, errno, "socket '%s'", path);
+    if (!S_ISSOCK(st.st_mode))
+        return fail(err, RUNNER_E_EXISTS, 0, "socket '%s': something else has this name", path);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return fail_errno(err, errno, "remove stale socket '%s'", path);
+    return 0;
+}
+
+static int open_listener(const char *path, int *ret_fd, struct runner_error *err)
+{
+    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), dir = -1;
+    struct sockaddr_un address;
+
+    if (fd < 0)
+        return fail_errno(err, errno, "socket");
+    if (remove_stale(path, err) < 0 || unixaddr_make(path, &address, &dir, err) < 0)
+        return -1;
+    /* The mode of the file is that of the socket at bind(): never open to others, not even for a moment. */
+    if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        return fail_errno(err, errno, "bind '%s'", path);
+    if (listen(fd, 128) < 0) {
+        fail_errno(err, errno, "listen at '%s'", path);
+        (void)unlink(path);
+        return -1;
+    }
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static int open_fd(const struct runner_fd *how, int *ret_fd, struct runner_error *err)
+{
+    static const int flags[] = {
+        [RUNNER_FD_APPEND] = O_WRONLY | O_APPEND | O_CREAT,
+        [RUNNER_FD_READWRITE] = O_RDWR,
+        [RUNNER_FD_READ] = O_RDONLY,
+    };
+    int fd;
+
+    if (how->kind == RUNNER_FD_LISTEN)
+        return open_listener(how->path, ret_fd, err);
+    if (how->kind < RUNNER_FD_APPEND || how->kind >= ARRAY_LEN(flags))
+        return fail(err, RUNNER_E_NOTSUP, 0, "spawn: descriptor kind %u is unknown", how->kind);
+    fd = open(how->path, flags[how->kind] | O_CLOEXEC | O_NOCTTY, 0600);
+    if (fd < 0)
+        return fail_errno(err, errno, "open '%s'", how->path);
+    *ret_fd = fd;
+    return 0;
+}
+
+static int give_fd(struct spawn *s, int fd, int number, const char *what, struct runner_error *err)
+{
+    if (fd < 0)
+        return fail_errno(err, errno, "open '%s'", what);
+    s->opened[s->n_opened++] = fd;
+    launch_add_fd(&s->l, fd, number);
+    return 0;
+}
+
+static int open_all(struct spawn *s, struct runner_error *err)
+{
+    const char *output = s->how->output_path != NULL ? s->how->output_path : "/dev/null";
+
+    if (give_fd(s, open("/dev/null", O_RDWR | O_CLOEXEC), 0, "/dev/null", err) < 0)
+        return -1;
+    if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600), 1, output, err) < 0)
+        return -1;
+    launch_add_fd(&s->l, s->opened[1], 2);
+    launch_add_fd(&s->l, s->pid_file, PIDFILE_FD);
+    for (uint32_t i = 0; i < s->how->n_fds; i++) {
+        int fd = -1;
+
+        if (open_fd(&s->how->fds[i], &fd, err) < 0 ||
+            give_fd(s, fd, s->how->fds[i].number, s->how->fds[i].path, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Of what open_all() made: the sockets. Logs stay: they may be older than this start. */
+static void remove_sockets(const struct spawn *s)
+{
+    for (size_t i = 2; i < s->n_opened; i++)
+        if (s->how->fds[i - 2].kind == RUNNER_FD_LISTEN)
+            (void)unlink(s->how->fds[i - 2].path);
+}
+
+/* A child of ours that let go of its lock has ended, or is about to. */
+static int await_old(const struct act *a, const char *pid_path, struct runner_error *err)
+{
+    auto_close int pidfd = -1;
+    pid_t pid;
+    int status;
+
+    if (child_find(a->self, pid_path, &pid, &status, &pidfd) != CHILD_RUNS)
+        return 0;
+    if (act_wait(a, pidfd, POLLIN, GOING_MS) < 0)
+        return fail_errno(err, errno, "end of process %d", (int)pid);
+    if (child_find(a->self, pid_path, &pid, &status, NULL) == CHILD_RUNS)
+        return fail(err, RUNNER_E_BUSY, 0, "pid file '%s': process %d still runs, without its lock", pid_path, (int)pid);
+    return 0;
+}
+
+static int start(const struct act *a, struct spawn *s, const char *program, struct runner_result *result,
+                 struct runner_error *err)
+{
+    auto_free char *path = NULL;
+    pid_t pid;
+    int pidfd;
+
+    if (await_old(a, s->how->pid_path, err) < 0 || launch_find(program, &path, err) < 0 || open_all(s, err) < 0)
+        return -1;
+    s->l.program = path;
+    if (launch_start(&s->l, &pid, &pidfd, err) < 0)
+        return -1;
+    child_add(a->self, s->how->pid_path, pid, pidfd);
+    result->number = pid;
+    return 0;
+}
+
+int spawn_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
+              struct runner_error *err)
+{
+    const struct runner_spawn *how = step->spawn;
+    struct spawn s = {.how = how};
+    int r;
+
+    if (check_how(how, err) < 0 || pidfile_lock(a->self, how->pid_path, &s.pid_file, err) < 0)
+        return error_wrap(err, "spawn '%s'", step->argv[0]);
+    s.l = (struct launch){.argv = step->argv,
+                          .env = how->env != NULL ? how->env : launch_env,
+                          .pid_file = s.pid_file,
+                          .uid = how->uid,
+                          .gid = how->gid,
+                          .nofile = how->nofile,
+                          .umask = 077};
+    r = start(a, &s, step->argv[0], result, err);
+    if (r < 0) {
+        remove_sockets(&s);
+        (void)unlink(how->pid_path); /* while it is locked: nobody can be using it */
+        error_wrap(err, "spawn '%s'", step->argv[0]);
+    }
+    for (size_t i = 0; i < s.n_opened; i++)
+        close(s.opened[i]);
+    close(s.pid_file);
+    return r;
+}

@@ -1,0 +1,193 @@
+/* TAP_ADD and TAP_DEL. The kernel's answers to each mistake were measured; see README.md. */
+#include "plugins/transport/local/local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "plugins/transport/local/netlink.h"
+
+#define VNET_HDR_BYTES 12
+#define OFFLOADS (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
+
+/* A longer one the kernel would cut, and so hit another sandbox's interface. */
+static int check_name(const char *name, struct runner_error *err)
+{
+    size_t len = strlen(name);
+
+    if (len < 1 || len >= IFNAMSIZ || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strpbrk(name, "/:% \t\n"))
+        return fail(err, RUNNER_E_INVALID, 0, "'%s' is no interface name of 1 to %d bytes", name, IFNAMSIZ - 1);
+    return 0;
+}
+
+/* data of the step: a name that ends with NUL, or NULL. */
+static int idle_name(const struct runner_step *step, const char **ret_name, struct runner_error *err)
+{
+    *ret_name = NULL;
+    if (step->data == NULL || step->len == 0)
+        return 0;
+    if (((const char *)step->data)[step->len - 1] != '\0')
+        return fail(err, RUNNER_E_INVALID, 0, "tap '%s': the name of the idle one does not end with NUL", step->path);
+    *ret_name = step->data;
+    return check_name(*ret_name, err);
+}
+
+/* Makes a TAP (excl) or attaches to a persistent one, and sets it up; 0 or a negative errno. A new one lasts only when
+ * all of it worked. */
+static int open_tap(const char *name, bool excl, uid_t owner, int *ret_fd)
+{
+    auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (excl ? IFF_TUN_EXCL : 0))};
+    int header = VNET_HDR_BYTES;
+
+    if (fd < 0)
+        return -errno;
+    memcpy(request.ifr_name, name, strlen(name));
+    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETOWNER, owner) < 0 ||
+        ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 || ioctl(fd, TUNSETOFFLOAD, OFFLOADS) < 0 ||
+        ioctl(fd, TUNSETPERSIST, 1) < 0)
+        return -errno;
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static void disable_ipv6(const char *name)
+{
+    auto_free char *path = mem_printf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+    auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0) /* absent: a kernel without IPv6 */
+        (void)!write(fd, "1", 1);
+}
+
+static int fail_create(const char *name, int r, struct runner_error *err)
+{
+    /* The driver says EBUSY or EINVAL, never EEXIST. */
+    if ((r == -EBUSY || r == -EINVAL) && if_nametoindex(name) != 0)
+        return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", name);
+    if (r == -ENOENT || r == -ENODEV || r == -ENXIO)
+        return fail(err, RUNNER_E_NOTSUP, -r, "tap '%s': no /dev/net/tun", name);
+    return fail_errno(err, -r, "make tap '%s'", name);
+}
+
+/* An interface to become step->path: the idle one when it is there and nobody holds it, else a new one. */
+static int obtain(const struct runner_step *step, const char *idle, int *ret_index, bool *ret_is_idle,
+                  struct runner_error *err)
+{
+    auto_close int fd = -1;
+    const char *name = step->path;
+    int r = -ENODEV;
+
+    if (idle != NULL && if_nametoindex(idle) != 0) {
+        r = open_tap(idle, false, (uid_t)step->number, &fd);
+        name = idle;
+    }
+    *ret_is_idle = r == 0;
+    if (r < 0) {
+        name = step->path;
+        r = open_tap(name, true, (uid_t)step->number, &fd);
+    }
+    if (r < 0)
+        return fail_create(step->path, r, err);
+    *ret_index = (int)if_nametoindex(name);
+    if (*ret_index == 0)
+        return fail_errno(err, errno, "tap '%s'", name);
+    disable_ipv6(name);
+    return 0;
+}
+
+static int join(const struct runner_step *step, int index, bool is_idle, struct runner_error *err)
+{
+    struct link_change change = {.index = index, .up = 1, .master = -1};
+    int r;
+
+    if (step->to != NULL) {
+        change.master = (int)if_nametoindex(step->to);
+        if (change.master == 0)
+            return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s': bridge '%s'", step->path, step->to);
+    }
+    if (is_idle)
+        change.rename = step->path;
+    r = netlink_change(&change);
+    if (r == -EEXIST)
+        return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
+    if (r == -EXFULL)
+        return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' has no port left", step->path, step->to);
+    if (r < 0)
+        return fail_errno(err, -r, "tap '%s': join '%s'", step->path, step->to != NULL ? step->to : "(no bridge)");
+    if (step->to == NULL)
+        return 0;
+    r = netlink_isolate(index, step->flags & RUNNER_S_ISOLATED);
+    /* Nothing has it open yet, so that no packet passed in between. */
+    if (r < 0 && (step->flags & RUNNER_S_ISOLATED))
+        return fail_errno(err, -r, "tap '%s': isolate the bridge port", step->path);
+    return 0;
+}
+
+int tap_add(const struct act *a, const struct runner_step *step, struct runner_result *result,
+            struct runner_error *err)
+{
+    const char *idle;
+    bool is_idle;
+    int index;
+
+    (void)a;
+    (void)result;
+    if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0)
+        return -1;
+    if (if_nametoindex(step->path) != 0)
+        return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
+    if (obtain(step, idle, &index, &is_idle, err) < 0)
+        return -1;
+    if (join(step, index, is_idle, err) == 0)
+        return 0;
+    (void)netlink_delete(index);
+    return -1;
+}
+
+static bool is_open(const char *name)
+{
+    auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+
+    memcpy(request.ifr_name, name, strlen(name));
+    return fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0;
+}
+
+/* Down and off its bridge, then renamed: an interface that is up can be renamed only since Linux 6.3. */
+static bool keep_idle(int index, const char *name, const char *idle)
+{
+    struct link_change rest = {.index = index, .up = 0, .master = 0};
+    struct link_change rename = {.index = index, .up = -1, .master = -1, .rename = idle};
+
+    return if_nametoindex(idle) == 0 && netlink_change(&rest) == 0 && !is_open(name) && netlink_change(&rename) == 0;
+}
+
+int tap_del(const struct act *a, const struct runner_step *step, struct runner_result *result,
+            struct runner_error *err)
+{
+    const char *idle;
+    int r, index;
+
+    (void)a;
+    (void)result;
+    if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0)
+        return -1;
+    index = (int)if_nametoindex(step->path);
+    if (index == 0)
+        return 0;
+    r = netlink_is_tap(index);
+    if (r == 0)
+        return fail(err, RUNNER_E_INVALID, 0, "remove tap '%s': it is not a TAP", step->path);
+    if (r > 0 && idle != NULL && keep_idle(index, step->path, idle))
+        return 0;
+    if (r > 0)
+        r = netlink_delete(index);
+    if (r < 0 && r != -ENODEV)
+        return fail_errno(err, -r, "remove tap '%s'", step->path);
+    return 0;
+}

@@ -1,0 +1,130 @@
+/* REMOVE: a file, or a tree without ever following a link or leaving its file system. */
+#include "plugins/transport/local/local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "plugins/transport/local/path.h"
+
+#define DEPTH_MAX 64
+#define PASSES_MAX 8 /* over a directory into which somebody writes meanwhile */
+
+struct removal {
+    const struct act *act;
+    const char *path; /* of the step, for messages */
+    dev_t device;
+    struct runner_error *err;
+};
+
+static int remove_entry(const struct removal *r, int dir, const char *name, int depth);
+
+/* Removes what is in the directory; takes fd over. */
+static int empty_directory(const struct removal *r, int fd, int depth)
+{
+    auto_dir DIR *d = fdopendir(fd);
+    struct dirent *entry;
+
+    if (d == NULL) {
+        close(fd);
+        return fail_errno(r->err, ENOMEM, "remove '%s'", r->path);
+    }
+    while ((void)(errno = 0), (entry = readdir(d)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (remove_entry(r, dirfd(d), entry->d_name, depth) < 0)
+            return -1;
+    }
+    return errno == 0 ? 0 : fail_errno(r->err, errno, "remove '%s'", r->path);
+}
+
+static int open_directory(const struct removal *r, int dir, const char *name, int depth, int *ret_fd)
+{
+    auto_close int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0)
+        return errno == ENOENT ? 1 : fail_errno(r->err, errno, "remove '%s': open '%s'", r->path, name);
+    if (depth >= DEPTH_MAX)
+        return fail(r->err, RUNNER_E_INVALID, 0, "remove '%s': deeper than %d directories", r->path, DEPTH_MAX);
+    if (fstat(fd, &st) < 0)
+        return fail_errno(r->err, errno, "remove '%s'", r->path);
+    if (st.st_dev != r->device)
+        return fail(r->err, RUNNER_E_BUSY, 0, "remove '%s': '%s' in it is another file system", r->path, name);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static int remove_directory(const struct removal *r, int dir, const char *name, int depth)
+{
+    for (int i = 0; i < PASSES_MAX; i++) {
+        int fd = -1, opened = open_directory(r, dir, name, depth, &fd);
+
+        if (opened != 0)
+            return opened > 0 ? 0 : -1;
+        if (act_check(r->act, r->err) < 0) {
+            close(fd);
+            return -1;
+        }
+        if (empty_directory(r, fd, depth + 1) < 0)
+            return -1;
+        if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+            return 0;
+        if (errno != ENOTEMPTY && errno != EEXIST)
+            break;
+    }
+    return fail_errno(r->err, errno, "remove '%s': directory '%s'", r->path, name);
+}
+
+static int remove_entry(const struct removal *r, int dir, const char *name, int depth)
+{
+    if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM) /* POSIX allows EPERM for a directory */
+        return fail_errno(r->err, errno, "remove '%s': '%s'", r->path, name);
+    return remove_directory(r, dir, name, depth);
+}
+
+/* A tree of "/x" is no sandbox's; a mistake that ends there would be the worst. */
+static bool is_too_short(const char *path)
+{
+    int parts = 0;
+
+    for (const char *p = path; *p != '\0'; p++)
+        if (*p == '/' && p[1] != '/' && p[1] != '\0')
+            parts++;
+    return parts < 2;
+}
+
+int tree_remove(const struct act *a, const struct runner_step *step, struct runner_result *result,
+                struct runner_error *err)
+{
+    auto_path struct path at = PATH_INIT;
+    struct removal r = {.act = a, .path = step->path, .err = err};
+    struct runner_error cause = ERROR_INIT;
+    struct stat st;
+
+    (void)result;
+    if (path_open(step->path, &at, &cause) < 0) {
+        if (cause.sys_errno == ENOENT || cause.sys_errno == ENOTDIR)
+            return 0;
+        if (err != NULL)
+            error_copy(err, &cause);
+        return error_wrap(err, "remove '%s'", step->path);
+    }
+    if (fstatat(at.dir, at.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : fail_errno(err, errno, "remove '%s'", step->path);
+    if (!S_ISDIR(st.st_mode)) {
+        if (unlinkat(at.dir, at.name, 0) < 0 && errno != ENOENT)
+            return fail_errno(err, errno, "remove '%s'", step->path);
+        return 0;
+    }
+    if (!(step->flags & RUNNER_S_TREE))
+        return fail(err, RUNNER_E_INVALID, 0, "remove '%s': it is a directory", step->path);
+    if (is_too_short(step->path))
+        return fail(err, RUNNER_E_INVALID, 0, "remove '%s': refused, too near the root", step->path);
+    r.device = st.st_dev;
+    return remove_directory(&r, at.dir, at.name, 0);
+}
