@@ -1,0 +1,25 @@
+#include "core/identity.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/sha.h>
+
+void identity_mac(const char *id, char ret_mac[IDENTITY_MAC_SIZE])
+{
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+
+    SHA256((const unsigned char *)id, strlen(id), hash);
+    (void)snprintf(ret_mac, IDENTITY_MAC_SIZE, "02:%02x:%02x:%02x:%02x:%02x", hash[0], hash[1], hash[2], hash[3],
+                   hash[4]);
+}
+
+void identity_hostname(const char *id, char ret_hostname[IDENTITY_HOSTNAME_SIZE])
+{
+    size_t len = strnlen(id, IDENTITY_HOSTNAME_SIZE - 1);
+
+    while (len > 0 && id[len - 1] == '-') /* RFC 952: a name does not end so */
+        len--;
+    memcpy(ret_hostname, id, len);
+    ret_hostname[len] = '\0';
+}

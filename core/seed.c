@@ -1,0 +1,129 @@
+#include "core/seed.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "core/iso.h"
+#include "core/seed-text.h"
+#include "core/util/text.h"
+
+/* ---- checks ---- */
+
+static bool has_control(const char *text)
+{
+    for (const char *p = text; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return true;
+    return false;
+}
+
+/* [a-z_][a-z0-9_-]{0,31}: what useradd of any distribution takes. */
+static bool is_user_name(const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len < 1 || len > 32 || name[0] == '-' || (name[0] >= '0' && name[0] <= '9'))
+        return false;
+    return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
+}
+
+static int count_text(size_t *total, size_t more, struct runner_error *err)
+{
+    *total += more;
+    if (*total > SEED_TEXT_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "env, sshKeys and entrypoint have more than %d bytes in all",
+                    SEED_TEXT_MAX);
+    return 0;
+}
+
+static int check_env(const struct seed *seed, size_t *total, struct runner_error *err)
+{
+    if (seed->n_env > SEED_ENV_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "env: %zu entries, more than %d", seed->n_env, SEED_ENV_MAX);
+    for (size_t i = 0; i < seed->n_env; i++) {
+        const char *name = seed->env[i].name, *value = seed->env[i].value;
+        if (name[0] == '\0' || strchr(name, '=') != NULL || has_control(name))
+            return fail(err, RUNNER_E_INVALID, 0, "env: '%.80s' is not a variable's name", name);
+        if (strlen(name) > SEED_ENV_NAME_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "env: the name '%.80s...' has more than %d bytes", name,
+                        SEED_ENV_NAME_MAX);
+        if (strlen(value) > SEED_ENV_VALUE_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "env: the value of '%s' has %zu bytes, more than %d", name,
+                        strlen(value), SEED_ENV_VALUE_MAX);
+        if (count_text(total, strlen(name) + strlen(value), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_keys(const struct seed *seed, size_t *total, struct runner_error *err)
+{
+    if (seed->n_ssh_keys > SEED_KEYS_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "sshKeys: %zu keys, more than %d", seed->n_ssh_keys, SEED_KEYS_MAX);
+    for (size_t i = 0; i < seed->n_ssh_keys; i++) {
+        if (seed->ssh_keys[i][0] == '\0' || has_control(seed->ssh_keys[i]))
+            return fail(err, RUNNER_E_INVALID, 0, "sshKeys[%zu]: not one line of an authorized_keys file", i);
+        if (count_text(total, strlen(seed->ssh_keys[i]), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_entrypoint(const struct seed *seed, size_t *total, struct runner_error *err)
+{
+    if (seed->n_entrypoint > SEED_ENTRYPOINT_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "entrypoint: %zu words, more than %d", seed->n_entrypoint,
+                    SEED_ENTRYPOINT_MAX);
+    for (size_t i = 0; i < seed->n_entrypoint; i++)
+        if (count_text(total, strlen(seed->entrypoint[i]), err) < 0)
+            return -1;
+    return 0;
+}
+
+static int check(const struct seed *seed, struct runner_error *err)
+{
+    size_t total = 0;
+
+    if (!text_is_id(seed->id))
+        return fail(err, RUNNER_E_INVALID, 0, "id: '%.80s' is not a sandbox id", seed->id);
+    if (!text_is_id(seed->hostname))
+        return fail(err, RUNNER_E_INVALID, 0, "hostname: '%.80s' is not a host name", seed->hostname);
+    if (!is_user_name(seed->user))
+        return fail(err, RUNNER_E_INVALID, 0, "osUser: '%.80s' is not a user name", seed->user);
+    if (check_env(seed, &total, err) < 0 || check_keys(seed, &total, err) < 0 || check_entrypoint(seed, &total, err) < 0)
+        return -1;
+    if (seed->daemon != NULL && (seed->daemon_len == 0 || seed->daemon_len > SEED_DAEMON_MAX))
+        return fail(err, RUNNER_E_INVALID, 0, "daemon: a program of %zu bytes, not 1 to %d", seed->daemon_len,
+                    SEED_DAEMON_MAX);
+    return 0;
+}
+
+/* ---- the volume ---- */
+
+static void file_add(struct iso_file *files, size_t *n, const char *name, const struct str *text)
+{
+    files[(*n)++] = (struct iso_file){name, str_text(text), text->len};
+}
+
+int seed_build(const struct seed *seed, struct str *ret_iso, struct runner_error *err)
+{
+    auto_str struct str meta = STR_INIT, user = STR_INIT, network = STR_INIT, runner = STR_INIT;
+    struct iso_file files[5];
+    size_t n = 0;
+
+    if (check(seed, err) < 0)
+        return error_wrap(err, "seed");
+    seed_meta_data(seed, &meta);
+    file_add(files, &n, "meta-data", &meta);
+    seed_user_data(seed, &user);
+    file_add(files, &n, "user-data", &user);
+    if (seed->nic != NULL) {
+        seed_network_config(seed, &network);
+        file_add(files, &n, "network-config", &network);
+    }
+    seed_runner_json(seed, &runner);
+    file_add(files, &n, "runner.json", &runner);
+    if (seed->daemon != NULL)
+        files[n++] = (struct iso_file){SEED_DAEMON_FILE, seed->daemon, seed->daemon_len};
+    return iso_build("cidata", files, n, ret_iso, err) < 0 ? error_wrap(err, "seed") : 0;
+}
