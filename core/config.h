@@ -65,7 +65,7 @@ struct config_section {
     const struct plugin *plugin;   /* NULL: none (only ipam, when the network hands out addresses itself) */
     struct runner_value *values;   /* defaults filled in, paths made absolute; in the order of the plugin's table */
     size_t n_values;
-    char *where;                   /* "runner.yaml:12:5: hosts[0].disk" or "hosts[0].disk (default)": put before errors */
+    char *where;                   /* "runner.yaml:12:5: hosts[0].disk", "default: hosts[0].disk": put before errors */
 };
 
 struct config_host {
@@ -94,7 +94,7 @@ struct config {
     int64_t loops;                 /* threads that serve HTTP */
     struct config_host *hosts;     /* at least one */
     size_t n_hosts;
-    struct loader *loader;
+    struct loader *loader;         /* not NULL */
     struct config_origin *origins; /* private: where each value came from */
     size_t n_origins;
 };

@@ -79,9 +79,8 @@ static bool is_param_name(const char *name)
 {
     if (name == NULL || name[0] < 'a' || name[0] > 'z' || strlen(name) > 40)
         return false;
-    for (; *name != '\0'; name++)
-        if (!(*name >= 'a' && *name <= 'z') && !(*name >= '0' && *name <= '9') && *name != '_')
-            return false;
+    if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0')
+        return false;
     return strcmp(name, "plugin") != 0;
 }
 
