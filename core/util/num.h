@@ -11,5 +11,6 @@ bool num_bytes(const char *text, int64_t *ret);     /* 4096, 512K, 512M, 20G, 20
 bool num_msec(const char *text, int64_t *ret);      /* 250ms, 30s, 5m, 2h; a bare number is refused except 0 */
 int64_t num_now_ms(void);                           /* monotonic clock */
 int64_t num_now_us(void);                           /* monotonic clock */
+int64_t num_wall_ms(void);                          /* since 1970 */
 
 #endif

@@ -1,0 +1,33 @@
+/* What the whole program shares: made by main, constant but for what guards itself. */
+#ifndef CORE_ENGINE_H
+#define CORE_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "core/host.h"
+#include "core/pool.h"
+#include "core/sandbox.h"
+
+#define VERSION_TEXT PACKAGE_VERSION
+
+struct reaper;
+
+struct engine_stats { /* counters for /metrics */
+    atomic_ulong ops_done[16], ops_failed[16]; /* by enum op_kind */
+    atomic_ulong op_us[16];
+};
+
+struct engine {
+    const struct config *config;
+    struct host **hosts;
+    size_t n_hosts;
+    struct index *index;
+    struct pool *pool;
+    struct reaper *reaper;
+    struct engine_stats stats;
+};
+
+/* The host for a new sandbox. Today the first; with several hosts the one named in the request's place. */
+struct host *engine_pick_host(struct engine *engine);
+
+#endif

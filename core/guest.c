@@ -1,0 +1,99 @@
+#include "core/guest.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/util/error.h"
+#include "core/util/json.h"
+#include "core/util/num.h"
+
+#define REPLY_MAX (16 * 1024)
+
+/* An attempt that gets no answer is given up and made anew: a SYN lost before the guest's network was up would be sent
+ * again only after a second. Attempts get longer, so that a slow guest is heard too. */
+#define ATTEMPT_FIRST_MS 25
+#define ATTEMPT_MAX_MS   1000
+#define PAUSE_MS         5
+
+/* Reads until the peer closes or the reply is too long; "Connection: close" was asked for. */
+static int read_reply(struct runner_call *call, int fd, char *text, size_t size, struct runner_error *err)
+{
+    size_t len = 0;
+
+    while (len + 1 < size) {
+        ssize_t n = recv(fd, text + len, size - 1 - len, 0);
+        if (n > 0) {
+            len += (size_t)n;
+        } else if (n == 0) {
+            break;
+        } else if (errno == EAGAIN) {
+            int ready = call_wait(call, fd, POLLIN, -1);
+            if (ready <= 0)
+                return fail_errno(err, errno, "wait for the daemon");
+        } else if (errno != EINTR) {
+            return fail_errno(err, errno, "read from the daemon");
+        }
+    }
+    text[len] = '\0';
+    return 0;
+}
+
+static int parse_version(const char *reply, char **ret_version, struct runner_error *err)
+{
+    const char *body = strstr(reply, "\r\n\r\n");
+    auto_json struct json *json = NULL;
+    const char *version;
+
+    if (strncmp(reply, "HTTP/1.", 7) != 0 || body == NULL)
+        return fail(err, RUNNER_E_UNREACHABLE, 0, "the daemon does not speak HTTP");
+    body = strchr(body, '{');
+    if (body == NULL || json_parse(body, strrchr(body, '}') != NULL ? (size_t)(strrchr(body, '}') - body + 1) : 0, &json,
+                                   err) < 0)
+        return fail(err, RUNNER_E_UNREACHABLE, 0, "the daemon's version is not JSON");
+    version = json_text(json, "version", "");
+    *ret_version = mem_dup_n(version, strnlen(version, 128));
+    return 0;
+}
+
+static int ask(struct runner_call *call, const char *address, char **ret_version, struct runner_error *err)
+{
+    static const char request[] = "GET /version HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n";
+    char reply[REPLY_MAX];
+    auto_close int fd = -1;
+
+    if (host_dial(call->host, call, address, &fd, err) < 0)
+        return -1;
+    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)sizeof request - 1)
+        return fail_errno(err, errno, "send to the daemon");
+    return read_reply(call, fd, reply, sizeof reply, err) < 0 ? -1 : parse_version(reply, ret_version, err);
+}
+
+int guest_wait_ready(struct runner_call *call, const struct runner_nic *nic, int exit_fd, char **ret_version,
+                     struct runner_error *err)
+{
+    struct runner_error attempt_err = ERROR_INIT;
+    int64_t attempt_ms = ATTEMPT_FIRST_MS;
+    char address[80];
+
+    if (HOST_CALL(call->host, RUNNER_NETWORK, network, address, nic, GUEST_DAEMON_PORT, address, sizeof address, err) < 0)
+        return -1;
+    for (;;) {
+        struct runner_call attempt;
+        int status;
+
+        call_init_child(&attempt, call, attempt_ms);
+        if (ask(&attempt, address, ret_version, &attempt_err) == 0)
+            return 0;
+        attempt_ms = attempt_ms * 5 / 4 < ATTEMPT_MAX_MS ? attempt_ms * 5 / 4 + 1 : ATTEMPT_MAX_MS;
+        status = call_wait(call, exit_fd, POLLIN, PAUSE_MS);
+        if (status > 0)
+            return fail(err, RUNNER_E_UNREACHABLE, 0, "the virtual machine ended before its daemon answered");
+        if (status < 0 && errno == ETIMEDOUT)
+            return fail(err, RUNNER_E_TIMEOUT, 0, "timeout waiting for daemon to start (last: %.200s)",
+                        attempt_err.message);
+        if (status < 0)
+            return fail_errno(err, errno, "wait for the daemon");
+    }
+}

@@ -1,0 +1,178 @@
+/* create: from a request to a machine whose daemon answers. */
+#include <string.h>
+
+#include "core/create-request.h"
+#include "core/guest.h"
+#include "core/identity.h"
+#include "core/op.h"
+#include "core/reaper.h"
+#include "core/snapshot.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+
+/* The request has been made before (contract 1.5): what there is decides. */
+static int repeat(struct op *op, struct runner_error *err)
+{
+    const struct record *record = op->sandbox->record;
+
+    switch (record->state) {
+    case SANDBOX_STARTED:
+        return op_ready(op, err) < 0 ? -1 : OP_ENOUGH;
+    case SANDBOX_STOPPED:
+    case SANDBOX_PAUSED:
+        op->type = &op_start;
+        return OP_BECOME;
+    case SANDBOX_ERROR:
+        return fail(err, RUNNER_E_IO, 0, "sandbox '%s' is in error: %s", op->id,
+                    record->error != NULL ? record->error : "unknown");
+    default:
+        return fail(err, RUNNER_E_BUSY, 0, "sandbox '%s' is %s", op->id, sandbox_state_name(record->state));
+    }
+}
+
+static int admit(struct op *op, struct runner_error *err)
+{
+    const struct config_limits *limits = &op->engine->config->limits;
+    auto_snapshot struct snapshot *snapshot = NULL;
+    auto_record struct record *plan = NULL;
+
+    op->sandbox = index_get(op->engine->index, op->id);
+    if (op->sandbox != NULL) {
+        op->host = op->sandbox->host;
+        return repeat(op, err);
+    }
+    if (limits->sandboxes > 0 && index_count(op->engine->index) >= (size_t)limits->sandboxes)
+        return fail(err, RUNNER_E_NOSPACE, 0, "the limit of %lld sandboxes is reached", (long long)limits->sandboxes);
+    if (create_request_plan(op->engine->config, op->host->config, op->id, op->request, &plan, err) < 0)
+        return -1;
+    if (snapshot_open(&op->call, op->host->config->root, plan->snapshot, &snapshot, err) < 0)
+        return -1;
+    plan->boot.kernel = mem_dup(snapshot->kernel);
+    plan->boot.initramfs = mem_dup(snapshot->initramfs);
+    plan->boot.cmdline = mem_dup(snapshot->cmdline);
+    plan->boot.has_daemon = snapshot->has_daemon;
+    plan->disk.backing_path = mem_dup(snapshot->image.path);
+    plan->disk.backing_format = mem_dup(snapshot->image.format);
+    plan->disk.size_bytes = snapshot->image.size_bytes;
+    op->plan = plan;
+    plan = NULL;
+    op->batch = batch_new(&op->call);
+    return OP_NEXT;
+}
+
+static int lease(struct op *op, struct runner_error *err)
+{
+    struct runner_nic *nic = &op->plan->nic;
+    struct runner_lease got = {.size = sizeof got};
+
+    nic->size = sizeof *nic;
+    nic->guest_port = GUEST_DAEMON_PORT;
+    if (identity_mac(op->id, nic->mac, sizeof nic->mac) < 0)
+        return fail(err, RUNNER_E_IO, 0, "no MAC for '%s'", op->id);
+    if (host_plugin(op->host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
+        return OP_NEXT;
+    if (HOST_CALL(op->host, RUNNER_IPAM, ipam, lease, &op->call, op->id, &got, err) < 0)
+        return error_wrap(err, "address");
+    memcpy(nic->address, got.address, sizeof nic->address);
+    memcpy(nic->gateway, got.gateway, sizeof nic->gateway);
+    memcpy(nic->dns, got.dns, sizeof nic->dns);
+    nic->prefix_len = got.prefix_len;
+    return OP_NEXT;
+}
+
+static void unlease(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (host_plugin(op->host, RUNNER_IPAM) != NULL &&
+        HOST_CALL(op->host, RUNNER_IPAM, ipam, release, op->id, &more) < 0)
+        error_append(err, "address not released: %s", more.message);
+}
+
+/*
+ * The directory comes first, with a record that says "creating": found at start-up, what is there is removed (a TAP
+ * that the record does not name yet is swept by the network). The undo removes whatever is in it by then.
+ */
+static int directory(struct op *op, struct runner_error *err)
+{
+    auto_free char *dir = host_sandbox_dir(op->host, op->id);
+    struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_EXCL, .path = dir,
+                               .number = 0700, .undo = &undo};
+
+    op->plan->created_ms = num_wall_ms();
+    op->plan->state = SANDBOX_CREATING;
+    return batch_add(op->batch, &step, err) < 0 || op_add_record(op, op->plan, 0, err) < 0 ? -1 : OP_NEXT;
+}
+
+static int disk(struct op *op, struct runner_error *err)
+{
+    struct record *plan = op->plan;
+    auto_free char *dir = host_sandbox_dir(op->host, op->id);
+    struct runner_image base = {.size = sizeof base, .flags = RUNNER_I_READONLY, .path = plan->disk.backing_path,
+                                .format = plan->disk.backing_format, .size_bytes = plan->disk.size_bytes};
+    struct runner_disk wanted = {.size = sizeof wanted, .id = op->id, .dir = dir, .base = &base,
+                                 .size_bytes = plan->disk_bytes};
+    struct runner_image made = {.size = sizeof made};
+
+    if (HOST_CALL(op->host, RUNNER_DISK, disk, clone, &op->call, op->batch, &wanted, &made, err) < 0)
+        return error_wrap(err, "disk");
+    free(plan->disk.backing_path);
+    free(plan->disk.backing_format);
+    plan->disk.path = (char *)made.path;
+    plan->disk.format = (char *)made.format;
+    plan->disk.backing_path = (char *)made.backing_path;
+    plan->disk.backing_format = (char *)made.backing_format;
+    plan->disk.size_bytes = made.size_bytes;
+    return OP_NEXT;
+}
+
+/* From here on the sandbox can be found, and taken down like any other. */
+static int host(struct op *op, struct runner_error *err)
+{
+    if (op_run_batch(op, err) < 0)
+        return -1;
+    op->sandbox = index_add(op->engine->index, op->host, op->plan);
+    op->plan = NULL;
+    return OP_NEXT;
+}
+
+static void undo_host(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (op_tear_down(op, &more) < 0 || op_remove_directory(op, &more) < 0) {
+        error_append(err, "not undone: %s", more.message);
+        (void)op_commit(op, SANDBOX_ERROR, err->message, &more);
+        return;
+    }
+    index_remove(op->engine->index, op->sandbox);
+}
+
+static int commit(struct op *op, struct runner_error *err)
+{
+    if (op_commit(op, SANDBOX_STARTED, NULL, err) < 0)
+        return -1;
+    reaper_watch(op->engine->reaper, op->sandbox);
+    return OP_NEXT;
+}
+
+static int commit_stopped(struct op *op, struct runner_error *err)
+{
+    return op_commit(op, SANDBOX_STOPPED, NULL, err);
+}
+
+static const struct op_phase create_phases[] = {
+    {"admit", admit, NULL},          {"address", lease, unlease}, {"directory", directory, NULL},
+    {"disk", disk, NULL},            {"network", op_plan_network, op_unplan_network},
+    {"seed", op_plan_seed, NULL},    {"spawn", op_plan_spawn, NULL}, {"host", host, undo_host},
+    {"boot", op_boot, NULL},         {"ready", op_ready, NULL},   {"commit", commit, NULL}};
+const struct op_type op_create = {"create", create_phases, ARRAY_LEN(create_phases)};
+
+static const struct op_phase stopped_phases[] = {{"admit", admit, NULL},
+                                                 {"address", lease, unlease},
+                                                 {"directory", directory, NULL},
+                                                 {"disk", disk, NULL},
+                                                 {"host", host, undo_host},
+                                                 {"commit", commit_stopped, NULL}};
+const struct op_type op_create_stopped = {"create", stopped_phases, ARRAY_LEN(stopped_phases)};

@@ -1,0 +1,43 @@
+/* destroy: nothing of the sandbox is left. A missing one is success. */
+#include "core/op.h"
+#include "core/reaper.h"
+#include "core/util/error.h"
+
+static int find(struct op *op, struct runner_error *err)
+{
+    if (op_find(op, err) < 0)
+        return err->code == RUNNER_E_NOTFOUND ? OP_ENOUGH : -1;
+    reaper_forget(op->engine->reaper, op->sandbox);
+    return OP_NEXT;
+}
+
+/* Durable before anything is taken away: whatever happens now, start-up finishes it. */
+static int mark(struct op *op, struct runner_error *err)
+{
+    return op_commit(op, SANDBOX_DESTROYING, NULL, err);
+}
+
+static int tear_down(struct op *op, struct runner_error *err)
+{
+    return op_tear_down(op, err) < 0 ? -1 : OP_NEXT;
+}
+
+static int remove_directory(struct op *op, struct runner_error *err)
+{
+    return op_remove_directory(op, err) < 0 ? -1 : OP_NEXT;
+}
+
+static int forget(struct op *op, struct runner_error *err)
+{
+    index_remove(op->engine->index, op->sandbox);
+    if (host_plugin(op->host, RUNNER_IPAM) == NULL)
+        return OP_NEXT;
+    return HOST_CALL(op->host, RUNNER_IPAM, ipam, release, op->id, err) < 0 ? -1 : OP_NEXT;
+}
+
+static const struct op_phase phases[] = {{"find", find, NULL},
+                                         {"mark", mark, NULL},
+                                         {"host", tear_down, NULL},
+                                         {"directory", remove_directory, NULL},
+                                         {"forget", forget, NULL}};
+const struct op_type op_destroy = {"destroy", phases, ARRAY_LEN(phases)};

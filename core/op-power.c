@@ -1,0 +1,193 @@
+/* start, stop, pause, resume. */
+#include <string.h>
+
+#include "core/op.h"
+#include "core/reaper.h"
+#include "core/util/error.h"
+#include "core/vm.h"
+
+static int refuse_state(const struct op *op, const char *what, struct runner_error *err)
+{
+    const struct record *record = op->sandbox->record;
+
+    return fail(err, RUNNER_E_BUSY, 0, "cannot %s sandbox '%s': it is %s%s%s", what, op->id,
+                sandbox_state_name(record->state), record->error != NULL ? ": " : "",
+                record->error != NULL ? record->error : "");
+}
+
+/* ---- start ---- */
+
+static int start_admit(struct op *op, struct runner_error *err)
+{
+    if (op_find(op, err) < 0)
+        return -1;
+    switch (op->sandbox->record->state) {
+    case SANDBOX_STARTED:
+        return op_ready(op, err) < 0 ? -1 : OP_ENOUGH;
+    case SANDBOX_PAUSED:
+        op->type = &op_resume;
+        return OP_BECOME;
+    case SANDBOX_STOPPED:
+    case SANDBOX_ERROR: /* its VM is gone; its disk is there */
+        batch_free(op->batch);
+        op->batch = batch_new(&op->call);
+        return op->sandbox->record->disk.path == NULL ? refuse_state(op, "start", err) : OP_NEXT;
+    default:
+        return refuse_state(op, "start", err);
+    }
+}
+
+/* Recorded before the first host step: found at start-up, the VM is ended and the sandbox is stopped again. */
+static int start_mark(struct op *op, struct runner_error *err)
+{
+    if (op_commit(op, SANDBOX_STARTING, NULL, err) < 0)
+        return -1;
+    batch_free(op->batch);
+    op->batch = batch_new(&op->call);
+    return OP_NEXT;
+}
+
+static void start_unmark(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (op_commit(op, SANDBOX_STOPPED, NULL, &more) < 0)
+        error_append(err, "%s", more.message);
+}
+
+static void start_undo(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (op_tear_down(op, &more) < 0)
+        error_append(err, "not undone: %s", more.message);
+}
+
+static int started(struct op *op, struct runner_error *err)
+{
+    if (op_commit(op, SANDBOX_STARTED, NULL, err) < 0)
+        return -1;
+    reaper_watch(op->engine->reaper, op->sandbox);
+    return OP_NEXT;
+}
+
+static const struct op_phase start_phases[] = {{"admit", start_admit, NULL},
+                                               {"mark", start_mark, start_unmark},
+                                               {"network", op_plan_network, op_unplan_network},
+                                               {"seed", op_plan_seed, NULL},
+                                               {"spawn", op_plan_spawn, NULL},
+                                               {"host", op_run_batch, start_undo},
+                                               {"boot", op_boot, NULL},
+                                               {"ready", op_ready, NULL},
+                                               {"commit", started, NULL}};
+const struct op_type op_start = {"start", start_phases, ARRAY_LEN(start_phases)};
+
+/* ---- stop ---- */
+
+static int stop_admit(struct op *op, struct runner_error *err)
+{
+    if (op_find(op, err) < 0)
+        return -1;
+    switch (op->sandbox->record->state) {
+    case SANDBOX_STOPPED:
+        return OP_ENOUGH;
+    case SANDBOX_CREATING:
+    case SANDBOX_DESTROYING:
+        return refuse_state(op, "stop", err);
+    default:
+        return OP_NEXT;
+    }
+}
+
+static int stop_power(struct op *op, struct runner_error *err)
+{
+    bool is_paused = op->sandbox->record->state == SANDBOX_PAUSED; /* it could not hear the button */
+    int64_t grace_ms = op->force || is_paused ? 0 : op->engine->config->timeouts.stop_grace_ms;
+
+    reaper_forget(op->engine->reaper, op->sandbox);
+    return op_end_vm(op, grace_ms, err) < 0 ? -1 : OP_NEXT;
+}
+
+static int stop_clean(struct op *op, struct runner_error *err)
+{
+    return op_tear_down(op, err) < 0 ? -1 : OP_NEXT;
+}
+
+static int stopped(struct op *op, struct runner_error *err)
+{
+    return op_commit(op, SANDBOX_STOPPED, NULL, err);
+}
+
+static const struct op_phase stop_phases[] = {
+    {"admit", stop_admit, NULL}, {"power", stop_power, NULL}, {"host", stop_clean, NULL}, {"commit", stopped, NULL}};
+const struct op_type op_stop = {"stop", stop_phases, ARRAY_LEN(stop_phases)};
+
+/* ---- pause, resume ---- */
+
+typedef int vmm_op(void *, struct runner_call *, const struct runner_vm *, struct runner_error *);
+
+static int call_vmm(struct op *op, vmm_op *fn, struct runner_error *err)
+{
+    struct vm_view view;
+    int status;
+
+    vm_view_init(&view, op->host, op->sandbox->record);
+    host_enter(op->host, RUNNER_VMM);
+    status = fn(op->host->self[RUNNER_VMM], &op->call, &view.vm, err);
+    host_leave(op->host, RUNNER_VMM);
+    vm_view_done(&view);
+    return status;
+}
+
+static int pause_admit(struct op *op, struct runner_error *err)
+{
+    if (op_find(op, err) < 0)
+        return -1;
+    if (op->sandbox->record->state == SANDBOX_PAUSED)
+        return OP_ENOUGH;
+    if (op->sandbox->record->state != SANDBOX_STARTED)
+        return refuse_state(op, "pause", err);
+    return OP_NEXT;
+}
+
+static int pause_vm(struct op *op, struct runner_error *err)
+{
+    return call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.pause, err);
+}
+
+static void unpause_vm(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.resume, &more) < 0)
+        error_append(err, "left paused: %s", more.message);
+}
+
+static int paused(struct op *op, struct runner_error *err)
+{
+    return op_commit(op, SANDBOX_PAUSED, NULL, err);
+}
+
+static const struct op_phase pause_phases[] = {
+    {"admit", pause_admit, NULL}, {"pause", pause_vm, unpause_vm}, {"commit", paused, NULL}};
+const struct op_type op_pause = {"pause", pause_phases, ARRAY_LEN(pause_phases)};
+
+static int resume_admit(struct op *op, struct runner_error *err)
+{
+    if (op_find(op, err) < 0)
+        return -1;
+    if (op->sandbox->record->state == SANDBOX_STARTED)
+        return OP_ENOUGH;
+    if (op->sandbox->record->state != SANDBOX_PAUSED)
+        return refuse_state(op, "resume", err);
+    return OP_NEXT;
+}
+
+static int resume_vm(struct op *op, struct runner_error *err)
+{
+    return call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.resume, err);
+}
+
+static const struct op_phase resume_phases[] = {
+    {"admit", resume_admit, NULL}, {"resume", resume_vm, NULL}, {"ready", op_ready, NULL}, {"commit", started, NULL}};
+const struct op_type op_resume = {"resume", resume_phases, ARRAY_LEN(resume_phases)};

@@ -1,0 +1,129 @@
+/* What nobody asked for: a VMM that ended, and the state in which a start-up finds a sandbox. */
+#include <string.h>
+#include <sys/wait.h>
+
+#include "core/log.h"
+#include "core/op.h"
+#include "core/reaper.h"
+#include "core/util/error.h"
+#include "core/vm.h"
+
+/* Whether the VMM's process lives; else its wait status, -1 when nobody knows (it was not this runner's child). */
+static int probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_error *err)
+{
+    auto_free char *pid_path = host_sandbox_path(op->host, op->id, "vmm.pid");
+    auto_batch struct runner_batch *batch = batch_new(&op->call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = pid_path};
+
+    if (batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0)
+        return -1;
+    *ret_alive = batch_result(batch, 0)->status == 0;
+    *ret_status = (int)batch_result(batch, 0)->number2;
+    return 0;
+}
+
+/* The guest powered itself off: stopped. Anything else: error, with what is known. */
+static int settle(struct op *op, int status, struct runner_error *err)
+{
+    struct runner_error why = ERROR_INIT;
+
+    if (status == 0 || status == -1) {
+        log_event(RUNNER_LOG_INFO, "vm.ended", "id", op->id, "how", status == 0 ? "guest powered off" : "unknown", NULL);
+        return op_commit(op, SANDBOX_STOPPED, NULL, err);
+    }
+    if (WIFSIGNALED(status))
+        (void)fail(&why, RUNNER_E_IO, 0, "the VMM was killed by signal %d", WTERMSIG(status));
+    else
+        (void)fail(&why, RUNNER_E_IO, 0, "the VMM ended with status %d (guest panic or internal error)",
+                   WEXITSTATUS(status));
+    op_quote_serial(op, &why);
+    log_event(RUNNER_LOG_ERROR, "vm.failed", "id", op->id, "error", why.message, NULL);
+    return op_commit(op, SANDBOX_ERROR, why.message, err);
+}
+
+static int ended(struct op *op, int status, struct runner_error *err)
+{
+    if (op_tear_down(op, err) < 0)
+        return -1;
+    return settle(op, status, err);
+}
+
+static int exited(struct op *op, struct runner_error *err)
+{
+    enum sandbox_state state;
+    bool is_alive;
+    int status;
+
+    if (op_find(op, err) < 0)
+        return err->code == RUNNER_E_NOTFOUND ? OP_ENOUGH : -1;
+    state = op->sandbox->record->state;
+    if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
+        return OP_ENOUGH;
+    if (probe(op, &is_alive, &status, err) < 0)
+        return -1;
+    return is_alive ? OP_ENOUGH : ended(op, status, err);
+}
+
+static const struct op_phase exited_phases[] = {{"exited", exited, NULL}};
+const struct op_type op_exited = {"exited", exited_phases, ARRAY_LEN(exited_phases)};
+
+/* ---- start-up ---- */
+
+static int ask_status(struct op *op, struct runner_vm_status *ret, struct runner_error *err)
+{
+    struct vm_view view;
+    int status;
+
+    vm_view_init(&view, op->host, op->sandbox->record);
+    status = HOST_CALL(op->host, RUNNER_VMM, vmm, status, &op->call, &view.vm, ret, err);
+    vm_view_done(&view);
+    return status;
+}
+
+/* The process lives. A VMM that does not answer is not a dead one: it is kept as its record says. */
+static int adopt(struct op *op, struct runner_error *err)
+{
+    struct runner_vm_status vm = {.size = sizeof vm};
+    enum sandbox_state state = op->sandbox->record->state;
+
+    if (ask_status(op, &vm, err) < 0)
+        log_event(RUNNER_LOG_WARN, "recover.no_answer", "id", op->id, "error", err->message, NULL);
+    else if (vm.state == RUNNER_VM_FAILED || vm.state == RUNNER_VM_ENDED)
+        return ended(op, vm.state == RUNNER_VM_ENDED ? 0 : 1 << 8, err);
+    else if (vm.state == RUNNER_VM_PAUSED)
+        state = SANDBOX_PAUSED;
+    else if (vm.state == RUNNER_VM_RUNNING)
+        state = SANDBOX_STARTED;
+    if (state != op->sandbox->record->state && op_commit(op, state, NULL, err) < 0)
+        return -1;
+    reaper_watch(op->engine->reaper, op->sandbox);
+    return OP_NEXT;
+}
+
+static int recover(struct op *op, struct runner_error *err)
+{
+    bool is_alive;
+    int status;
+
+    if (op_find(op, err) < 0)
+        return -1;
+    switch (op->sandbox->record->state) {
+    case SANDBOX_CREATING: /* never acknowledged */
+    case SANDBOX_DESTROYING:
+        op->type = &op_destroy;
+        return OP_BECOME;
+    case SANDBOX_STARTING: /* never acknowledged */
+    case SANDBOX_STOPPING:
+        return op_tear_down(op, err) < 0 ? -1 : op_commit(op, SANDBOX_STOPPED, NULL, err);
+    case SANDBOX_STARTED:
+    case SANDBOX_PAUSED:
+        if (probe(op, &is_alive, &status, err) < 0)
+            return -1;
+        return is_alive ? adopt(op, err) : ended(op, status, err);
+    default:
+        return OP_ENOUGH;
+    }
+}
+
+static const struct op_phase recover_phases[] = {{"recover", recover, NULL}};
+const struct op_type op_recover = {"recover", recover_phases, ARRAY_LEN(recover_phases)};

@@ -1,0 +1,211 @@
+/* Phases around the VM that create, start, stop, destroy and recovery share. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+
+#include "core/guest.h"
+#include "core/op.h"
+#include "core/reaper.h"
+#include "core/seed.h"
+#include "core/sandbox-seed.h"
+#include "core/util/error.h"
+#include "core/vm.h"
+
+#define KILL_WAIT_MS  2000  /* after SIGTERM: the VMM flushes its caches and goes */
+#define DEATH_WAIT_MS 30000 /* after SIGKILL: the kernel frees the guest's memory */
+#define SERIAL_QUOTE  400
+
+/* ---- planning ---- */
+
+int op_plan_network(struct op *op, struct runner_error *err)
+{
+    struct runner_nic nic = op_record(op)->nic;
+
+    nic.size = sizeof nic;
+    if (HOST_CALL(op->host, RUNNER_NETWORK, network, attach, &op->call, op->batch, op->id, &nic, err) < 0)
+        return error_wrap(err, "network");
+    index_lock(op->engine->index);
+    op_record(op)->nic = nic;
+    index_unlock(op->engine->index);
+    return OP_NEXT;
+}
+
+static int plan_detach(struct op *op, struct runner_batch *batch, struct runner_error *err)
+{
+    const struct runner_nic *nic = &op_record(op)->nic;
+
+    if (nic->size == 0 || nic->kind == 0)
+        return 0;
+    return HOST_CALL(op->host, RUNNER_NETWORK, network, detach, &op->call, batch, op->id, nic, err);
+}
+
+/* The host's side was undone with its batch; what is left is the plugin's own memory of name and ports. */
+void op_unplan_network(struct op *op, struct runner_error *err)
+{
+    auto_batch struct runner_batch *discarded = batch_new(&op->call);
+    struct runner_error more = ERROR_INIT;
+
+    if (plan_detach(op, discarded, &more) < 0)
+        error_append(err, "network not released: %s", more.message);
+}
+
+int op_plan_seed(struct op *op, struct runner_error *err)
+{
+    auto_free char *path = host_sandbox_path(op->host, op->id, "cloud-init.iso");
+    auto_str struct str iso = STR_INIT;
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_SECRET, .path = path,
+                               .number = 0600};
+
+    if (sandbox_seed(op->host->config, op_record(op), &iso, err) < 0)
+        return error_wrap(err, "seed");
+    step.data = iso.ptr;
+    step.len = iso.len;
+    return batch_add(op->batch, &step, err) < 0 ? -1 : OP_NEXT;
+}
+
+int op_plan_spawn(struct op *op, struct runner_error *err)
+{
+    struct vm_view view;
+    int status;
+
+    vm_view_init(&view, op->host, op_record(op));
+    status = HOST_CALL(op->host, RUNNER_VMM, vmm, spawn, &op->call, op->batch, &view.vm, err);
+    vm_view_done(&view);
+    return status < 0 ? error_wrap(err, "vmm") : OP_NEXT;
+}
+
+int op_run_batch(struct op *op, struct runner_error *err)
+{
+    return batch_run(&op->call, op->batch, err) < 0 ? -1 : OP_NEXT;
+}
+
+/* ---- coming up ---- */
+
+void op_quote_serial(struct op *op, struct runner_error *err)
+{
+    auto_free char *path = host_sandbox_path(op->host, op->id, "serial.log");
+    auto_batch struct runner_batch *batch = batch_new(&op->call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = path,
+                               .number = 64 << 20};
+    const struct runner_result *result;
+    struct runner_error ignored = ERROR_INIT;
+    const char *end, *from;
+
+    if (batch_add(batch, &step, &ignored) < 0 || batch_run(&op->call, batch, &ignored) < 0)
+        return;
+    result = batch_result(batch, 0);
+    if (result == NULL || result->len == 0)
+        return;
+    end = result->out + result->len;
+    while (end > result->out && (end[-1] == '\n' || end[-1] == '\r'))
+        end--;
+    from = end - result->out > SERIAL_QUOTE ? end - SERIAL_QUOTE : result->out;
+    error_append(err, "last serial output: %.*s", (int)(end - from), from);
+}
+
+int op_boot(struct op *op, struct runner_error *err)
+{
+    struct vm_view view;
+    int status;
+
+    vm_view_init(&view, op->host, op_record(op));
+    status = HOST_CALL(op->host, RUNNER_VMM, vmm, boot, &op->call, &view.vm, err);
+    vm_view_done(&view);
+    return status < 0 ? error_wrap(err, "boot") : OP_NEXT;
+}
+
+int op_ready(struct op *op, struct runner_error *err)
+{
+    auto_free char *pid_path = host_sandbox_path(op->host, op->id, "vmm.pid");
+    auto_close int exit_fd = -1;
+    struct runner_call ready;
+
+    call_init_child(&ready, &op->call, op->engine->config->timeouts.ready_ms);
+    if (host_watch(op->host, &ready, pid_path, &exit_fd, err) == 0 &&
+        guest_wait_ready(&ready, &op_record(op)->nic, exit_fd, &op->daemon_version, err) == 0)
+        return OP_NEXT;
+    op_quote_serial(op, err);
+    return -1;
+}
+
+/* ---- going down ---- */
+
+static int send_signal(struct op *op, const char *pid_path, int signal_number, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(&op->call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = pid_path, .number = signal_number};
+
+    return batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0 ? -1 : 0;
+}
+
+/* 1: it ended, 0: not within ms, -1: cancelled or past the deadline. */
+static int wait_end(struct op *op, int exit_fd, int64_t ms, struct runner_error *err)
+{
+    int events = call_wait(&op->call, exit_fd, POLLIN, ms);
+
+    if (events < 0)
+        return fail_errno(err, errno, "wait for the end of the VMM");
+    return events > 0;
+}
+
+static int press_button(struct op *op, struct runner_error *err)
+{
+    struct vm_view view;
+    int status;
+
+    vm_view_init(&view, op->host, op->sandbox->record);
+    status = HOST_CALL(op->host, RUNNER_VMM, vmm, power_button, &op->call, &view.vm, err);
+    vm_view_done(&view);
+    return status;
+}
+
+int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
+{
+    auto_free char *pid_path = host_sandbox_path(op->host, op->id, "vmm.pid");
+    static const struct {
+        int signal_number;
+        int64_t wait_ms;
+    } ladder[] = {{SIGTERM, KILL_WAIT_MS}, {SIGKILL, DEATH_WAIT_MS}};
+    struct runner_error ignored = ERROR_INIT;
+    auto_close int exit_fd = -1;
+    int ended = 0;
+
+    if (host_watch(op->host, &op->call, pid_path, &exit_fd, err) < 0)
+        return err->code == RUNNER_E_NOTFOUND ? (error_clear(err), 0) : -1;
+    if (grace_ms > 0 && press_button(op, &ignored) == 0)
+        ended = wait_end(op, exit_fd, grace_ms, err);
+    for (size_t i = 0; ended == 0 && i < ARRAY_LEN(ladder); i++) {
+        if (send_signal(op, pid_path, ladder[i].signal_number, err) < 0)
+            return -1;
+        ended = wait_end(op, exit_fd, ladder[i].wait_ms, err);
+    }
+    if (ended == 0)
+        return fail(err, RUNNER_E_TIMEOUT, 0, "the VMM's process did not end after SIGKILL");
+    return ended < 0 ? -1 : 0;
+}
+
+int op_tear_down(struct op *op, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(&op->call);
+    struct vm_view view;
+    int status;
+
+    if (op_end_vm(op, 0, err) < 0)
+        return -1;
+    vm_view_init(&view, op->host, op_record(op));
+    status = HOST_CALL(op->host, RUNNER_VMM, vmm, cleanup, &op->call, batch, &view.vm, err);
+    vm_view_done(&view);
+    if (status < 0 || plan_detach(op, batch, err) < 0)
+        return -1;
+    return batch_run(&op->call, batch, err);
+}
+
+int op_remove_directory(struct op *op, struct runner_error *err)
+{
+    auto_free char *dir = host_sandbox_dir(op->host, op->id);
+    auto_batch struct runner_batch *batch = batch_new(&op->call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
+
+    return batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0 ? -1 : 0;
+}

@@ -1,0 +1,199 @@
+#include "core/op.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+
+static const struct op_type *const types[OP_KINDS] = {
+    [OP_CREATE] = &op_create, [OP_START] = &op_start,   [OP_STOP] = &op_stop,       [OP_PAUSE] = &op_pause,
+    [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy, [OP_EXITED] = &op_exited, [OP_RECOVER] = &op_recover};
+
+const char *op_name(enum op_kind kind)
+{
+    return types[kind]->name;
+}
+
+static int64_t timeout_of(const struct config *config, enum op_kind kind)
+{
+    switch (kind) {
+    case OP_CREATE:
+        return config->timeouts.create_ms;
+    case OP_START:
+        return config->timeouts.start_ms;
+    case OP_STOP:
+    case OP_DESTROY:
+        return config->timeouts.stop_ms;
+    default:
+        return config->timeouts.request_ms;
+    }
+}
+
+struct op *op_new(struct engine *engine, enum op_kind kind, const char *id, struct json *request)
+{
+    struct op *op = mem_alloc(sizeof *op);
+
+    op->engine = engine;
+    op->kind = kind;
+    op->type = kind == OP_CREATE && json_bool(request, "skipStart", false) ? &op_create_stopped : types[kind];
+    (void)snprintf(op->id, sizeof op->id, "%s", id);
+    op->request = request;
+    op->err.size = sizeof op->err;
+    op->host = engine_pick_host(engine);
+    call_init(&op->call, op->host, op->id, timeout_of(engine->config, kind));
+    return op;
+}
+
+void op_free(struct op *op)
+{
+    if (op == NULL)
+        return;
+    index_put(op->engine->index, op->sandbox);
+    record_free(op->plan);
+    batch_free(op->batch);
+    json_free(op->request);
+    free(op->daemon_version);
+    call_done(&op->call);
+    free(op);
+}
+
+static void undo(struct op *op, const struct op_type *type, size_t n_done)
+{
+    struct runner_call *call = &op->call;
+
+    /* Undoing has time of its own and is not stopped by the cancel that may have caused it. */
+    call_done(call);
+    call_init(call, op->host, op->id, op->engine->config->timeouts.stop_ms);
+    while (n_done-- > 0)
+        if (type->phases[n_done].undo != NULL)
+            type->phases[n_done].undo(op, &op->err);
+}
+
+static void run_phases(struct op *op)
+{
+    for (size_t i = 0; i < op->type->n_phases; i++) {
+        const struct op_type *type = op->type;
+        int64_t begin_us = num_now_us();
+        int status = type->phases[i].run(op, &op->err);
+
+        if (op->n_timings < OP_PHASES_MAX)
+            op->timings[op->n_timings++] = (struct op_timing){type->phases[i].name, num_now_us() - begin_us};
+        if (status == OP_ENOUGH)
+            break;
+        if (status == OP_BECOME)
+            i = SIZE_MAX; /* wraps to the first phase of the new type */
+        if (status < 0) {
+            log_event(RUNNER_LOG_DEBUG, "op.phase_failed", "op", type->name, "id", op->id, "phase",
+                      type->phases[i].name, "error", op->err.message, NULL);
+            undo(op, type, i);
+            return;
+        }
+    }
+    error_clear(&op->err);
+}
+
+static void report(struct op *op, int64_t us)
+{
+    struct engine_stats *stats = &op->engine->stats;
+    bool is_failed = op->err.code != 0;
+    char ms[32];
+    auto_str struct str phases = STR_INIT;
+
+    atomic_fetch_add(is_failed ? &stats->ops_failed[op->kind] : &stats->ops_done[op->kind], 1);
+    atomic_fetch_add(&stats->op_us[op->kind], (unsigned long)us);
+    (void)snprintf(ms, sizeof ms, "%lld.%03lld", (long long)(us / 1000), (long long)(us % 1000));
+    for (size_t i = 0; i < op->n_timings; i++)
+        str_addf(&phases, "%s%s:%.2f", i > 0 ? "," : "", op->timings[i].phase, (double)op->timings[i].us / 1000);
+    log_event(is_failed ? RUNNER_LOG_WARN : RUNNER_LOG_INFO, is_failed ? "op.failed" : "op.done", "op",
+              op_name(op->kind), "id", op->id, "ms", ms, "phases", str_text(&phases), "error",
+              is_failed ? op->err.message : NULL, NULL);
+}
+
+static void run(struct task *task)
+{
+    struct op *op = (struct op *)task;
+
+    op->started_us = num_now_us();
+    if (host_wait_up(op->host, &op->call, &op->err) == 0)
+        run_phases(op);
+    report(op, num_now_us() - op->started_us);
+    if (op->done != NULL)
+        op->done(op, op->ctx);
+    op_free(op);
+}
+
+int op_submit(struct op *op, struct runner_error *err)
+{
+    bool is_internal = op->kind == OP_EXITED || op->kind == OP_RECOVER;
+
+    op->task.run = run;
+    op->queued_us = num_now_us();
+    return pool_submit(op->engine->pool, op->id, &op->task, is_internal, err);
+}
+
+struct record *op_record(struct op *op)
+{
+    return op->plan != NULL ? op->plan : op->sandbox->record;
+}
+
+int op_find(struct op *op, struct runner_error *err)
+{
+    if (op->sandbox == NULL)
+        op->sandbox = index_get(op->engine->index, op->id);
+    if (op->sandbox == NULL)
+        return fail(err, RUNNER_E_NOTFOUND, 0, "no sandbox '%s'", op->id);
+    op->host = op->sandbox->host;
+    op->call.host = op->host;
+    return OP_NEXT;
+}
+
+int op_add_record(struct op *op, const struct record *record, uint32_t flags, struct runner_error *err)
+{
+    auto_free char *path = host_sandbox_path(op->host, op->id, "runner.json");
+    auto_str struct str text = STR_INIT;
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = flags | RUNNER_S_SECRET,
+                               .path = path, .number = 0600};
+
+    record_print(record, &text);
+    step.data = text.ptr;
+    step.len = text.len;
+    return batch_add(op->batch, &step, err) < 0 ? -1 : 0;
+}
+
+struct saved {
+    enum sandbox_state state;
+    char *error;
+};
+
+static struct saved set_state(struct op *op, enum sandbox_state state, const char *error)
+{
+    struct record *record = op->sandbox->record;
+    struct saved saved = {record->state, record->error};
+
+    index_lock(op->engine->index);
+    record->state = state;
+    record->error = mem_dup(error);
+    if (op->daemon_version != NULL && state == SANDBOX_STARTED) {
+        free(record->daemon_version);
+        record->daemon_version = mem_dup(op->daemon_version);
+    }
+    index_unlock(op->engine->index);
+    return saved;
+}
+
+int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err)
+{
+    struct saved saved = set_state(op, state, error);
+
+    batch_free(op->batch);
+    op->batch = batch_new(&op->call);
+    if (op_add_record(op, op->sandbox->record, RUNNER_S_SYNC, err) == 0 && batch_run(&op->call, op->batch, err) == 0) {
+        free(saved.error);
+        return OP_NEXT;
+    }
+    free(set_state(op, saved.state, saved.error).error); /* what the file says is what the index says */
+    free(saved.error);
+    return error_wrap(err, "write the record");
+}

@@ -1,0 +1,97 @@
+/*
+ * Operations: what REST routes, jobs and recovery ask for. Each is a list of named phases, run on a worker in the lane of
+ * its sandbox, with a deadline, a cancel, an undo per phase and the time that each phase took.
+ */
+#ifndef CORE_OP_H
+#define CORE_OP_H
+
+#include "core/batch.h"
+#include "core/engine.h"
+#include "core/util/json.h"
+
+enum op_kind { OP_CREATE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_DESTROY, OP_EXITED, OP_RECOVER, OP_KINDS };
+
+#define OP_PHASES_MAX 16
+
+struct op_timing {
+    const char *phase;
+    int64_t us;
+};
+
+struct op {
+    struct task task;            /* first: what the pool runs */
+    struct engine *engine;
+    enum op_kind kind;
+    const struct op_type *type;  /* by kind, unless a phase goes on as another */
+    char id[64];
+    bool force;                  /* STOP: no grace */
+    struct json *request;        /* CREATE: the body; START: its metadata; owned; may be NULL */
+
+    struct runner_call call;     /* id, deadline; cancel with call_cancel(&op->call) */
+    struct host *host;
+    struct sandbox *sandbox;     /* a reference; NULL while there is none */
+    struct record *plan;         /* CREATE: the record to be; owned until it is in the index */
+    struct runner_batch *batch;  /* what the planning phases fill and the phase "host" runs */
+
+    struct op_timing timings[OP_PHASES_MAX];
+    size_t n_timings;
+    int64_t queued_us, started_us;
+    char *daemon_version;        /* what the daemon answered, or NULL */
+
+    struct runner_error err;     /* code 0: success */
+    void (*done)(struct op *, void *ctx); /* worker; last use of the op before it is freed; may be NULL */
+    void *ctx;
+};
+
+/* What a phase returns, beside -1: go on; success, skip the other phases; begin with the phases of op->type, which the
+ * phase has set (nothing of what it did is undone then). */
+enum { OP_NEXT = 0, OP_ENOUGH = 1, OP_BECOME = 2 };
+
+struct op_phase {
+    const char *name;
+    int (*run)(struct op *op, struct runner_error *err);
+    /* After a later phase failed (not this one): adds to err what could not be undone. May be NULL. */
+    void (*undo)(struct op *op, struct runner_error *err);
+};
+
+struct op_type {
+    const char *name;
+    const struct op_phase *phases;
+    size_t n_phases;
+};
+extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_exited, op_recover;
+
+/* id must be valid (text_is_id). request is taken over, also on failure. */
+struct op *op_new(struct engine *engine, enum op_kind kind, const char *id, struct json *request);
+/* Queues it; afterwards it belongs to the worker. -1 (BUSY): it stays the caller's, who frees it. */
+int op_submit(struct op *op, struct runner_error *err);
+void op_free(struct op *op); /* takes NULL */
+const char *op_name(enum op_kind kind);
+
+/* Phases that several types share (core/op.c, core/op-vm.c). */
+int op_find(struct op *op, struct runner_error *err);          /* NOTFOUND when there is no such sandbox */
+int op_plan_network(struct op *op, struct runner_error *err);
+void op_unplan_network(struct op *op, struct runner_error *err);
+int op_plan_seed(struct op *op, struct runner_error *err);
+int op_plan_spawn(struct op *op, struct runner_error *err);
+int op_run_batch(struct op *op, struct runner_error *err);     /* phase "host" */
+int op_boot(struct op *op, struct runner_error *err);
+int op_ready(struct op *op, struct runner_error *err);
+
+/* Ends the VM's process: the power button and grace_ms first (0: not), then SIGTERM, then SIGKILL; each step waits for
+ * the event. Nothing running: fine. */
+int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err);
+/* Ends the VM at once and takes its network and sockets away. Idempotent. */
+int op_tear_down(struct op *op, struct runner_error *err);
+/* Removes the sandbox's directory and all in it. */
+int op_remove_directory(struct op *op, struct runner_error *err);
+/* Writes the record with this state (and error text, NULL: none) durably, then makes it what the index says. */
+int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err);
+/* The step that writes a record. */
+int op_add_record(struct op *op, const struct record *record, uint32_t flags, struct runner_error *err);
+/* Appends the last lines of the serial log to err: why a guest did not come up. */
+void op_quote_serial(struct op *op, struct runner_error *err);
+/* The record that the op works on: its plan, or the sandbox's. */
+struct record *op_record(struct op *op);
+
+#endif

@@ -1,0 +1,232 @@
+#include "core/reconcile.h"
+
+#include <string.h>
+
+#include "core/batch.h"
+#include "core/log.h"
+#include "core/op.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+#include "core/util/text.h"
+
+#define RECORDS_A_BATCH 64
+
+struct bring_up {
+    struct task task;
+    struct engine *engine;
+    struct host *host;
+    struct runner_call call;
+    size_t n_found, n_unreadable;
+};
+
+/* What cannot be read is kept as it is, shown as an error, and removed only when somebody asks for that. */
+static void add_unreadable(struct bring_up *b, const char *id, const char *why)
+{
+    struct record *record = record_new(id);
+
+    record->state = SANDBOX_ERROR;
+    record->error = mem_dup(why);
+    record->snapshot = mem_dup("unknown");
+    record->cpus = 1;
+    index_put(b->engine->index, index_add(b->engine->index, b->host, record));
+    b->n_unreadable++;
+    log_event(RUNNER_LOG_ERROR, "reconcile.unreadable", "id", id, "error", why, NULL);
+}
+
+static int adopt(struct bring_up *b, const struct record *record, struct runner_error *err)
+{
+    const struct runner_nic *nic = &record->nic;
+
+    if (nic->size == 0)
+        return 0;
+    if (host_plugin(b->host, RUNNER_IPAM) != NULL && nic->kind != RUNNER_NIC_USER && nic->address[0] != '\0' &&
+        HOST_CALL(b->host, RUNNER_IPAM, ipam, adopt, record->id, nic->address, err) < 0)
+        return -1;
+    if (nic->kind == 0)
+        return 0;
+    return HOST_CALL(b->host, RUNNER_NETWORK, network, adopt, &b->call, record->id, nic, err);
+}
+
+/* A directory that is empty is what a create killed at its first step leaves. Others without a record are not ours. */
+static void leftover(struct bring_up *b, const char *id)
+{
+    auto_free char *dir = host_sandbox_dir(b->host, id);
+    auto_batch struct runner_batch *look = batch_new(&b->call), *clean = batch_new(&b->call);
+    struct runner_step list = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .path = dir};
+    struct runner_step drop = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
+    struct runner_error err = ERROR_INIT;
+
+    if (batch_add(look, &list, &err) < 0 || batch_run(&b->call, look, &err) < 0)
+        return;
+    if (batch_result(look, 0)->len > 0)
+        log_event(RUNNER_LOG_WARN, "reconcile.foreign", "dir", dir, "note", "no runner.json in it: left alone", NULL);
+    else if (batch_add(clean, &drop, &err) < 0 || batch_run(&b->call, clean, &err) < 0)
+        log_event(RUNNER_LOG_WARN, "reconcile.leftover", "dir", dir, "error", err.message, NULL);
+}
+
+static void take_record(struct bring_up *b, const char *id, const struct runner_result *result)
+{
+    struct runner_error err = ERROR_INIT;
+    struct record *record = NULL;
+
+    if (result == NULL)
+        add_unreadable(b, id, "its record could not be read");
+    else if (result->status == 1)
+        leftover(b, id);
+    else if (record_parse(result->out, result->len, id, &record, &err) < 0)
+        add_unreadable(b, id, err.message);
+    else {
+        if (adopt(b, record, &err) < 0) {
+            log_event(RUNNER_LOG_ERROR, "reconcile.adopt_failed", "id", id, "error", err.message, NULL);
+            b->n_unreadable++;
+        }
+        index_put(b->engine->index, index_add(b->engine->index, b->host, record));
+        b->n_found++;
+    }
+}
+
+/* Reads n records in one round trip; when that fails, each alone, so that one bad file hides no other. */
+static void read_records(struct bring_up *b, const char *const *ids, size_t n)
+{
+    auto_batch struct runner_batch *batch = batch_new(&b->call);
+    struct runner_error err = ERROR_INIT;
+    bool is_good = true;
+
+    for (size_t i = 0; i < n; i++) {
+        auto_free char *path = host_sandbox_path(b->host, ids[i], "runner.json");
+        struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL,
+                                   .path = path, .number = RECORD_MAX};
+        is_good = is_good && batch_add(batch, &step, &err) >= 0;
+    }
+    is_good = is_good && batch_run(&b->call, batch, &err) == 0;
+    if (!is_good && n > 1)
+        for (size_t i = 0; i < n; i++)
+            read_records(b, ids + i, 1);
+    else
+        for (size_t i = 0; i < n; i++)
+            take_record(b, ids[i], is_good ? batch_result(batch, (int)i) : NULL);
+}
+
+static int read_all(struct bring_up *b, struct runner_error *err)
+{
+    auto_free char *root = mem_printf("%s/sandboxes", b->host->config->root);
+    auto_batch struct runner_batch *batch = batch_new(&b->call);
+    struct runner_step dirs[2] = {
+        {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_PARENTS, .path = root, .number = 0700},
+        {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_PARENTS, .path = b->host->config->run_dir,
+         .number = 0700}};
+    struct runner_step list = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .path = root};
+    const char *ids[RECORDS_A_BATCH];
+    const struct runner_result *names;
+    size_t n = 0;
+
+    if (batch_add(batch, &dirs[0], err) < 0 || batch_add(batch, &dirs[1], err) < 0 || batch_add(batch, &list, err) < 0 ||
+        batch_run(&b->call, batch, err) < 0)
+        return -1;
+    names = batch_result(batch, 2);
+    for (const char *name = names->out; name != NULL && name < names->out + names->len; name += strlen(name) + 1) {
+        if (!text_is_id(name))
+            continue;
+        ids[n++] = name;
+        if (n == ARRAY_LEN(ids)) {
+            read_records(b, ids, n);
+            n = 0;
+        }
+    }
+    read_records(b, ids, n);
+    return 0;
+}
+
+/* Copies: sweep runs plugin code, which must not be under the index's lock. */
+struct owned {
+    struct runner_nic *nics;
+    const struct runner_nic **list;
+    size_t n, cap;
+    const struct host *host;
+};
+
+static void collect(const struct sandbox *sandbox, void *ctx)
+{
+    struct owned *owned = ctx;
+
+    if (sandbox->host == owned->host && sandbox->record->nic.size != 0 && owned->n < owned->cap)
+        owned->nics[owned->n++] = sandbox->record->nic;
+}
+
+static void sweep(struct bring_up *b)
+{
+    struct owned owned = {.cap = index_count(b->engine->index), .host = b->host};
+    struct runner_error err = ERROR_INIT;
+
+    if (b->n_unreadable > 0) {
+        log_event(RUNNER_LOG_WARN, "reconcile.no_sweep", "host", b->host->config->name, "note",
+                  "some records are unreadable: network interfaces are left alone", NULL);
+        return;
+    }
+    owned.nics = mem_array(owned.cap, sizeof *owned.nics);
+    owned.list = mem_array(owned.cap, sizeof(struct runner_nic *));
+    index_each(b->engine->index, collect, &owned);
+    for (size_t i = 0; i < owned.n; i++)
+        owned.list[i] = &owned.nics[i];
+    if (HOST_CALL(b->host, RUNNER_NETWORK, network, sweep, &b->call, owned.list, owned.n, &err) < 0)
+        log_event(RUNNER_LOG_WARN, "reconcile.sweep_failed", "host", b->host->config->name, "error", err.message, NULL);
+    free(owned.list);
+    free(owned.nics);
+}
+
+struct recovery {
+    struct engine *engine;
+    const struct host *host;
+};
+
+/* Under the index's lock: only queues. */
+static void recover(const struct sandbox *sandbox, void *ctx)
+{
+    struct recovery *recovery = ctx;
+    struct runner_error err = ERROR_INIT;
+    struct op *op;
+
+    if (sandbox->host != recovery->host || sandbox->record->state == SANDBOX_STOPPED ||
+        sandbox->record->state == SANDBOX_ERROR)
+        return;
+    op = op_new(recovery->engine, OP_RECOVER, sandbox->record->id, NULL);
+    if (op_submit(op, &err) < 0)
+        op_free(op);
+}
+
+static void run(struct task *task)
+{
+    struct bring_up *b = (struct bring_up *)task;
+    struct recovery recovery = {b->engine, b->host};
+    struct runner_error err = ERROR_INIT;
+    char found[32], ms[32];
+    int64_t begin_ms = num_now_ms();
+
+    if (HOST_CALL(b->host, RUNNER_NETWORK, network, setup, &b->call, &err) < 0 || read_all(b, &err) < 0) {
+        log_event(RUNNER_LOG_ERROR, "host.down", "host", b->host->config->name, "error", err.message, NULL);
+        host_set_up(b->host, err.message);
+    } else {
+        sweep(b);
+        index_each(b->engine->index, recover, &recovery); /* queued before any request can be */
+        host_set_up(b->host, NULL);
+        (void)snprintf(found, sizeof found, "%zu", b->n_found);
+        (void)snprintf(ms, sizeof ms, "%lld", (long long)(num_now_ms() - begin_ms));
+        log_event(RUNNER_LOG_INFO, "host.up", "host", b->host->config->name, "sandboxes", found, "ms", ms, NULL);
+    }
+    (void)host_check(b->host, &b->call, NULL);
+    call_done(&b->call);
+    free(b);
+}
+
+void reconcile_start(struct engine *engine)
+{
+    for (size_t i = 0; i < engine->n_hosts; i++) {
+        struct bring_up *b = mem_alloc(sizeof *b);
+
+        b->task.run = run;
+        b->engine = engine;
+        b->host = engine->hosts[i];
+        call_init(&b->call, b->host, NULL, 120000);
+        (void)pool_submit(engine->pool, NULL, &b->task, true, NULL);
+    }
+}

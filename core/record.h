@@ -1,0 +1,64 @@
+/*
+ * The record of a sandbox: sandboxes/<id>/runner.json on its host, the one truth of what it is and should be. Written
+ * whole and atomically; mode 0600, since the create request in it carries the user's environment.
+ */
+#ifndef CORE_RECORD_H
+#define CORE_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/util/error.h"
+#include "core/util/json.h"
+#include "core/util/str.h"
+
+#define RECORD_SCHEMA 1
+#define RECORD_MAX (1024 * 1024) /* bytes */
+
+enum sandbox_state {
+    SANDBOX_CREATING,  /* not acknowledged yet: undone at start-up */
+    SANDBOX_STARTED,
+    SANDBOX_PAUSED,    /* in memory */
+    SANDBOX_STOPPED,
+    SANDBOX_ERROR,     /* its VM ended unexpectedly, or it could not be read: see error */
+    SANDBOX_STARTING,  /* on the way; found at start-up: the VM may or may not run */
+    SANDBOX_STOPPING,
+    SANDBOX_DESTROYING /* found at start-up: finished */
+};
+
+const char *sandbox_state_name(enum sandbox_state state);
+
+struct record {
+    char *id;
+    enum sandbox_state state;
+    int64_t created_ms;          /* wall clock */
+    char *error;                 /* why state is ERROR, or NULL */
+    char *daemon_version;        /* as the daemon last said, or NULL */
+
+    char *snapshot;              /* ref it was made from */
+    uint32_t cpus;
+    int64_t memory_bytes, disk_bytes;
+    struct json *request;        /* the create request as it came (an object), less its authToken and registry */
+
+    struct {                     /* the disk, see struct runner_image; path NULL: none yet */
+        char *path, *format, *backing_path, *backing_format;
+        int64_t size_bytes;
+    } disk;
+    struct runner_nic nic;       /* size 0: none yet */
+    struct {                     /* what the VM boots; all NULL before it was planned */
+        char *kernel, *initramfs, *cmdline;
+        bool has_daemon;         /* the image brings its daemon */
+    } boot;
+};
+
+struct record *record_new(const char *id);
+void record_free(struct record *record); /* takes NULL */
+CLEANUP_DEFINE(cleanup_record, struct record, record_free)
+#define auto_record CLEANUP(cleanup_record)
+
+void record_print(const struct record *record, struct str *out);
+
+/* id: what the record must say. INVALID names the member that is missing or wrong; an unknown schema is refused. */
+int record_parse(const char *text, size_t len, const char *id, struct record **ret, struct runner_error *err);
+
+#endif

@@ -1,0 +1,168 @@
+#include "core/sandbox.h"
+
+#include <string.h>
+
+#define BUCKETS_MIN 64
+
+struct index {
+    pthread_mutex_t mutex;
+    struct sandbox **buckets;
+    size_t n_buckets, n;
+};
+
+struct index *index_new(void)
+{
+    struct index *index = mem_alloc(sizeof *index);
+
+    pthread_mutex_init(&index->mutex, NULL);
+    index->n_buckets = BUCKETS_MIN;
+    index->buckets = mem_array(index->n_buckets, sizeof(struct sandbox *));
+    return index;
+}
+
+static void sandbox_free(struct sandbox *sandbox)
+{
+    record_free(sandbox->record);
+    free(sandbox);
+}
+
+void index_free(struct index *index)
+{
+    if (index == NULL)
+        return;
+    for (size_t i = 0; i < index->n_buckets; i++)
+        while (index->buckets[i] != NULL) {
+            struct sandbox *next = index->buckets[i]->next;
+            sandbox_free(index->buckets[i]);
+            index->buckets[i] = next;
+        }
+    pthread_mutex_destroy(&index->mutex);
+    free(index->buckets);
+    free(index);
+}
+
+void index_lock(struct index *index)
+{
+    pthread_mutex_lock(&index->mutex);
+}
+
+void index_unlock(struct index *index)
+{
+    pthread_mutex_unlock(&index->mutex);
+}
+
+static struct sandbox **bucket_of(struct index *index, const char *id)
+{
+    uint64_t hash = 14695981039346656037u;
+
+    for (; *id != '\0'; id++)
+        hash = (hash ^ (unsigned char)*id) * 1099511628211u;
+    return &index->buckets[hash % index->n_buckets];
+}
+
+static void grow(struct index *index)
+{
+    struct sandbox **old = index->buckets;
+    size_t n_old = index->n_buckets;
+
+    index->n_buckets = n_old * 2;
+    index->buckets = mem_array(index->n_buckets, sizeof(struct sandbox *));
+    for (size_t i = 0; i < n_old; i++)
+        while (old[i] != NULL) {
+            struct sandbox *sandbox = old[i], **bucket = bucket_of(index, sandbox->record->id);
+            old[i] = sandbox->next;
+            sandbox->next = *bucket;
+            *bucket = sandbox;
+        }
+    free(old);
+}
+
+struct sandbox *index_get(struct index *index, const char *id)
+{
+    struct sandbox *sandbox;
+
+    index_lock(index);
+    for (sandbox = *bucket_of(index, id); sandbox != NULL && strcmp(sandbox->record->id, id) != 0;)
+        sandbox = sandbox->next;
+    if (sandbox != NULL)
+        sandbox->refs++;
+    index_unlock(index);
+    return sandbox;
+}
+
+void index_put(struct index *index, struct sandbox *sandbox)
+{
+    bool is_last;
+
+    if (sandbox == NULL)
+        return;
+    index_lock(index);
+    is_last = --sandbox->refs == 0 && sandbox->is_gone;
+    index_unlock(index);
+    if (is_last)
+        sandbox_free(sandbox);
+}
+
+struct sandbox *index_add(struct index *index, struct host *host, struct record *record)
+{
+    struct sandbox *sandbox = mem_alloc(sizeof *sandbox);
+    struct sandbox **bucket;
+
+    sandbox->host = host;
+    sandbox->record = record;
+    sandbox->refs = 1;
+    index_lock(index);
+    if (index->n >= index->n_buckets)
+        grow(index);
+    bucket = bucket_of(index, record->id);
+    sandbox->next = *bucket;
+    *bucket = sandbox;
+    index->n++;
+    index_unlock(index);
+    return sandbox;
+}
+
+void index_remove(struct index *index, struct sandbox *sandbox)
+{
+    struct sandbox **link;
+
+    index_lock(index);
+    if (!sandbox->is_gone) {
+        for (link = bucket_of(index, sandbox->record->id); *link != sandbox;)
+            link = &(*link)->next;
+        *link = sandbox->next;
+        sandbox->is_gone = true;
+        index->n--;
+    }
+    index_unlock(index);
+}
+
+void index_replace(struct index *index, struct sandbox *sandbox, struct record *record)
+{
+    struct record *old;
+
+    index_lock(index);
+    old = sandbox->record;
+    sandbox->record = record;
+    index_unlock(index);
+    record_free(old);
+}
+
+void index_each(struct index *index, void (*fn)(const struct sandbox *, void *), void *ctx)
+{
+    index_lock(index);
+    for (size_t i = 0; i < index->n_buckets; i++)
+        for (const struct sandbox *sandbox = index->buckets[i]; sandbox != NULL; sandbox = sandbox->next)
+            fn(sandbox, ctx);
+    index_unlock(index);
+}
+
+size_t index_count(struct index *index)
+{
+    size_t n;
+
+    index_lock(index);
+    n = index->n;
+    index_unlock(index);
+    return n;
+}

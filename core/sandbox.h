@@ -1,0 +1,44 @@
+/*
+ * The index of sandboxes in memory. A sandbox's record is changed only by the operation that runs in its lane, and only
+ * under the index's lock, so any thread may read it there. References keep it while it is used.
+ */
+#ifndef CORE_SANDBOX_H
+#define CORE_SANDBOX_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "core/host.h"
+#include "core/record.h"
+
+struct sandbox {
+    struct host *host;
+    struct record *record;      /* never NULL */
+    unsigned refs;              /* guarded by the index, as all of it */
+    bool is_gone;               /* taken out of the index */
+    struct sandbox *next;
+};
+
+struct index;
+
+struct index *index_new(void);
+void index_free(struct index *index); /* takes NULL */
+
+void index_lock(struct index *index);
+void index_unlock(struct index *index);
+
+/* A reference, or NULL. */
+struct sandbox *index_get(struct index *index, const char *id);
+void index_put(struct index *index, struct sandbox *sandbox); /* gives a reference back; takes NULL */
+/* Takes the record over; the id is not in the index. A reference. */
+struct sandbox *index_add(struct index *index, struct host *host, struct record *record);
+/* The caller's reference stays valid. */
+void index_remove(struct index *index, struct sandbox *sandbox);
+/* A new record takes the old one's place (it is freed). */
+void index_replace(struct index *index, struct sandbox *sandbox, struct record *record);
+
+/* Calls fn for each under the lock: it must be short. */
+void index_each(struct index *index, void (*fn)(const struct sandbox *, void *), void *ctx);
+size_t index_count(struct index *index);
+
+#endif
