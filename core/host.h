@@ -59,9 +59,9 @@ void host_enter(struct host *host, uint32_t kind);
 void host_leave(struct host *host, uint32_t kind);
 
 /* An int-returning operation of the host's plugin of that kind: HOST_CALL(h, RUNNER_DISK, disk, clone, call, ...). */
-#define HOST_CALL(host, kind, member, op, ...)                                                                         \
+#define HOST_CALL(on, kind, member, op, ...)                                                                           \
     __extension__({                                                                                                    \
-        struct host *host_ = (host);                                                                                   \
+        struct host *host_ = (on);                                                                                     \
         int status_;                                                                                                   \
         host_enter(host_, (kind));                                                                                     \
         status_ = host_plugin(host_, (kind))->ops.member.op(host_->self[kind], __VA_ARGS__);                           \

@@ -1,7 +1,6 @@
 /* create: from a request to a machine whose daemon answers. */
 #include <string.h>
 
-#include "core/create-request.h"
 #include "core/guest.h"
 #include "core/identity.h"
 #include "core/op.h"
@@ -15,6 +14,9 @@ static int repeat(struct op *op, struct runner_error *err)
 {
     const struct record *record = op->sandbox->record;
 
+    op->host = op->call.host = op->sandbox->host;
+    record_free(op->plan);
+    op->plan = NULL;
     switch (record->state) {
     case SANDBOX_STARTED:
         return op_ready(op, err) < 0 ? -1 : OP_ENOUGH;
@@ -34,17 +36,13 @@ static int admit(struct op *op, struct runner_error *err)
 {
     const struct config_limits *limits = &op->engine->config->limits;
     auto_snapshot struct snapshot *snapshot = NULL;
-    auto_record struct record *plan = NULL;
+    struct record *plan = op->plan;
 
     op->sandbox = index_get(op->engine->index, op->id);
-    if (op->sandbox != NULL) {
-        op->host = op->sandbox->host;
+    if (op->sandbox != NULL)
         return repeat(op, err);
-    }
     if (limits->sandboxes > 0 && index_count(op->engine->index) >= (size_t)limits->sandboxes)
         return fail(err, RUNNER_E_NOSPACE, 0, "the limit of %lld sandboxes is reached", (long long)limits->sandboxes);
-    if (create_request_plan(op->engine->config, op->host->config, op->id, op->request, &plan, err) < 0)
-        return -1;
     if (snapshot_open(&op->call, op->host->config->root, plan->snapshot, &snapshot, err) < 0)
         return -1;
     plan->boot.kernel = mem_dup(snapshot->kernel);
@@ -54,8 +52,6 @@ static int admit(struct op *op, struct runner_error *err)
     plan->disk.backing_path = mem_dup(snapshot->image.path);
     plan->disk.backing_format = mem_dup(snapshot->image.format);
     plan->disk.size_bytes = snapshot->image.size_bytes;
-    op->plan = plan;
-    plan = NULL;
     op->batch = batch_new(&op->call);
     return OP_NEXT;
 }
@@ -67,8 +63,7 @@ static int lease(struct op *op, struct runner_error *err)
 
     nic->size = sizeof *nic;
     nic->guest_port = GUEST_DAEMON_PORT;
-    if (identity_mac(op->id, nic->mac, sizeof nic->mac) < 0)
-        return fail(err, RUNNER_E_IO, 0, "no MAC for '%s'", op->id);
+    identity_mac(op->id, nic->mac);
     if (host_plugin(op->host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
         return OP_NEXT;
     if (HOST_CALL(op->host, RUNNER_IPAM, ipam, lease, &op->call, op->id, &got, err) < 0)

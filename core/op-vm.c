@@ -6,8 +6,6 @@
 
 #include "core/guest.h"
 #include "core/op.h"
-#include "core/reaper.h"
-#include "core/seed.h"
 #include "core/sandbox-seed.h"
 #include "core/util/error.h"
 #include "core/vm.h"

@@ -31,18 +31,27 @@ static int64_t timeout_of(const struct config *config, enum op_kind kind)
     }
 }
 
-struct op *op_new(struct engine *engine, enum op_kind kind, const char *id, struct json *request)
+struct op *op_new(struct engine *engine, enum op_kind kind, const char *id)
 {
     struct op *op = mem_alloc(sizeof *op);
 
     op->engine = engine;
     op->kind = kind;
-    op->type = kind == OP_CREATE && json_bool(request, "skipStart", false) ? &op_create_stopped : types[kind];
+    op->type = types[kind];
     (void)snprintf(op->id, sizeof op->id, "%s", id);
-    op->request = request;
     op->err.size = sizeof op->err;
     op->host = engine_pick_host(engine);
     call_init(&op->call, op->host, op->id, timeout_of(engine->config, kind));
+    return op;
+}
+
+struct op *op_new_create(struct engine *engine, struct record *plan)
+{
+    struct op *op = op_new(engine, OP_CREATE, plan->id);
+
+    op->plan = plan;
+    if (json_bool(plan->request, "skipStart", false))
+        op->type = &op_create_stopped;
     return op;
 }
 
@@ -53,7 +62,6 @@ void op_free(struct op *op)
     index_put(op->engine->index, op->sandbox);
     record_free(op->plan);
     batch_free(op->batch);
-    json_free(op->request);
     free(op->daemon_version);
     call_done(&op->call);
     free(op);

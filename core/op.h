@@ -7,7 +7,6 @@
 
 #include "core/batch.h"
 #include "core/engine.h"
-#include "core/util/json.h"
 
 enum op_kind { OP_CREATE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_DESTROY, OP_EXITED, OP_RECOVER, OP_KINDS };
 
@@ -25,12 +24,11 @@ struct op {
     const struct op_type *type;  /* by kind, unless a phase goes on as another */
     char id[64];
     bool force;                  /* STOP: no grace */
-    struct json *request;        /* CREATE: the body; START: its metadata; owned; may be NULL */
 
     struct runner_call call;     /* id, deadline; cancel with call_cancel(&op->call) */
     struct host *host;
     struct sandbox *sandbox;     /* a reference; NULL while there is none */
-    struct record *plan;         /* CREATE: the record to be; owned until it is in the index */
+    struct record *plan;         /* CREATE: the record to be (create_request_plan); owned until it is in the index */
     struct runner_batch *batch;  /* what the planning phases fill and the phase "host" runs */
 
     struct op_timing timings[OP_PHASES_MAX];
@@ -61,8 +59,10 @@ struct op_type {
 };
 extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_exited, op_recover;
 
-/* id must be valid (text_is_id). request is taken over, also on failure. */
-struct op *op_new(struct engine *engine, enum op_kind kind, const char *id, struct json *request);
+/* id must be valid (text_is_id). */
+struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);
+/* Takes the plan over. Left stopped when its request says skipStart. */
+struct op *op_new_create(struct engine *engine, struct record *plan);
 /* Queues it; afterwards it belongs to the worker. -1 (BUSY): it stays the caller's, who frees it. */
 int op_submit(struct op *op, struct runner_error *err);
 void op_free(struct op *op); /* takes NULL */

@@ -46,7 +46,7 @@ static struct watch *take(struct reaper *reaper, const char *id, int fd)
 
 static void exited(struct reaper *reaper, const char *id)
 {
-    struct op *op = op_new(reaper->engine, OP_EXITED, id, NULL);
+    struct op *op = op_new(reaper->engine, OP_EXITED, id);
     struct runner_error err = ERROR_INIT;
 
     if (op_submit(op, &err) < 0)

@@ -189,7 +189,7 @@ static void recover(const struct sandbox *sandbox, void *ctx)
     if (sandbox->host != recovery->host || sandbox->record->state == SANDBOX_STOPPED ||
         sandbox->record->state == SANDBOX_ERROR)
         return;
-    op = op_new(recovery->engine, OP_RECOVER, sandbox->record->id, NULL);
+    op = op_new(recovery->engine, OP_RECOVER, sandbox->record->id);
     if (op_submit(op, &err) < 0)
         op_free(op);
 }

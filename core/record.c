@@ -214,24 +214,6 @@ static int read_boot(const struct json *from, struct record *record, struct runn
     return record->boot.kernel == NULL || record->boot.cmdline == NULL ? wrong(err, "boot", "a kernel and a cmdline") : 0;
 }
 
-static struct json *detach(struct json *object, const char *key)
-{
-    struct json **link = &object->first, *before = NULL;
-
-    while (*link != NULL && strcmp((*link)->key, key) != 0) {
-        before = *link;
-        link = &(*link)->next;
-    }
-    if (*link == NULL)
-        return NULL;
-    struct json *found = *link;
-    *link = found->next;
-    if (object->last == found)
-        object->last = before;
-    found->next = NULL;
-    return found;
-}
-
 static int read_all(struct json *from, struct record *record, struct runner_error *err)
 {
     const struct json *disk = json_get(from, "disk"), *nic = json_get(from, "nic"), *boot = json_get(from, "boot");
@@ -255,7 +237,7 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
     if ((disk != NULL && read_disk(disk, record, err) < 0) || (nic != NULL && read_nic(nic, &record->nic, err) < 0) ||
         (boot != NULL && read_boot(boot, record, err) < 0))
         return -1;
-    record->request = detach(from, "request");
+    record->request = json_take(from, "request");
     if (record->request != NULL && record->request->type != JSON_OBJECT)
         return wrong(err, "request", "an object");
     return 0;

@@ -22,6 +22,15 @@ static int refuse(struct reader *r, const char *problem, const char *what)
     return 0;
 }
 
+static void append(struct json *parent, struct json *child)
+{
+    if (parent->last != NULL)
+        parent->last->next = child;
+    else
+        parent->first = child;
+    parent->last = child;
+}
+
 static struct json *node_add(struct reader *r, enum json_type type)
 {
     struct json *parent = r->depth > 0 ? r->stack[r->depth - 1] : NULL;
@@ -38,11 +47,7 @@ static struct json *node_add(struct reader *r, enum json_type type)
     if (parent == NULL) {
         r->root = j;
     } else {
-        if (parent->last != NULL)
-            parent->last->next = j;
-        else
-            parent->first = j;
-        parent->last = j;
+        append(parent, j);
     }
     return j;
 }
@@ -249,6 +254,40 @@ bool json_bool(const struct json *j, const char *key, bool dflt)
     const struct json *member = json_get(j, key);
 
     return member != NULL && member->type == JSON_BOOL ? member->number != 0 : dflt;
+}
+
+struct json *json_copy(const struct json *j)
+{
+    struct json *copy = mem_alloc(sizeof *copy);
+
+    copy->type = j->type;
+    copy->number = j->number;
+    copy->real = j->real;
+    copy->text = mem_dup(j->text);
+    for (const struct json *child = j->first; child != NULL; child = child->next) {
+        struct json *member = json_copy(child);
+        member->key = mem_dup(child->key);
+        append(copy, member);
+    }
+    return copy;
+}
+
+struct json *json_take(struct json *object, const char *key)
+{
+    struct json **link = &object->first, *before = NULL, *found;
+
+    while (*link != NULL && strcmp((*link)->key, key) != 0) {
+        before = *link;
+        link = &(*link)->next;
+    }
+    found = *link;
+    if (found == NULL)
+        return NULL;
+    *link = found->next;
+    if (object->last == found)
+        object->last = before;
+    found->next = NULL;
+    return found;
 }
 
 const char *json_type_name(enum json_type type)

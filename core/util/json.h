@@ -36,6 +36,10 @@ const struct json *json_get(const struct json *j, const char *key);
 const char *json_text(const struct json *j, const char *key, const char *dflt);
 int64_t json_int(const struct json *j, const char *key, int64_t dflt);
 bool json_bool(const struct json *j, const char *key, bool dflt);
+/* A deep copy, without its key. */
+struct json *json_copy(const struct json *j);
+/* Takes a member out of an object: the caller's now, or NULL. */
+struct json *json_take(struct json *object, const char *key);
 const char *json_type_name(enum json_type type);
 
 /* Writing: commas are put by the functions. key is NULL within arrays and at the top. */

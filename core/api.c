@@ -1,0 +1,322 @@
+#include "core/api.h"
+
+#include <string.h>
+
+#include "core/create-request.h"
+#include "core/guest.h"
+#include "core/op.h"
+#include "core/util/error.h"
+#include "core/view.h"
+
+/* ---- operations ---- */
+
+struct pending { /* a request whose operation runs */
+    struct api *api;
+    struct http_request *request;
+};
+
+static void add_timings(const struct op *op, struct str *out)
+{
+    json_add_text(out, "daemonVersion", op->daemon_version != NULL ? op->daemon_version : "");
+    json_open(out, "timings", '[');
+    json_open(out, NULL, '{');
+    json_add_text(out, "phase", "queue");
+    json_add_real(out, "ms", (double)(op->started_us - op->queued_us) / 1000);
+    json_close(out, '}');
+    for (size_t i = 0; i < op->n_timings; i++) {
+        json_open(out, NULL, '{');
+        json_add_text(out, "phase", op->timings[i].phase);
+        json_add_real(out, "ms", (double)op->timings[i].us / 1000);
+        json_close(out, '}');
+    }
+    json_close(out, ']');
+}
+
+static void reply_text(struct http_request *request, const char *text)
+{
+    auto_str struct str body = STR_INIT;
+
+    json_add_text(&body, NULL, text);
+    http_reply_json(request, 200, &body);
+}
+
+static void reply_done(struct http_request *request, const struct op *op)
+{
+    static const char *const done[OP_KINDS] = {[OP_STOP] = "Sandbox stopped",
+                                               [OP_PAUSE] = "Sandbox paused",
+                                               [OP_RESUME] = "Sandbox resumed",
+                                               [OP_DESTROY] = "Sandbox destroyed"};
+    auto_str struct str body = STR_INIT;
+
+    if (done[op->kind] != NULL) {
+        reply_text(request, done[op->kind]);
+        return;
+    }
+    json_open(&body, NULL, '{');
+    add_timings(op, &body);
+    json_close(&body, '}');
+    http_reply_json(request, op->kind == OP_CREATE ? 201 : 200, &body);
+}
+
+/* Worker: the last word on an operation. */
+static void on_done(struct op *op, void *ctx)
+{
+    struct pending *pending = ctx;
+    bool is_vm_gone = op->kind == OP_STOP || op->kind == OP_DESTROY;
+
+    if (is_vm_gone && pending->api->server != NULL)
+        http_forget(pending->api->server, op->id, true);
+    if (op->err.code != 0)
+        http_reply_error(pending->request, &op->err);
+    else
+        reply_done(pending->request, op);
+    free(pending);
+}
+
+static void submit(struct api *api, struct http_request *request, struct op *op)
+{
+    struct pending *pending = mem_alloc(sizeof *pending);
+    struct runner_error err = ERROR_INIT;
+
+    pending->api = api;
+    pending->request = request;
+    op->done = on_done;
+    op->ctx = pending;
+    if (op_submit(op, &err) == 0)
+        return;
+    http_reply_status(request, 503, "%s", err.message);
+    free(pending);
+    op_free(op);
+}
+
+static void create(struct api *api, struct http_request *request)
+{
+    struct engine *engine = api->engine;
+    struct runner_error err = ERROR_INIT;
+    struct record *plan = NULL;
+    const char *field = "";
+
+    if (create_request_plan(engine->config, engine_pick_host(engine)->config, request->body, &plan, &field, &err) == 0)
+        submit(api, request, op_new_create(engine, plan));
+    else if (err.code == RUNNER_E_INVALID)
+        http_reply_field(request, field, "%s", err.message);
+    else
+        http_reply_error(request, &err);
+}
+
+static void operate(struct api *api, struct http_request *request, enum op_kind kind)
+{
+    struct op *op = op_new(api->engine, kind, request->id);
+
+    op->force = kind == OP_STOP && json_bool(request->body, "force", false);
+    submit(api, request, op);
+}
+
+/* ---- views: on a worker, since they may wait for start-up to end, or read from the host ---- */
+
+struct viewing {
+    struct task task;
+    struct api *api;
+    struct http_request *request;
+    struct runner_call call;
+};
+
+static void view_run(struct task *task)
+{
+    struct viewing *v = (struct viewing *)task;
+    struct engine *engine = v->api->engine;
+    struct http_request *request = v->request;
+    struct runner_error err = ERROR_INIT;
+    auto_str struct str body = STR_INIT;
+    auto_free char *stats = NULL, *tail = NULL;
+    const char *type = "application/json";
+    int status = 0;
+
+    switch (request->route) {
+    case HTTP_INFO:
+        view_info(engine, &v->call, &body);
+        break;
+    case HTTP_METRICS:
+        view_metrics(engine, v->api->server, &body);
+        type = "text/plain; version=0.0.4";
+        break;
+    case HTTP_SANDBOX_LIST:
+        stats = http_query(request, "stats");
+        status = view_list(engine, &v->call, stats != NULL && strcmp(stats, "true") == 0, &body, &err);
+        break;
+    case HTTP_SANDBOX_LOG:
+        tail = http_query(request, "tail");
+        status = view_log(engine, &v->call, request->id, tail, &body, &err);
+        type = "text/plain; charset=utf-8";
+        break;
+    default:
+        status = view_sandbox(engine, &v->call, request->id, &body, &err);
+        break;
+    }
+    if (status < 0)
+        http_reply_error(request, &err);
+    else
+        http_reply(request, 200, type, str_text(&body), body.len);
+    call_done(&v->call);
+    free(v);
+}
+
+static void view(struct api *api, struct http_request *request)
+{
+    struct viewing *v = mem_alloc(sizeof *v);
+    struct runner_error err = ERROR_INIT;
+
+    v->task.run = view_run;
+    v->api = api;
+    v->request = request;
+    call_init(&v->call, engine_pick_host(api->engine), NULL, api->engine->config->timeouts.request_ms);
+    if (pool_submit(api->engine->pool, NULL, &v->task, false, &err) == 0)
+        return;
+    http_reply_status(request, 503, "%s", err.message);
+    call_done(&v->call);
+    free(v);
+}
+
+static void index_page(struct http_request *request)
+{
+    auto_str struct str body = STR_INIT;
+
+    json_open(&body, NULL, '{');
+    json_add_text(&body, "status", "ok");
+    json_add_text(&body, "version", VERSION_TEXT);
+    json_close(&body, '}');
+    http_reply_json(request, 200, &body);
+}
+
+static void handle(void *ctx, struct http_request *request)
+{
+    struct api *api = ctx;
+
+    switch (request->route) {
+    case HTTP_INDEX:
+        index_page(request);
+        break;
+    case HTTP_SANDBOX_CREATE:
+        create(api, request);
+        break;
+    case HTTP_SANDBOX_START:
+        operate(api, request, OP_START);
+        break;
+    case HTTP_SANDBOX_STOP:
+        operate(api, request, OP_STOP);
+        break;
+    case HTTP_SANDBOX_PAUSE:
+        operate(api, request, OP_PAUSE);
+        break;
+    case HTTP_SANDBOX_RESUME:
+        operate(api, request, OP_RESUME);
+        break;
+    case HTTP_SANDBOX_DESTROY:
+        operate(api, request, OP_DESTROY);
+        break;
+    case HTTP_INFO:
+    case HTTP_METRICS:
+    case HTTP_SANDBOX_LIST:
+    case HTTP_SANDBOX_GET:
+    case HTTP_SANDBOX_LOG:
+        view(api, request);
+        break;
+    default:
+        http_reply_status(request, 501, "this route is not supported yet");
+    }
+}
+
+/* ---- the proxy's way into a guest ---- */
+
+struct dial_task {
+    struct task task;
+    void (*run)(void *);
+    void *job;
+};
+
+static void dial_run(struct task *task)
+{
+    struct dial_task *dial = (struct dial_task *)task;
+
+    dial->run(dial->job);
+    free(dial);
+}
+
+static int on_submit(void *ctx, void (*run)(void *job), void *job)
+{
+    struct api *api = ctx;
+    struct dial_task *dial = mem_alloc(sizeof *dial);
+
+    dial->task.run = dial_run;
+    dial->run = run;
+    dial->job = job;
+    if (pool_submit(api->engine->pool, NULL, &dial->task, false, NULL) == 0)
+        return 0;
+    free(dial);
+    return -1;
+}
+
+/* The address of a guest's port; a network that reaches only the daemon gets a path through it. */
+static int resolve(struct host *host, const struct runner_nic *nic, int port, char *address, size_t size,
+                   struct http_dialed *ret, struct runner_error *err)
+{
+    int length = 0;
+
+    if (HOST_CALL(host, RUNNER_NETWORK, network, address, nic, (uint32_t)port, address, size, err) == 0)
+        return 0;
+    if (err->code != RUNNER_E_NOTSUP)
+        return -1;
+    length = snprintf(ret->prefix, sizeof ret->prefix, "/proxy/%d", port);
+    if (length < 0 || (size_t)length >= sizeof ret->prefix)
+        return fail(err, RUNNER_E_INVALID, 0, "port %d", port);
+    return HOST_CALL(host, RUNNER_NETWORK, network, address, nic, GUEST_DAEMON_PORT, address, size, err);
+}
+
+static int guest_nic(struct engine *engine, const char *id, struct host **ret_host, struct runner_nic *ret,
+                     struct runner_error *err)
+{
+    struct sandbox *sandbox = index_get(engine->index, id);
+    bool is_started;
+
+    if (sandbox == NULL)
+        return fail(err, RUNNER_E_NOTFOUND, 0, "no sandbox '%s'", id);
+    index_lock(engine->index);
+    is_started = sandbox->record->state == SANDBOX_STARTED;
+    *ret = sandbox->record->nic;
+    *ret_host = sandbox->host;
+    index_unlock(engine->index);
+    index_put(engine->index, sandbox);
+    return is_started ? 0
+                      : fail(err, RUNNER_E_INVALID, 0, "no IP address found for sandbox '%s'. Is the Sandbox started?", id);
+}
+
+static int on_dial(void *ctx, const char *id, int port, int64_t timeout_ms, struct http_dialed *ret,
+                   struct runner_error *err)
+{
+    struct api *api = ctx;
+    struct runner_nic nic;
+    struct runner_call call;
+    char address[80];
+    struct host *host = engine_pick_host(api->engine);
+    int status;
+
+    call_init(&call, host, id, timeout_ms);
+    ret->prefix[0] = '\0';
+    status = host_wait_up(host, &call, err);
+    if (status == 0)
+        status = guest_nic(api->engine, id, &host, &nic, err);
+    call.host = host;
+    if (status == 0)
+        status = resolve(host, &nic, port, address, sizeof address, ret, err);
+    if (status == 0)
+        (void)snprintf(ret->host, sizeof ret->host, "%s:%d", nic.address, ret->prefix[0] != '\0' ? GUEST_DAEMON_PORT : port);
+    if (status == 0 && (status = host_dial(host, &call, address, &ret->fd, err)) < 0 && err->code == RUNNER_E_INVALID)
+        err->code = RUNNER_E_UNREACHABLE; /* what the client asked for was fine */
+    call_done(&call);
+    return status;
+}
+
+void api_backend(struct api *api, struct http_backend *ret)
+{
+    *ret = (struct http_backend){.ctx = api, .submit = on_submit, .dial = on_dial, .handle = handle};
+}

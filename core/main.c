@@ -1,0 +1,324 @@
+/* runner-ch: the daemon. Start order: configuration, hosts, workers, HTTP, then recovery; SIGTERM reverses it. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "core/api.h"
+#include "core/log.h"
+#include "core/op.h"
+#include "core/reaper.h"
+#include "core/reconcile.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+
+enum { EXIT_CONFIG = 2, EXIT_SERVER = 1, CHECK_MS = 30000 };
+
+static const char usage[] =
+    "Usage: runner-ch [OPTION]...\n"
+    "Runs virtual machines for the Daytona API.\n\n"
+    "  -c, --config FILE          configuration (default " CONFIG_DIR "/runner.yaml when it exists)\n"
+    "      --plugin-dir DIR       where plugins are (default: as configured)\n"
+    "      --check-config         load and check everything, start nothing\n"
+    "      --print-config         print the effective configuration, secrets as ***\n"
+    "      --dump-plugin KIND/NAME  print what a plugin says of itself\n"
+    "      --list-plugins         print the plugins found\n"
+    "  -h, --help                 this text\n"
+    "  -V, --version              version\n\n"
+    "Exit status: 0 stopped by a signal after draining, 1 the server failed, 2 the configuration is wrong.\n";
+
+struct options {
+    const char *config, *plugin_dir, *dump;
+    bool is_check, is_print, is_list;
+};
+
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'},      {"plugin-dir", required_argument, NULL, 'p'},
+        {"check-config", no_argument, NULL, 'C'},      {"print-config", no_argument, NULL, 'P'},
+        {"dump-plugin", required_argument, NULL, 'D'}, {"list-plugins", no_argument, NULL, 'L'},
+        {"help", no_argument, NULL, 'h'},              {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0}};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            ret->config = optarg;
+            break;
+        case 'p':
+            ret->plugin_dir = optarg;
+            break;
+        case 'C':
+            ret->is_check = true;
+            break;
+        case 'P':
+            ret->is_print = true;
+            break;
+        case 'D':
+            ret->dump = optarg;
+            break;
+        case 'L':
+            ret->is_list = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        case 'V':
+            puts("runner-ch " VERSION_TEXT);
+            exit(0);
+        default:
+            return -1;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "runner-ch: unexpected argument '%s'\n", argv[optind]);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- what only prints ---- */
+
+static const char *plugin_dir_of(const struct options *options)
+{
+    const char *env = getenv("RUNNER_PLUGIN_DIR");
+
+    return options->plugin_dir != NULL ? options->plugin_dir : env != NULL ? env : PLUGIN_DIR;
+}
+
+static int dump_plugin(const struct options *options)
+{
+    auto_loader struct loader *loader = loader_new(plugin_dir_of(options), host_services());
+    const char *slash = strchr(options->dump, '/');
+    auto_free char *kind = slash != NULL ? mem_dup_n(options->dump, (size_t)(slash - options->dump)) : NULL;
+    struct runner_error err = ERROR_INIT;
+    auto_str struct str text = STR_INIT;
+    const struct plugin *plugin;
+
+    if (kind == NULL || loader_kind(kind) == 0) {
+        fprintf(stderr, "runner-ch: --dump-plugin: expected KIND/NAME with a kind of transport, vmm, disk, network, ipam, "
+                        "found '%s'\n", options->dump);
+        return EXIT_CONFIG;
+    }
+    if (loader_open(loader, loader_kind(kind), slash + 1, &plugin, &err) < 0) {
+        fprintf(stderr, "runner-ch: %s\n", err.message);
+        return EXIT_CONFIG;
+    }
+    loader_dump(plugin, &text);
+    fputs(str_text(&text), stdout);
+    return 0;
+}
+
+static int list_plugins(const struct options *options)
+{
+    auto_loader struct loader *loader = loader_new(plugin_dir_of(options), host_services());
+
+    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
+        auto_str struct str names = STR_INIT;
+        char *name, *next;
+
+        loader_list(loader, kind, &names);
+        for (name = names.ptr; name != NULL && *name != '\0'; name = next) {
+            next = strchr(name, '\n');
+            *next++ = '\0';
+            printf("%s/%s\n", loader_kind_name(kind), name);
+        }
+    }
+    return 0;
+}
+
+/* ---- the engine ---- */
+
+static int engine_make(struct engine *engine, const struct config *config, struct runner_error *err)
+{
+    engine->config = config;
+    engine->hosts = mem_array(config->n_hosts, sizeof(struct host *));
+    for (; engine->n_hosts < config->n_hosts; engine->n_hosts++)
+        if (host_new(&config->hosts[engine->n_hosts], &engine->hosts[engine->n_hosts], err) < 0)
+            return -1;
+    return 0;
+}
+
+static void engine_done(struct engine *engine)
+{
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        host_free(engine->hosts[i]);
+    free(engine->hosts);
+}
+
+static int check_config(struct engine *engine)
+{
+    auto_str struct str problems = STR_INIT;
+    int n = 0;
+
+    for (size_t i = 0; i < engine->n_hosts; i++) {
+        struct runner_call call;
+        call_init(&call, engine->hosts[i], NULL, CHECK_MS);
+        n += host_check(engine->hosts[i], &call, &problems);
+        call_done(&call);
+    }
+    fputs(str_text(&problems), stderr);
+    if (n == 0)
+        puts("configuration is fine");
+    return n == 0 ? 0 : EXIT_CONFIG;
+}
+
+/* ---- serving ---- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int make_parent(const char *socket_path)
+{
+    auto_free char *dir = mem_dup(socket_path);
+    char *slash = strrchr(dir, '/');
+
+    if (slash == NULL || slash == dir)
+        return 0;
+    *slash = '\0';
+    return mkdir(dir, 0755) == 0 || errno == EEXIST ? 0 : -1;
+}
+
+static int start_server(struct api *api, const struct config *config, struct runner_error *err)
+{
+    auto_free const char **listen = mem_array(config->n_listen, sizeof(char *));
+    struct http_backend backend;
+    struct http_config http;
+
+    http_config_init(&http);
+    for (size_t i = 0; i < config->n_listen; i++) {
+        listen[i] = config->listen[i].text;
+        if (config->listen[i].path != NULL && make_parent(config->listen[i].path) < 0)
+            return fail_errno(err, errno, "directory of '%s'", config->listen[i].path);
+    }
+    http.listen = listen;
+    http.n_listen = config->n_listen;
+    http.token = config->api.token;
+    http.loops = (unsigned)config->loops;
+    http.body_max = (size_t)config->limits.body_bytes;
+    api_backend(api, &backend);
+    return http_start(&http, &backend, &api->server, err);
+}
+
+static void log_listeners(const struct api *api, const struct config *config)
+{
+    for (size_t i = 0; i < config->n_listen; i++) {
+        char port[16];
+        (void)snprintf(port, sizeof port, "%d", http_port(api->server, i));
+        log_event(RUNNER_LOG_INFO, "listen", "address", config->listen[i].text, "port",
+                  config->listen[i].path != NULL ? NULL : port, NULL);
+    }
+}
+
+/* No new work, running operations end or stay in their records; VMs go on (D8). */
+static void drain(struct engine *engine, struct api *api)
+{
+    int64_t drain_ms = engine->config->timeouts.drain_ms;
+    size_t left;
+    char text[24];
+
+    log_event(RUNNER_LOG_INFO, "runner.draining", NULL);
+    pool_drain(engine->pool);
+    (void)http_drain(api->server, drain_ms);
+    left = pool_wait_idle(engine->pool, (int)drain_ms);
+    (void)snprintf(text, sizeof text, "%zu", left);
+    log_event(RUNNER_LOG_INFO, "runner.stopped", "unfinished", text, NULL);
+    if (left > 0)
+        _exit(0); /* their records tell the next start what to do */
+}
+
+static int serve(struct engine *engine)
+{
+    const struct config *config = engine->config;
+    struct api api = {.engine = engine};
+    struct runner_error err = ERROR_INIT;
+    sigset_t stop;
+    int signal_number;
+
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    sigprocmask(SIG_BLOCK, &stop, NULL);
+    raise_descriptor_limit();
+    engine->index = index_new();
+    engine->pool = pool_new((size_t)config->workers, (size_t)config->limits.queue);
+    engine->reaper = reaper_new(engine);
+    if (engine->pool == NULL || engine->reaper == NULL) {
+        log_event(RUNNER_LOG_ERROR, "runner.failed", "error", "cannot start threads", NULL);
+        return EXIT_SERVER;
+    }
+    if (start_server(&api, config, &err) < 0) {
+        log_event(RUNNER_LOG_ERROR, "runner.failed", "error", err.message, NULL);
+        return EXIT_SERVER;
+    }
+    log_listeners(&api, config);
+    reconcile_start(engine);
+    sigwait(&stop, &signal_number);
+    drain(engine, &api);
+    reaper_free(engine->reaper);
+    http_stop(api.server);
+    pool_free(engine->pool);
+    index_free(engine->index);
+    return 0;
+}
+
+static const char *default_config(void)
+{
+    static const char path[] = CONFIG_DIR "/runner.yaml";
+
+    return access(path, F_OK) == 0 ? path : NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.config = NULL};
+    struct config_options load = {.services = host_services()};
+    auto_config struct config *config = NULL;
+    auto_str struct str messages = STR_INIT;
+    struct engine engine = {.config = NULL};
+    struct runner_error err = ERROR_INIT;
+    int status;
+
+    if (parse_options(argc, argv, &options) < 0) {
+        fputs("Try 'runner-ch --help'.\n", stderr);
+        return EXIT_CONFIG;
+    }
+    if (options.dump != NULL)
+        return dump_plugin(&options);
+    if (options.is_list)
+        return list_plugins(&options);
+    load.path = options.config != NULL ? options.config : default_config();
+    load.plugin_dir = options.plugin_dir;
+    if (config_load(&load, &config, &messages) < 0) {
+        fputs(str_text(&messages), stderr);
+        return EXIT_CONFIG;
+    }
+    if (options.is_print) {
+        config_print(config, &messages);
+        fputs(str_text(&messages), stdout);
+        return 0;
+    }
+    log_setup((uint32_t)config->log.level, config->log.format == CONFIG_LOG_JSON);
+    umask(077);
+    if (engine_make(&engine, config, &err) < 0) {
+        fprintf(stderr, "%s\n", err.message);
+        status = EXIT_CONFIG;
+    } else {
+        status = options.is_check ? check_config(&engine) : serve(&engine);
+    }
+    engine_done(&engine);
+    return status;
+}
