@@ -1,0 +1,201 @@
+/* What all sandboxes of a host share: the bridge, its address, forwarding, the rules. */
+#include "plugins/network/bridge/bridge.h"
+
+#include <string.h>
+
+#include "core/util/json.h"
+
+#define ALIAS "runner-ch"
+#define NEIGH_RETRY_MS "100" /* how often an address that does not answer is asked for: a guest just booted is met soon */
+
+struct state { /* of the host, as found */
+    bool has_bridge, has_rules;
+    char uplink[IFNAME_SIZE]; /* "": none */
+};
+
+CLEANUP_DEFINE(cleanup_batch, struct runner_batch, bridge_host->batch_free)
+#define auto_batch CLEANUP(cleanup_batch)
+
+static int add_run(struct runner_batch *batch, const char *const *argv, const char *input, uint32_t flags,
+                   struct runner_error *err)
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .flags = flags, .argv = argv};
+
+    if (input != NULL) {
+        step.data = input;
+        step.len = strlen(input);
+    }
+    return bridge_host->add(batch, &step, err);
+}
+#define ADD_RUN(batch, input, flags, err, ...)                                                                         \
+    add_run(batch, (const char *const[]){__VA_ARGS__, NULL}, input, flags, err)
+
+/* ---- what is there ---------------------------------------------------------------------------------------------- */
+
+static int parse_output(const struct runner_batch *batch, int index, const char *what, struct json **ret,
+                        struct runner_error *err)
+{
+    const struct runner_result *result = bridge_host->result(batch, index);
+
+    *ret = NULL;
+    if (result == NULL || result->status != 0 || result->len == 0)
+        return 0;
+    if (json_parse(result->out, result->len, ret, err) < 0)
+        return error_wrap(err, "output of '%s'", what);
+    return 0;
+}
+
+static int read_bridge(const struct bridge *b, const struct json *links, struct state *ret, struct runner_error *err)
+{
+    const struct json *link = links != NULL ? links->first : NULL;
+    const char *kind = json_text(json_get(link, "linkinfo"), "info_kind", "");
+
+    ret->has_bridge = link != NULL;
+    if (link != NULL && strcmp(kind, "bridge") != 0)
+        return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' exists and is no bridge", b->name);
+    return 0;
+}
+
+/* The device of the default route with the smallest metric that is not the bridge itself. */
+static void read_uplink(const struct bridge *b, const struct json *routes, struct state *ret)
+{
+    int64_t best = INT64_MAX;
+
+    ret->uplink[0] = '\0';
+    if (strcmp(b->uplink, "none") == 0)
+        return;
+    if (strcmp(b->uplink, "auto") != 0) {
+        memcpy(ret->uplink, b->uplink, sizeof ret->uplink);
+        return;
+    }
+    for (const struct json *r = routes != NULL ? routes->first : NULL; r != NULL; r = r->next) {
+        const char *dev = json_text(r, "dev", "");
+        int64_t metric = json_int(r, "metric", 0);
+
+        if (dev[0] == '\0' || strlen(dev) >= IFNAME_SIZE || strcmp(dev, b->name) == 0 || metric >= best)
+            continue;
+        best = metric;
+        (void)snprintf(ret->uplink, sizeof ret->uplink, "%s", dev);
+    }
+}
+
+static int look(const struct bridge *b, struct runner_call *call, const char *mark, struct state *ret,
+                struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
+    auto_json struct json *links = NULL, *routes = NULL;
+    auto_str struct str table = STR_INIT;
+    const struct runner_result *rules;
+    int link_at, route_at, rules_at, bridge_rules_at;
+
+    rules_table(b, &table);
+    link_at = ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "ip", "-j", "-d", "link", "show", "dev", b->name);
+    route_at = ADD_RUN(batch, NULL, 0, err, "ip", "-j", "-4", "route", "show", "default");
+    rules_at = ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "nft", "list", "chain", "inet", str_text(&table), mark);
+    bridge_rules_at =
+        ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "nft", "list", "chain", "bridge", str_text(&table), "guest");
+    if (link_at < 0 || route_at < 0 || rules_at < 0 || bridge_rules_at < 0 || bridge_host->run(call, batch, err) < 0)
+        return -1;
+    if (parse_output(batch, link_at, "ip link", &links, err) < 0 ||
+        parse_output(batch, route_at, "ip route", &routes, err) < 0 || read_bridge(b, links, ret, err) < 0)
+        return -1;
+    read_uplink(b, routes, ret);
+    rules = bridge_host->result(batch, rules_at);
+    ret->has_rules = rules->status == 0 && bridge_host->result(batch, bridge_rules_at)->status == 0;
+    return 0;
+}
+
+/* ---- what is made ----------------------------------------------------------------------------------------------- */
+
+/* A bridge that was there before keeps its own settings; it gets the address and is put up. */
+static int add_bridge(const struct bridge *b, const struct state *state, struct runner_batch *batch,
+                      struct runner_error *err)
+{
+    auto_str struct str make = STR_INIT, use = STR_INIT;
+    auto_free char *ipv6 = mem_printf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", b->name);
+
+    str_addf(&make, "link add name %s type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n", b->name);
+    str_addf(&make, "link set dev %s address %s alias " ALIAS "\n", b->name, b->mac); /* else it takes a port's */
+    if (!state->has_bridge && ADD_RUN(batch, str_text(&make), 0, err, "ip", "-batch", "-") < 0)
+        return -1;
+    /* Before it is up; a host without IPv6 has no such file. */
+    if (ADD_RUN(batch, "1\n", RUNNER_S_ANY_STATUS, err, "tee", ipv6) < 0)
+        return -1;
+    if (b->mtu > 0)
+        str_addf(&use, "link set dev %s mtu %lld\n", b->name, (long long)b->mtu);
+    str_addf(&use, "addr replace %s/%u dev %s\n", b->address, b->prefix_len, b->name);
+    str_addf(&use, "link set dev %s up\n", b->name);
+    return ADD_RUN(batch, str_text(&use), 0, err, "ip", "-batch", "-");
+}
+
+/* Forwarding goes by the device a packet comes in at: these two, not every interface of the host. */
+static int add_settings(const struct bridge *b, const struct state *state, struct runner_batch *batch,
+                        struct runner_error *err)
+{
+    auto_free char *bridge = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", b->name);
+    auto_free char *uplink = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", state->uplink);
+    auto_free char *accept = mem_printf("/proc/sys/net/ipv4/conf/%s/accept_redirects", b->name);
+    auto_free char *send = mem_printf("/proc/sys/net/ipv4/conf/%s/send_redirects", b->name);
+    auto_free char *retry = mem_printf("/proc/sys/net/ipv4/neigh/%s/retrans_time_ms", b->name);
+
+    if (state->uplink[0] != '\0' && ADD_RUN(batch, "1\n", 0, err, "tee", bridge, uplink) < 0)
+        return -1;
+    if (ADD_RUN(batch, "0\n", 0, err, "tee", accept, send) < 0)
+        return -1;
+    return ADD_RUN(batch, NEIGH_RETRY_MS "\n", 0, err, "tee", retry);
+}
+
+static void log_setup(const struct bridge *b, struct runner_call *call, const struct state *state)
+{
+    struct runner_field fields[] = {
+        {"bridge", b->name},
+        {"made", state->has_bridge ? "no" : "yes"},
+        {"uplink", state->uplink[0] != '\0' ? state->uplink : "none"},
+        {"rules", state->has_rules ? "as they were" : "replaced"},
+    };
+
+    bridge_host->log(call, RUNNER_LOG_INFO, "network.setup", fields, ARRAY_LEN(fields));
+    if (state->uplink[0] == '\0' && strcmp(b->uplink, "auto") == 0)
+        bridge_host->log(call, RUNNER_LOG_WARN, "network.no_uplink", fields, 1);
+}
+
+int setup_run(const struct bridge *b, struct runner_call *call, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
+    auto_str struct str script = STR_INIT;
+    struct state state = {0};
+    char mark[32];
+
+    rules_script(b, &script, mark);
+    if (look(b, call, mark, &state, err) < 0)
+        return error_wrap(err, "network/bridge");
+    /* The rules first: there is no moment at which a guest could pass without them. */
+    if (!state.has_rules && ADD_RUN(batch, str_text(&script), 0, err, "nft", "-f", "-") < 0)
+        return -1;
+    if (add_bridge(b, &state, batch, err) < 0 || add_settings(b, &state, batch, err) < 0)
+        return -1;
+    if (bridge_host->run(call, batch, err) < 0)
+        return error_wrap(err, "network/bridge: set up '%s'", b->name);
+    log_setup(b, call, &state);
+    return 0;
+}
+
+/* ---- check ------------------------------------------------------------------------------------------------------ */
+
+int setup_check(const struct bridge *b, struct runner_call *call, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
+    struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = "/dev/net/tun"};
+    int stat_at;
+
+    (void)b;
+    stat_at = bridge_host->add(batch, &stat, err);
+    if (stat_at < 0 || ADD_RUN(batch, NULL, 0, err, "ip", "-V") < 0 ||
+        ADD_RUN(batch, NULL, 0, err, "nft", "list", "tables") < 0) /* needs CAP_NET_ADMIN, as the rest will */
+        return -1;
+    if (bridge_host->run(call, batch, err) < 0)
+        return error_wrap(err, "network/bridge needs ip (iproute2), nft (nftables) and CAP_NET_ADMIN");
+    if (bridge_host->result(batch, stat_at)->status != 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "network/bridge: the host has no /dev/net/tun; network/user does without");
+    return 0;
+}

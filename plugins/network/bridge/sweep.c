@@ -1,0 +1,77 @@
+/* Removal of TAPs that no record owns, after a crash. */
+#include <string.h>
+
+#include "core/util/json.h"
+#include "core/util/text.h"
+#include "plugins/network/bridge/names.h"
+
+static bool is_owned(const struct runner_nic *const *owned, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (owned[i]->kind == RUNNER_NIC_TAP && strcmp(owned[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Ours and nobody's: a port of our bridge with a name we give, or an idle one beyond the pool's size. */
+static bool is_orphan(const struct bridge *b, const struct json *link, const char *name,
+                      const struct runner_nic *const *owned, size_t n)
+{
+    bool is_kept;
+
+    if (names_found_idle(b->names, name, &is_kept))
+        return !is_kept;
+    return text_starts(name, "tap-", NULL) && strcmp(json_text(link, "master", ""), b->name) == 0 &&
+           !is_owned(owned, n, name) && !names_is_reserved(b->names, name);
+}
+
+static int list_taps(struct runner_call *call, struct json **ret, struct runner_error *err)
+{
+    static const char *const argv[] = {"ip", "-j", "link", "show", "type", "tun", NULL};
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv};
+    struct runner_batch *batch = bridge_host->batch_new(call);
+    const struct runner_result *result;
+    int index = bridge_host->add(batch, &step, err), r = -1;
+
+    if (index >= 0 && bridge_host->run(call, batch, err) == 0) {
+        result = bridge_host->result(batch, index);
+        r = json_parse(result->out, result->len, ret, err);
+    }
+    bridge_host->batch_free(batch);
+    return r < 0 ? error_wrap(err, "list of TAPs") : 0;
+}
+
+static int add_removal(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, const char *name,
+                       struct runner_error *err)
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name};
+    struct runner_field fields[] = {{"bridge", b->name}, {"interface", name}};
+
+    if (text_starts(name, "tap-", NULL)) /* the others are idle ones beyond the pool's size */
+        bridge_host->log(call, RUNNER_LOG_WARN, "network.orphan_removed", fields, ARRAY_LEN(fields));
+    return bridge_host->add(batch, &step, err);
+}
+
+int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
+              struct runner_error *err)
+{
+    auto_json struct json *links = NULL;
+    struct runner_batch *batch;
+    size_t n_orphans = 0;
+    int r = 0;
+
+    if (list_taps(call, &links, err) < 0)
+        return -1;
+    batch = bridge_host->batch_new(call);
+    for (const struct json *link = links->first; link != NULL && r >= 0; link = link->next) {
+        const char *name = json_text(link, "ifname", "");
+        if (!is_orphan(b, link, name, owned, n))
+            continue;
+        r = add_removal(b, call, batch, name, err);
+        n_orphans++;
+    }
+    if (r >= 0)
+        r = n_orphans > 0 ? bridge_host->run(call, batch, err) : 0;
+    bridge_host->batch_free(batch);
+    return r < 0 ? error_wrap(err, "removal of orphaned TAPs") : 0;
+}

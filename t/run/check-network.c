@@ -1,0 +1,497 @@
+/* network/bridge on transport/local, both as built, in a network namespace of its own: TAPs, rules, packets. Speaks TAP.
+ * Run it by unshare -n as root. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <net/if.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/util/cleanup.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+#include "core/util/str.h"
+#include "t/run/frames.h"
+#include "t/run/plugin-host.h"
+
+#define ID_A "0c0ffee0-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+#define ID_B "0c0ffee0-aabb-4bbb-8bbb-bbbbbbbbbbbb" /* the first 11 characters are A's */
+#define ABSENT_MS 150 /* how long a packet that must not come is waited for */
+
+static const struct runner_plugin *network;
+static const struct runner_network_ops *ops;
+static void *self;
+static struct runner_error err = ERROR_INIT;
+static uint8_t frame[FRAME_MAX], gateway_mac[6];
+static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+/* ---- helpers ---------------------------------------------------------------------------------------------------- */
+
+static char *run_program(const char *const *argv) /* its output, or NULL; freed by the caller */
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv};
+    struct runner_batch *batch = host_table()->batch_new(NULL);
+    int index = host_table()->add(batch, &step, &err);
+    char *out = NULL;
+
+    if (host_run_batch(batch, &err) == 0)
+        out = mem_dup(host_table()->result(batch, index)->out);
+    else
+        tap_note("%s", err.message);
+    host_table()->batch_free(batch);
+    return out;
+}
+#define PROGRAM(...) run_program((const char *const[]){__VA_ARGS__, NULL})
+
+static bool output_has(char *output, const char *text) /* frees output */
+{
+    bool has = output != NULL && strstr(output, text) != NULL;
+
+    if (!has)
+        tap_note("no '%s' in: %s", text, output != NULL ? output : "(nothing)");
+    free(output);
+    return has;
+}
+
+static void must(char *output)
+{
+    if (output == NULL) {
+        printf("Bail out! preparation failed\n");
+        exit(1);
+    }
+    free(output);
+}
+
+static size_t count_links(void)
+{
+    struct if_nameindex *links = if_nameindex();
+    size_t n = 0;
+
+    while (links != NULL && links[n].if_index != 0)
+        n++;
+    if_freenameindex(links);
+    return n;
+}
+
+static size_t count_idle(void)
+{
+    struct if_nameindex *links = if_nameindex();
+    size_t n = 0;
+
+    for (size_t i = 0; links != NULL && links[i].if_index != 0; i++)
+        n += strncmp(links[i].if_name, "tapi-", 5) == 0;
+    if_freenameindex(links);
+    return n;
+}
+
+static int run_step(struct runner_step step)
+{
+    struct runner_batch *batch = host_table()->batch_new(NULL);
+    int r;
+
+    step.size = sizeof step;
+    (void)host_table()->add(batch, &step, &err);
+    r = host_run_batch(batch, &err);
+    host_table()->batch_free(batch);
+    return r;
+}
+
+static bool says(int code, const char *text)
+{
+    bool is_right = err.code == code && strstr(err.message, text) != NULL;
+
+    if (!is_right)
+        tap_note("code %s, message: %s", error_name(err.code), err.message);
+    return is_right;
+}
+
+static struct runner_nic make_nic(const char *address)
+{
+    struct runner_nic nic = {.size = sizeof nic, .prefix_len = 24};
+
+    (void)snprintf(nic.address, sizeof nic.address, "%s", address);
+    (void)snprintf(nic.gateway, sizeof nic.gateway, "10.0.0.1");
+    return nic;
+}
+
+static int attach(const char *id, struct runner_nic *nic)
+{
+    struct runner_batch *batch = host_table()->batch_new(NULL);
+    int r = ops->attach(self, host_call(-1, -1), batch, id, nic, &err);
+
+    if (r == 0)
+        r = host_run_batch(batch, &err);
+    if (r < 0)
+        tap_note("attach: %s", err.message);
+    host_table()->batch_free(batch);
+    return r;
+}
+
+static int detach(const char *id, const struct runner_nic *nic)
+{
+    struct runner_batch *batch = host_table()->batch_new(NULL);
+    int r = ops->detach(self, host_call(-1, -1), batch, id, nic, &err);
+
+    if (r == 0)
+        r = host_run_batch(batch, &err);
+    if (r < 0)
+        tap_note("detach: %s", err.message);
+    host_table()->batch_free(batch);
+    return r;
+}
+
+static int setup(void)
+{
+    int r = ops->setup(self, host_call(-1, -1), &err);
+
+    if (r < 0)
+        tap_note("setup: %s", err.message);
+    return r;
+}
+
+static char *read_file(const char *path)
+{
+    auto_fclose FILE *f = fopen(path, "r");
+    char text[64] = "";
+
+    if (f != NULL && fgets(text, sizeof text, f) == NULL)
+        text[0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    return mem_dup(text);
+}
+
+static bool file_is(const char *path, const char *text)
+{
+    auto_free char *found = read_file(path);
+
+    return strcmp(found, text) == 0;
+}
+
+/* ---- setup ------------------------------------------------------------------------------------------------------ */
+
+static void check_setup(void)
+{
+    tap_ok(network->check(self, host_call(-1, -1), &err) == 0, "check: %s", err.message);
+    tap_ok(setup() == 0, "setup");
+    tap_ok(output_has(PROGRAM("ip", "addr", "show", "dev", "br0"), "inet 10.0.0.1/24"), "the bridge has its address");
+    tap_ok(output_has(PROGRAM("ip", "-d", "link", "show", "dev", "br0"), "link/ether 02:72:") &&
+               output_has(PROGRAM("ip", "-d", "link", "show", "dev", "br0"), "forward_delay 0") &&
+               output_has(PROGRAM("ip", "-d", "link", "show", "dev", "br0"), "stp_state 0") &&
+               output_has(PROGRAM("ip", "-d", "link", "show", "dev", "br0"), "mcast_snooping 0"),
+           "fixed hardware address, no STP, no forward delay, no snooping");
+    tap_ok(file_is("/proc/sys/net/ipv4/conf/br0/forwarding", "1") &&
+               file_is("/proc/sys/net/ipv4/conf/out0/forwarding", "1") &&
+               file_is("/proc/sys/net/ipv4/ip_forward", "0") &&
+               file_is("/proc/sys/net/ipv6/conf/br0/disable_ipv6", "1"),
+           "forwarding of these two interfaces only, no IPv6");
+    must(PROGRAM("nft", "add", "chain", "inet", "runner_br0", "witness"));
+    tap_ok(setup() == 0 && output_has(PROGRAM("nft", "list", "table", "inet", "runner_br0"), "witness"),
+           "setup again leaves the rules as they are");
+    must(PROGRAM("nft", "delete", "table", "bridge", "runner_br0"));
+    tap_ok(setup() == 0 && output_has(PROGRAM("nft", "list", "table", "bridge", "runner_br0"), "chain guest"),
+           "setup brings back a missing table");
+}
+
+static void check_setup_refusals(void)
+{
+    void *mine = self;
+
+    must(PROGRAM("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth1"));
+    self = host_create(network, "bridge", "veth0", NULL);
+    tap_ok(ops->setup(self, host_call(-1, -1), &err) < 0 && says(RUNNER_E_EXISTS, "'veth0' exists and is no bridge"),
+           "setup refuses another interface of the bridge's name");
+    network->destroy(self);
+    self = mine;
+    must(PROGRAM("ip", "link", "del", "veth0"));
+}
+
+/* ---- TAPs ------------------------------------------------------------------------------------------------------- */
+
+static void check_attach(struct runner_nic *a, struct runner_nic *b)
+{
+    auto_free char *show = NULL;
+
+    *a = make_nic("10.0.0.2");
+    *b = make_nic("10.0.0.3");
+    tap_ok(attach(ID_A, a) == 0 && strcmp(a->name, "tap-0c0ffee0-aa") == 0, "attach: %s", a->name);
+    tap_ok(attach(ID_B, b) == 0 && strcmp(b->name, a->name) != 0 && strlen(b->name) <= 15,
+           "attach of an id that begins alike: %s", b->name);
+    show = PROGRAM("ip", "-d", "link", "show", "dev", a->name);
+    tap_ok(show != NULL && strstr(show, "master br0") != NULL && strstr(show, "isolated on") != NULL &&
+               strstr(show, "vnet_hdr on") != NULL && strstr(show, "persist on") != NULL &&
+               strstr(show, "user nobody") != NULL && strstr(show, ",UP") != NULL,
+           "the TAP: on the bridge, isolated, persistent, owner set, up");
+    if (show != NULL && strstr(show, "user nobody") == NULL)
+        tap_note("%s", show);
+    tap_ok(run_step((struct runner_step){.kind = RUNNER_TAP_ADD, .path = a->name, .to = "br0"}) < 0 &&
+               says(RUNNER_E_EXISTS, a->name),
+           "TAP_ADD: the name is taken");
+    tap_ok(run_step((struct runner_step){.kind = RUNNER_TAP_ADD, .path = "tap-0123456789ab"}) < 0 &&
+               says(RUNNER_E_INVALID, "tap-0123456789ab") && if_nametoindex("tap-0123456789a") == 0,
+           "TAP_ADD: a name of 16 bytes is refused, not cut");
+    tap_ok(run_step((struct runner_step){.kind = RUNNER_TAP_ADD, .path = "tap-x", .to = "nobr"}) < 0 &&
+               says(RUNNER_E_NOTFOUND, "nobr") && if_nametoindex("tap-x") == 0,
+           "TAP_ADD: no such bridge, and nothing is left");
+    tap_ok(run_step((struct runner_step){.kind = RUNNER_TAP_DEL, .path = "br0"}) < 0 &&
+               says(RUNNER_E_INVALID, "not a TAP") && if_nametoindex("br0") != 0,
+           "TAP_DEL never removes what is no TAP");
+    tap_ok(run_step((struct runner_step){.kind = RUNNER_TAP_DEL, .path = "tap-none"}) == 0, "TAP_DEL: absent is fine");
+}
+
+static void check_undo(void)
+{
+    struct runner_batch *batch = host_table()->batch_new(NULL);
+    struct runner_nic nic = make_nic("10.0.0.9");
+    struct runner_step bad = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = "/nonexistent/x", .number = 1};
+    size_t before = count_links();
+
+    tap_ok(ops->attach(self, host_call(-1, -1), batch, "undo", &nic, &err) == 0 &&
+               host_table()->add(batch, &bad, &err) >= 0 && host_run_batch(batch, &err) < 0 &&
+               says(RUNNER_E_NOTFOUND, "/nonexistent/x") && count_links() == before,
+           "a failed batch takes its TAP away");
+    host_table()->batch_free(batch);
+    tap_ok(detach("undo", &nic) == 0 && count_links() == before, "detach after that is fine");
+}
+
+static void check_reuse(struct runner_nic *b)
+{
+    unsigned index = if_nametoindex(b->name);
+    char idle[IF_NAMESIZE] = "";
+    struct runner_nic c = make_nic("10.0.0.4");
+    auto_free char *show = NULL;
+
+    tap_ok(detach(ID_B, b) == 0 && if_nametoindex(b->name) == 0 && if_indextoname(index, idle) != NULL &&
+               strncmp(idle, "tapi-", 5) == 0,
+           "detach keeps the TAP idle, as %s", idle);
+    show = PROGRAM("ip", "-j", "link", "show", "dev", idle);
+    tap_ok(show != NULL && strstr(show, "\"operstate\":\"DOWN\"") != NULL && strstr(show, "\"master\"") == NULL,
+           "it is down and off the bridge");
+    tap_ok(attach("c", &c) == 0 && if_nametoindex("tap-c") == index, "the next attach takes it");
+    tap_ok(output_has(PROGRAM("ip", "-d", "link", "show", "dev", "tap-c"), "isolated on"), "and it is isolated");
+    tap_ok(attach("c", &c) == 0 && strcmp(c.name, "tap-c") == 0, "attach of a nic that has its name already, TAP there");
+    tap_ok(detach("c", &c) == 0 && attach(ID_B, b) == 0, "back again");
+}
+
+/* ---- packets ---------------------------------------------------------------------------------------------------- */
+
+static int udp_socket(const char *ip, uint16_t port)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = ip_of(ip)};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || bind(fd, (struct sockaddr *)&in, sizeof in) < 0) {
+        printf("Bail out! cannot bind %s:%u: %s\n", ip, port, strerror(errno));
+        exit(1);
+    }
+    return fd;
+}
+
+static bool has_datagram(int fd, const char *text, int ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char buffer[256] = "";
+
+    return poll(&p, 1, ms) > 0 && recv(fd, buffer, sizeof buffer - 1, 0) > 0 && strstr(buffer, text) != NULL;
+}
+
+/* The port forwards a moment after the TAP was opened, when the kernel has seen its carrier: asked again, as guests do. */
+static bool find_gateway(const struct guest *g)
+{
+    for (int i = 0; i < 50; i++) {
+        send_arp(g, false, broadcast, g->ip, ip_of("10.0.0.1"));
+        if (await_arp_reply(g, ip_of("10.0.0.1"), 100, gateway_mac))
+            return true;
+    }
+    return false;
+}
+
+static void check_gateway(const struct guest *a, const struct guest *b)
+{
+    tap_ok(find_gateway(a) && find_gateway(b), "the gateway answers ARP");
+    send_ping(a, gateway_mac, ip_of("10.0.0.1"), "ping-gateway");
+    tap_ok(await_text(a, "ping-gateway", 2000, frame) > 0, "the gateway answers ping");
+}
+
+/* The host dials a guest: its packets arrive, the replies pass, and only replies. */
+static void check_host(const struct guest *a)
+{
+    auto_close int dialled = udp_socket("10.0.0.1", 4000), service = udp_socket("0.0.0.0", 5000);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(2280), .sin_addr.s_addr = a->ip};
+
+    if (sendto(dialled, "host-asks", 9, 0, (struct sockaddr *)&to, sizeof to) != 9)
+        tap_note("sendto: %s", strerror(errno));
+    tap_ok(await_text(a, "host-asks", 3000, frame) > 0, "the host reaches a guest");
+    send_udp(a, gateway_mac, a->ip, ip_of("10.0.0.1"), 2280, 4000, "guest-replies");
+    tap_ok(has_datagram(dialled, "guest-replies", 2000), "the reply passes");
+    send_udp(a, gateway_mac, a->ip, ip_of("10.0.0.1"), 2281, 5000, "guest-asks");
+    send_udp(a, gateway_mac, a->ip, ip_of("203.0.113.1"), 2281, 5000, "guest-asks-uplink");
+    tap_ok(!has_datagram(service, "guest-asks", ABSENT_MS), "a guest does not reach the host, at none of its addresses");
+    must(PROGRAM("nft", "insert", "rule", "inet", "runner_br0", "input", "accept"));
+    send_udp(a, gateway_mac, a->ip, ip_of("10.0.0.1"), 2282, 5000, "guest-asks-again");
+    tap_ok(has_datagram(service, "guest-asks-again", 2000), "(control: without the rule it does)");
+    must(PROGRAM("nft", "flush", "chain", "inet", "runner_br0", "input"));
+    must(PROGRAM("nft", "add", "rule", "inet", "runner_br0", "input", "iifname", "br0", "goto", "guest_in"));
+}
+
+static bool reaches(const struct guest *from, const struct guest *to, const char *text)
+{
+    send_udp(from, to->mac, from->ip, to->ip, 1, 2, text);
+    send_udp(from, broadcast, from->ip, ip_of("10.0.0.255"), 1, 2, text);
+    send_udp(from, gateway_mac, from->ip, to->ip, 1, 2, text); /* by way of the host's routing */
+    return await_text(to, text, ABSENT_MS, frame) > 0;
+}
+
+static void check_guests(const struct guest *a, const struct guest *b)
+{
+    uint8_t told[6];
+
+    tap_ok(!reaches(a, b, "a-to-b") && !reaches(b, a, "b-to-a"), "guests do not reach each other");
+    send_arp(a, false, broadcast, a->ip, b->ip);
+    tap_ok(!await_arp_reply(a, b->ip, ABSENT_MS, told), "nor see each other's ARP");
+    must(PROGRAM("ip", "link", "set", "dev", "tap-0c0ffee0-aa", "type", "bridge_slave", "isolated", "off"));
+    tap_ok(!reaches(a, b, "a-to-b-2"), "not even when a port's isolation is lost");
+    must(PROGRAM("nft", "flush", "chain", "bridge", "runner_br0", "fw"));
+    must(PROGRAM("nft", "insert", "rule", "inet", "runner_br0", "forward", "accept"));
+    tap_ok(reaches(a, b, "a-to-b-3"), "(control: with neither flag nor rules they do)");
+    must(PROGRAM("ip", "link", "set", "dev", "tap-0c0ffee0-aa", "type", "bridge_slave", "isolated", "on"));
+    must(PROGRAM("nft", "delete", "table", "inet", "runner_br0")); /* setup makes both anew */
+    tap_ok(setup() == 0 && !reaches(a, b, "a-to-b-4"), "setup repairs the rules");
+}
+
+static void check_outside(const struct guest *a, const struct guest *out)
+{
+    uint32_t there = ip_of("203.0.113.99"), ours = ip_of("203.0.113.1");
+    uint8_t gateway_out[6];
+    size_t len;
+
+    send_udp(a, gateway_mac, a->ip, there, 3000, 53, "to-outside");
+    len = await_text(out, "to-outside", 2000, frame);
+    tap_ok(len > 0 && memcmp(frame + 26, &ours, 4) == 0, "a guest reaches the outside, masqueraded");
+    memcpy(gateway_out, frame + 6, 6);
+    send_udp(out, gateway_out, there, ours, 53, len > 0 ? (uint16_t)(frame[34] << 8 | frame[35]) : 0, "from-outside");
+    tap_ok(await_text(a, "from-outside", 2000, frame) > 0, "and the reply reaches it");
+    send_udp(out, gateway_out, there, a->ip, 7, 7, "unasked");
+    tap_ok(await_text(a, "unasked", ABSENT_MS, frame) == 0, "nothing unasked comes in");
+    send_udp(a, gateway_mac, ip_of("192.0.2.77"), there, 3000, 53, "foreign-source");
+    send_udp(a, gateway_mac, ip_of("10.0.0.1"), there, 3000, 53, "gateway-source");
+    send_udp(a, gateway_mac, a->ip, ip_of("169.254.169.254"), 3000, 80, "metadata");
+    tap_ok(await_text(out, "-source", ABSENT_MS, frame) == 0, "nor do foreign source addresses go out");
+    tap_ok(await_text(out, "metadata", ABSENT_MS, frame) == 0, "nor do packets to link-local addresses");
+    send_raw(a, gateway_mac, 0x86dd, "not-ipv4-------------------------------------------");
+    send_raw(a, gateway_mac, 0x8100, "\x01\x01\x08\x01vlan-tagged---------------------------------------");
+    tap_ok(output_has(PROGRAM("nft", "list", "chain", "bridge", "runner_br0", "guest"), "ether type != ip counter packets 2"),
+           "frames that are neither IPv4 nor ARP are dropped");
+}
+
+static void check_packets(const struct runner_nic *nic_a, const struct runner_nic *nic_b, const struct guest *out)
+{
+    struct guest a, b;
+
+    guest_open(&a, nic_a->name, "02:00:00:00:00:0a", nic_a->address, false);
+    guest_open(&b, nic_b->name, "02:00:00:00:00:0b", nic_b->address, false);
+    check_gateway(&a, &b);
+    check_host(&a);
+    check_guests(&a, &b);
+    check_outside(&a, out);
+    tap_ok(detach(ID_B, nic_b) == 0 && if_nametoindex(nic_b->name) == 0 && count_links() == 4,
+           "detach of a TAP that is still open deletes it");
+    close(a.fd);
+    close(b.fd);
+}
+
+/* ---- sweep, and many -------------------------------------------------------------------------------------------- */
+
+static void check_sweep(const struct runner_nic *a)
+{
+    const struct runner_nic *owned[] = {a};
+    void *mine = self;
+
+    /* A runner that starts anew: it knows the record of A only. */
+    self = host_create(network, "owner", "65534", "pool", "2", NULL);
+    (void)run_step((struct runner_step){.kind = RUNNER_TAP_ADD, .path = "tap-orphan", .to = "br0"});
+    (void)run_step((struct runner_step){.kind = RUNNER_TAP_ADD, .path = "tap-others", .to = NULL});
+    tap_ok(ops->adopt(self, host_call(-1, -1), ID_A, a, &err) == 0, "adopt");
+    tap_ok(ops->adopt(self, host_call(-1, -1), "another", a, &err) < 0 && says(RUNNER_E_EXISTS, ID_A),
+           "adopt: one name, two records");
+    tap_ok(ops->sweep(self, host_call(-1, -1), owned, 1, &err) == 0 && if_nametoindex("tap-orphan") == 0 &&
+               if_nametoindex(a->name) != 0 && if_nametoindex("tap-others") != 0 && count_idle() == 2,
+           "sweep removes what is on our bridge and nobody's, and idle ones beyond the pool");
+    (void)run_step((struct runner_step){.kind = RUNNER_TAP_DEL, .path = "tap-others"});
+    network->destroy(self);
+    self = mine;
+}
+
+static void check_many(void)
+{
+    struct runner_nic nics[20];
+    size_t before = count_links();
+    int64_t start = num_now_us(), attached, detached, again;
+    int failed = 0;
+    char id[16];
+
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(id, sizeof id, "many-%d", i);
+        nics[i] = make_nic("10.0.0.50");
+        failed += attach(id, &nics[i]) < 0;
+    }
+    attached = num_now_us();
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(id, sizeof id, "many-%d", i);
+        failed += detach(id, &nics[i]) < 0;
+    }
+    detached = num_now_us();
+    tap_ok(failed == 0 && count_links() == before + 20, "20 sandboxes: all their TAPs are idle now");
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(id, sizeof id, "many-%d", i);
+        failed += attach(id, &nics[i]) < 0;
+    }
+    again = num_now_us();
+    tap_ok(failed == 0 && count_links() == before + 20, "and taken again");
+    tap_note("a TAP: made %lld us, kept idle %lld us, taken again (and cleared before) %lld us",
+             (long long)(attached - start) / 20, (long long)(detached - attached) / 20, (long long)(again - detached) / 20);
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(id, sizeof id, "many-%d", i);
+        failed += detach(id, &nics[i]) < 0;
+    }
+    tap_ok(failed == 0 && count_links() == before + 20, "and idle again");
+}
+
+int main(void)
+{
+    const struct runner_plugin *local = host_load("transport/local");
+    void *transport = host_create(local, NULL);
+    struct runner_nic a, b;
+    struct guest out;
+
+    host_transport(local, transport);
+    (void)host_call(-1, -1);
+    network = host_load("network/bridge");
+    ops = network->ops;
+    self = host_create(network, "owner", "65534", "pool", "64", NULL);
+    if (count_links() != 1) {
+        printf("Bail out! not in a network namespace of its own: run it by unshare -n\n");
+        return 1;
+    }
+    guest_open(&out, "out0", "02:00:00:00:00:99", "203.0.113.99", true);
+    must(PROGRAM("ip", "link", "set", "dev", "lo", "up"));
+    must(PROGRAM("ip", "addr", "add", "203.0.113.1/24", "dev", "out0"));
+    must(PROGRAM("ip", "link", "set", "dev", "out0", "up"));
+    must(PROGRAM("ip", "route", "add", "default", "via", "203.0.113.99"));
+    check_setup();
+    check_setup_refusals();
+    check_attach(&a, &b);
+    check_undo();
+    check_reuse(&b);
+    check_packets(&a, &b, &out);
+    check_many();
+    check_sweep(&a);
+    tap_ok(detach(ID_A, &a) == 0 && if_nametoindex(a.name) == 0, "the last sandbox goes");
+    network->destroy(self);
+    network->destroy(NULL);
+    local->destroy(transport);
+    tap_ok(host_live() == 0, "no memory of the host is left");
+    close(out.fd);
+    return tap_done();
+}
