@@ -9,7 +9,7 @@
 #define LIBISOFS_WITHOUT_LIBBURN /* its header then declares struct burn_source */
 #include <libisofs/libisofs.h>
 
-enum { SECTOR = 2048, FIFO_SECTORS = 32 /* the least that libisofs takes */ };
+enum { SECTOR = 2048, FIFO_SECTORS = 128 /* a seed without a daemon fits: its writer never waits */ };
 
 /* The library's messages, serial numbers and character set are global and unlocked. */
 static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
