@@ -24,6 +24,8 @@ AC_DEFUN([RUNNER_WARNINGS], [
 AC_DEFUN([RUNNER_FUZZ], [
   AC_ARG_ENABLE([fuzz], [AS_HELP_STRING([--enable-fuzz], [build t/fuzz with libFuzzer (CC=clang)])],
     [], [enable_fuzz=no])
+  AS_IF([test "$enable_fuzz" = yes],
+    [SANITIZER_FLAGS="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -g -O1"])
   AM_CONDITIONAL([FUZZ], [test "$enable_fuzz" = yes])
 ])
 

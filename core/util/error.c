@@ -12,7 +12,8 @@ static void make_line(char *text)
             *text = ' ';
 }
 
-static void set_message(struct runner_error *err, int code, int sys_errno, const char *format, va_list args)
+static void __attribute__((format(printf, 4, 0)))
+set_message(struct runner_error *err, int code, int sys_errno, const char *format, va_list args)
 {
     int length;
 

@@ -28,7 +28,7 @@ void str_add(struct str *s, const char *text);
 void str_add_mem(struct str *s, const void *data, size_t len);
 void str_add_char(struct str *s, char c);
 void str_addf(struct str *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void str_addv(struct str *s, const char *format, va_list args);
+void str_addv(struct str *s, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 void str_clear(struct str *s);
 /* The text, never NULL; the buffer is empty afterwards; the caller frees. */
 char *str_steal(struct str *s);
