@@ -234,7 +234,7 @@ static void add_data(struct str *s, const struct runner_step *step)
         return;
     }
     str_add_char(s, '"');
-    text_add_escaped(s, step->data, step->len < 200 ? step->len : 200);
+    text_add_escaped(s, step->data, step->len < 1000 ? step->len : 1000);
     str_add_char(s, '"');
 }
 

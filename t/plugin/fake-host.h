@@ -53,7 +53,7 @@ char *fake_batch_text(const struct runner_batch *batch);
  *   RENAME /a -> /b
  *   RUN [tail][-c][4096] ms=500 +any-status
  *   SPAWN [qemu][-S] pid=/p output=/o uid=7 fds=3:listen:/s,4:append:/l
- * followed by " undo: <step>". data is cut after 200 bytes, and is *** with +secret. The caller frees.
+ * followed by " undo: <step>". data is cut after 1000 bytes, and is *** with +secret. The caller frees.
  */
 char *fake_step_text(const struct runner_step *step);
 

@@ -1,0 +1,24 @@
+/*
+ * Which QEMU this is, and whether KVM runs a guest here. A /dev/kvm proves nothing, nor does a QEMU that starts with it:
+ * some hosts have one on which no Linux kernel gets anywhere, in silence. So guests are tried, a tiny one first and then,
+ * where there is one, the kernel that sandboxes boot; each has a time limit, and the verdict is kept in
+ * <root>/accel-qemu.json until the host boots again or the QEMU, its processor model or that kernel changes.
+ */
+#ifndef QEMU_ACCEL_H
+#define QEMU_ACCEL_H
+
+#include "plugins/vmm/qemu/qemu.h"
+
+/*
+ * Fills self->facts, once a life unless is_again. Blocks: on the first call after the host's boot some 100 ms, and up to
+ * 15 s where KVM hangs. Logs "vmm.accel". NOTFOUND: no such binary; NOTSUP: `accel: kvm` and KVM runs no guest.
+ */
+int accel_choose(struct qemu *self, struct runner_call *call, bool is_again, struct runner_error *err);
+
+/* A copy of self->facts, made known first when they are not. */
+int accel_facts(struct qemu *self, struct runner_call *call, struct qemu_facts *ret, struct runner_error *err);
+
+/* "QEMU emulator version 7.2.22 (Debian ...)": true when it is such a line. */
+bool accel_parse_version(const char *text, struct qemu_facts *ret);
+
+#endif

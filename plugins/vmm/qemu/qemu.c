@@ -1,0 +1,214 @@
+/* vmm/qemu: machines by qemu-system-x86_64, spoken to over QMP. */
+#include "plugins/vmm/qemu/qemu.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/util/error.h"
+#include "core/util/str.h"
+#include "plugins/vmm/qemu/accel.h"
+#include "plugins/vmm/qemu/args.h"
+#include "plugins/vmm/qemu/machine.h"
+
+#define NOFILE 4096 /* a virtio queue takes some descriptors; a guest of one disk and one NIC has 84 */
+
+static const struct runner_host *host;
+
+static int qemu_load(const struct runner_host *table, struct runner_error *err)
+{
+    (void)err;
+    host = table;
+    return 0;
+}
+
+/* ---- an instance ---- */
+
+static const char *value_text(const struct runner_value *values, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(values[i].name, name) == 0)
+            return values[i].text;
+    return NULL;
+}
+
+static int64_t value_number(const struct runner_value *values, size_t n, const char *name, int64_t dflt)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(values[i].name, name) == 0)
+            return values[i].number;
+    return dflt;
+}
+
+static const char *text_or(const char *text, const char *dflt)
+{
+    return text != NULL ? text : dflt;
+}
+
+static int qemu_create(const struct runner_value *values, size_t n, void **ret_self, struct runner_error *err)
+{
+    struct qemu *self;
+
+    if ((value_text(values, n, "probe_kernel") == NULL) != (value_text(values, n, "probe_initramfs") == NULL))
+        return fail(err, RUNNER_E_INVALID, 0, "probe_kernel and probe_initramfs go together");
+    self = mem_alloc(sizeof *self);
+    self->host = host;
+    self->binary = text_or(value_text(values, n, "binary"), "qemu-system-x86_64");
+    self->accel = text_or(value_text(values, n, "accel"), "auto");
+    self->machine = text_or(value_text(values, n, "machine"), "auto");
+    self->cpu = value_text(values, n, "cpu");
+    self->probe_kernel = value_text(values, n, "probe_kernel");
+    self->probe_initramfs = value_text(values, n, "probe_initramfs");
+    self->tb_size_bytes = value_number(values, n, "tb_size", INT64_C(64) << 20);
+    pthread_mutex_init(&self->lock, NULL);
+    *ret_self = self;
+    return 0;
+}
+
+static int qemu_check(void *self, struct runner_call *call, struct runner_error *err)
+{
+    return accel_choose(self, call, true, err);
+}
+
+static void qemu_destroy(void *instance)
+{
+    struct qemu *self = instance;
+
+    if (self == NULL)
+        return;
+    pthread_mutex_destroy(&self->lock);
+    free(self);
+}
+
+/* ---- planning ---- */
+
+/* The log of an earlier process goes: boot() quotes the log, and it shall be what this process said. */
+static int add_spawn(struct runner_batch *batch, const struct runner_vm *vm, const struct args *args,
+                     struct runner_error *err)
+{
+    const struct runner_fd fds[] = {
+        {.kind = RUNNER_FD_LISTEN, .number = ARGS_FD_QMP, .path = vm->socket_path},
+        {.kind = RUNNER_FD_APPEND, .number = ARGS_FD_SERIAL, .path = vm->serial_path},
+    };
+    const struct runner_spawn spawn = {
+        .size = sizeof spawn,
+        .n_fds = sizeof fds / sizeof fds[0],
+        .fds = fds,
+        .pid_path = vm->pid_path,
+        .output_path = vm->log_path,
+        .uid = vm->uid,
+        .gid = vm->gid,
+        .nofile = NOFILE,
+    };
+    const struct runner_step kill = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = vm->pid_path, .number = SIGKILL};
+    const struct runner_step remove_socket = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
+    const struct runner_step remove_log = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->log_path};
+    const struct runner_step start = {.size = RUNNER_STEP_INIT,
+                                      .kind = RUNNER_SPAWN,
+                                      .argv = (const char *const *)args->words,
+                                      .spawn = &spawn,
+                                      .undo = &kill};
+    /* A step has one undo; the one behind carries the second: a QEMU that is killed leaves its socket. */
+    const struct runner_step look = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = vm->pid_path, .undo = &remove_socket};
+
+    if (host->add(batch, &remove_log, err) < 0 || host->add(batch, &start, err) < 0)
+        return -1;
+    return host->add(batch, &look, err) < 0 ? -1 : 0;
+}
+
+static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *vm,
+                      struct runner_error *err)
+{
+    auto_args struct args args = ARGS_INIT;
+    struct qemu_facts facts;
+
+    if (accel_facts(self, call, &facts, err) < 0 || args_build(self, &facts, vm, &args, err) < 0)
+        return -1;
+    return add_spawn(batch, vm, &args, err);
+}
+
+static int qemu_cleanup(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *vm,
+                        struct runner_error *err)
+{
+    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
+
+    (void)self;
+    (void)call;
+    return host->add(batch, &step, err) < 0 ? -1 : 0;
+}
+
+static int qemu_describe(void *instance, char *ret_text, size_t size)
+{
+    struct qemu *self = instance;
+    struct qemu_facts facts;
+
+    pthread_mutex_lock(&self->lock);
+    facts = self->facts;
+    pthread_mutex_unlock(&self->lock);
+    if (!facts.is_known)
+        (void)snprintf(ret_text, size, "qemu, accelerator not chosen yet");
+    else
+        (void)snprintf(ret_text, size, "qemu %s, accelerator %s", facts.version, facts.has_kvm ? "kvm" : "tcg");
+    return 0;
+}
+
+/* ---- descriptor ---- */
+
+static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
+static const char *const machines[] = {"auto", "q35", "microvm", NULL};
+
+static const struct runner_param params[] = {
+    {.name = "binary", .type = RUNNER_T_STRING, .dflt = "qemu-system-x86_64", .doc = "QEMU: a name in PATH, or a path"},
+    {.name = "accel",
+     .type = RUNNER_T_STRING,
+     .dflt = "auto",
+     .choices = accels,
+     .doc = "auto: KVM when it really runs a guest, else emulation; kvm: refuse to start without it; tcg: emulation"},
+    {.name = "machine",
+     .type = RUNNER_T_STRING,
+     .dflt = "auto",
+     .choices = machines,
+     .doc = "auto: q35; microvm: fewer devices, no hot-plug, needs a bzImage kernel"},
+    {.name = "cpu", .type = RUNNER_T_STRING, .doc = "processor model as -cpu takes it; default host (KVM) or max"},
+    {.name = "tb_size",
+     .type = RUNNER_T_BYTES,
+     .dflt = "64M",
+     .min = 8 << 20,
+     .max = INT64_C(2) << 30,
+     .doc = "emulation: bytes for translated code of one machine; less than 32M boots slower"},
+    {.name = "probe_kernel",
+     .type = RUNNER_T_PATH,
+     .doc = "kernel that KVM is tried with; default: that of a snapshot, as soon as there is one"},
+    {.name = "probe_initramfs",
+     .type = RUNNER_T_PATH,
+     .doc = "its initramfs, whose init prints runner-probe-ok and powers off when the command line has runner.probe"},
+};
+
+static const struct runner_vmm_ops ops = {
+    .spawn = qemu_spawn,
+    .boot = machine_boot,
+    .power_button = machine_power_button,
+    .pause = machine_pause,
+    .resume = machine_resume,
+    .status = machine_status,
+    .describe = qemu_describe,
+    .cleanup = qemu_cleanup,
+};
+
+static const struct runner_plugin plugin = {
+    RUNNER_PLUGIN_INIT(RUNNER_VMM, "qemu", ops),
+    .threads = RUNNER_PARALLEL,
+    .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_USER_NETWORK,
+    .version = "1.0",
+    .summary = "virtual machines by QEMU, with KVM where it works and emulation elsewhere",
+    .params = params,
+    .n_params = sizeof params / sizeof params[0],
+    .load = qemu_load,
+    .create = qemu_create,
+    .check = qemu_check,
+    .destroy = qemu_destroy,
+};
+
+RUNNER_PLUGIN(plugin)

@@ -1,0 +1,402 @@
+/* vmm/qemu against the fake QEMU, through transport/local. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "core/util/cleanup.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+#include "core/util/str.h"
+#include "t/plugin/fake-host.h"
+
+const struct runner_plugin *runner_plugin_1(void);
+
+static struct runner_error err = ERROR_INIT;
+static const struct runner_transport_ops *transport;
+static void *transport_self, *self;
+static const struct runner_vmm_ops *ops;
+static char dir[] = "/tmp/test-qemu.XXXXXX", *binary;
+static struct runner_vm vm;
+static struct runner_nic nic = {.size = sizeof nic,
+                                .kind = RUNNER_NIC_USER,
+                                .mac = "02:00:00:00:00:01",
+                                .address = "10.0.2.15",
+                                .gateway = "10.0.2.2",
+                                .prefix_len = 24,
+                                .guest_port = 2280};
+
+/* ---- the stage ---- */
+
+static char *at(const char *name)
+{
+    return mem_printf("%s/%s", dir, name);
+}
+
+static int on_step(void *arg, const struct runner_step *step, struct runner_result *result, struct runner_error *e)
+{
+    (void)arg;
+    return transport->run(transport_self, fake_call(), &step, 1, result, e);
+}
+
+static void transport_load(void)
+{
+    const char *top = getenv("top_builddir");
+    auto_free char *path = mem_printf("%s/plugins/transport/local.so", top != NULL ? top : ".");
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const struct runner_plugin *(*get)(void);
+
+    cr_assert_not_null(object, "%s", dlerror());
+    *(void **)&get = dlsym(object, "runner_plugin_1");
+    transport = get()->ops;
+    cr_assert_eq(get()->load(fake_host(), &err), 0);
+    cr_assert_eq(get()->create(NULL, 0, &transport_self, &err), 0, "%s", err.message);
+    fake_host_on_step(on_step, NULL);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    cr_assert_not_null(file);
+    cr_assert_geq(fputs(text, file), 0);
+    cr_assert_eq(fclose(file), 0);
+}
+
+/* The fake reads its wishes from <its path>.conf, so each test has a path of its own for it. */
+static void setup(void)
+{
+    const char *top = getenv("top_builddir");
+    auto_free char *program = mem_printf("%s/t/fake/fake-qemu", top != NULL ? top : ".");
+    auto_free char *real = realpath(program, NULL);
+    struct runner_value values[] = {{"binary", NULL, 0}, {"accel", "tcg", 0}, {"tb_size", NULL, 64 << 20}};
+
+    cr_assert_not_null(real, "%s: build it first", program);
+    cr_assert_not_null(mkdtemp(dir));
+    binary = at("qemu");
+    cr_assert_eq(symlink(real, binary), 0);
+    fake_host_reset();
+    fake_host_root(dir);
+    transport_load();
+    values[0].text = binary;
+    cr_assert_eq(runner_plugin_1()->load(fake_host(), &err), 0);
+    cr_assert_eq(runner_plugin_1()->create(values, ARRAY_LEN(values), &self, &err), 0);
+    ops = runner_plugin_1()->ops;
+    vm = (struct runner_vm){.size = sizeof vm,
+                            .id = "sb-1",
+                            .dir = dir,
+                            .socket_path = at("vm.sock"),
+                            .pid_path = at("vm.pid"),
+                            .log_path = at("vm.log"),
+                            .serial_path = at("serial.log"),
+                            .cpus = 1,
+                            .max_cpus = 1,
+                            .memory_bytes = 256 << 20,
+                            .max_memory_bytes = 256 << 20,
+                            .kernel = at("kernel"),
+                            .cmdline = "quiet"};
+    write_text(vm.kernel, "");
+}
+
+static int kill_vm(int number)
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = vm.pid_path, .number = number};
+    const struct runner_step *steps = &step;
+    struct runner_result result = {.size = sizeof result};
+
+    return transport->run(transport_self, fake_call(), &steps, 1, &result, &err);
+}
+
+static void teardown(void)
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
+    const struct runner_step *steps = &step;
+    struct runner_result result = {.size = sizeof result};
+
+    (void)kill_vm(SIGKILL);
+    cr_expect_eq(transport->run(transport_self, fake_call(), &steps, 1, &result, &err), 0, "%s", err.message);
+    runner_plugin_1()->destroy(self);
+    free(binary);
+    free((void *)(uintptr_t)vm.socket_path);
+    free((void *)(uintptr_t)vm.pid_path);
+    free((void *)(uintptr_t)vm.log_path);
+    free((void *)(uintptr_t)vm.serial_path);
+    free((void *)(uintptr_t)vm.kernel);
+    cr_expect_eq(fake_host_live(), 0);
+}
+
+TestSuite(qemu, .init = setup, .fini = teardown, .timeout = 60);
+
+static void wish(const char *lines)
+{
+    auto_free char *path = mem_printf("%s.conf", binary);
+
+    write_text(path, lines);
+}
+
+static int spawn(void)
+{
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+    int status = ops->spawn(self, fake_call(), batch, &vm, &err);
+
+    if (status == 0)
+        status = fake_host()->run(fake_call(), batch, &err);
+    fake_host()->batch_free(batch);
+    return status;
+}
+
+static void start(void)
+{
+    cr_assert_eq(spawn(), 0, "%s", err.message);
+    cr_assert_eq(ops->boot(self, fake_call(), &vm, &err), 0, "%s", err.message);
+}
+
+static uint32_t state(void)
+{
+    struct runner_vm_status status = {.size = sizeof status};
+
+    cr_assert_eq(ops->status(self, fake_call(), &vm, &status, &err), 0, "%s", err.message);
+    return status.state;
+}
+
+/* Until the process has ended, by the transport's own word. */
+static void await_end(void)
+{
+    int fd;
+
+    if (transport->watch(transport_self, fake_call(), vm.pid_path, &fd, &err) < 0)
+        return;
+    cr_assert_gt(fake_host()->wait(fake_call(), fd, 1 /* POLLIN */, 10000), 0);
+    close(fd);
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+/* ---- a life ---- */
+
+Test(qemu, life)
+{
+    wish("noise\n");
+    start();
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), 0, "%s", err.message);
+        cr_expect_eq(state(), RUNNER_VM_PAUSED);
+    }
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), 0, "%s", err.message);
+        cr_expect_eq(state(), RUNNER_VM_RUNNING);
+    }
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), 0, "a second boot: %s", err.message);
+    cr_expect_eq(ops->power_button(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    await_end();
+    cr_expect_eq(state(), RUNNER_VM_ABSENT);
+    cr_expect_not(exists(vm.socket_path));
+}
+
+Test(qemu, killed)
+{
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+
+    start();
+    cr_expect_eq(kill_vm(SIGKILL), 0);
+    await_end();
+    cr_expect_eq(state(), RUNNER_VM_ABSENT);
+    cr_expect(exists(vm.socket_path), "a killed QEMU leaves its socket");
+    cr_assert_eq(ops->cleanup(self, fake_call(), batch, &vm, &err), 0);
+    cr_assert_eq(fake_host()->run(fake_call(), batch, &err), 0);
+    cr_expect_not(exists(vm.socket_path));
+    fake_host()->batch_free(batch);
+    start();
+    cr_expect_eq(state(), RUNNER_VM_RUNNING, "on the same path again");
+}
+
+Test(qemu, plan)
+{
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+    auto_free char *text = NULL, *undo = NULL;
+
+    cr_assert_eq(ops->spawn(self, fake_call(), batch, &vm, &err), 0);
+    cr_assert_eq(fake_batch_len(batch), 3);
+    text = fake_step_text(fake_batch_step(batch, 0));
+    undo = mem_printf("REMOVE %s/vm.log", dir);
+    cr_expect_str_eq(text, undo);
+    free(text);
+    text = fake_step_text(fake_batch_step(batch, 1));
+    cr_expect_not_null(strstr(text, " undo: KILL "));
+    cr_expect_not_null(strstr(text, "3:listen:"));
+    free(text);
+    text = fake_step_text(fake_batch_step(batch, 2));
+    cr_expect_not_null(strstr(text, " undo: REMOVE "));
+    fake_host()->batch_free(batch);
+}
+
+Test(qemu, absent)
+{
+    cr_expect_eq(state(), RUNNER_VM_ABSENT);
+    cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), -1);
+    cr_expect(err.code == RUNNER_E_UNREACHABLE || err.code == RUNNER_E_NOTFOUND);
+}
+
+Test(qemu, describe)
+{
+    char text[100];
+
+    cr_expect_eq(ops->describe(self, text, sizeof text), 0);
+    cr_expect_str_eq(text, "qemu, accelerator not chosen yet");
+    cr_expect_eq(runner_plugin_1()->check(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect_eq(ops->describe(self, text, sizeof text), 0);
+    cr_expect_str_eq(text, "qemu 7.2.22, accelerator tcg");
+    cr_expect_not_null(strstr(fake_host_log(), "info vmm.accel vmm=qemu version=7.2.22 accel=tcg"));
+}
+
+/* ---- what goes wrong at start ---- */
+
+static void expect_boot_error(int code, const char *message)
+{
+    cr_assert_eq(spawn(), 0, "%s", err.message);
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), -1);
+    cr_expect_eq(err.code, code, "%s", err.message);
+    cr_expect_str_eq(err.message, message);
+}
+
+Test(qemu, ends_at_once)
+{
+    wish("exit 1 -device foo: 'foo' is not a valid device model name\n");
+    expect_boot_error(RUNNER_E_IO, "QEMU ended with status 1: qemu-system-x86_64: -device foo: 'foo' is not a valid "
+                                   "device model name");
+}
+
+Test(qemu, ends_after_the_greeting)
+{
+    wish("late-exit 1 Failed to get \"write\" lock\n");
+    expect_boot_error(RUNNER_E_BUSY, "QEMU ended with status 1: qemu-system-x86_64: Failed to get \"write\" lock");
+}
+
+Test(qemu, killed_by_its_sandbox)
+{
+    wish("signal 31\n");
+    expect_boot_error(RUNNER_E_IO,
+                      "QEMU ended by signal 31 (Bad system call), which is its sandbox's and said nothing");
+}
+
+Test(qemu, earlier_log_is_not_quoted)
+{
+    write_text(vm.log_path, "qemu-system-x86_64: from an earlier life\n");
+    wish("signal 6\n");
+    expect_boot_error(RUNNER_E_IO, "QEMU ended by signal 6 (Aborted) and said nothing");
+}
+
+Test(qemu, cut_line)
+{
+    wish("cut query-status\n");
+    cr_assert_eq(spawn(), 0);
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), -1);
+    cr_expect_str_eq(err.message, "QMP: QEMU closed the connection", "the process lives: its log explains nothing");
+}
+
+Test(qemu, no_kernel)
+{
+    auto_free char *expected = mem_printf("QEMU ended with status 1: qemu-system-x86_64: could not open kernel file "
+                                          "'%s': No such file or directory",
+                                          vm.kernel);
+
+    unlink(vm.kernel);
+    expect_boot_error(RUNNER_E_NOTFOUND, expected);
+}
+
+Test(qemu, port_in_use)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct runner_nic *nics[] = {&nic};
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    auto_free char *expected = NULL;
+
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, len), 0);
+    cr_assert_eq(listen(fd, 1), 0);
+    cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    nic.forward_port = ntohs(address.sin_port);
+    vm.n_nics = 1;
+    vm.nics = nics;
+    expected =
+        mem_printf("QEMU ended with status 1: qemu-system-x86_64: -netdev user: Could not set up host forwarding "
+                   "rule 'tcp:127.0.0.1:%u-10.0.2.15:2280'",
+                   nic.forward_port);
+    expect_boot_error(RUNNER_E_BUSY, expected);
+    close(fd);
+}
+
+Test(qemu, silence_is_no_death)
+{
+    start();
+    wish("no-greeting\n");
+    cr_assert_eq(kill_vm(SIGKILL), 0);
+    await_end();
+    cr_assert_eq(spawn(), 0);
+    fake_host_deadline(200);
+    cr_expect_eq(
+        ops->status(self, fake_call(), &vm, &(struct runner_vm_status){.size = sizeof(struct runner_vm_status)}, &err),
+        -1);
+    cr_expect_eq(err.code, RUNNER_E_TIMEOUT);
+    fake_host_deadline(-1);
+}
+
+Test(qemu, boot_of_a_paused_machine)
+{
+    wish("state prelaunch\n");
+    start();
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
+}
+
+Test(qemu, panicked)
+{
+    wish("state guest-panicked\n");
+    expect_boot_error(RUNNER_E_IO, "the machine is in state 'guest-panicked'");
+    cr_expect_eq(state(), RUNNER_VM_FAILED);
+}
+
+Test(qemu, refusal)
+{
+    wish("refuse stop not while it snows\n");
+    start();
+    cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), -1);
+    cr_expect_str_eq(err.message, "QEMU refuses stop: not while it snows");
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
+}
+
+Test(qemu, big_and_garbage)
+{
+    wish("big query-status\ngarbage cont\n");
+    start();
+    cr_expect_eq(state(), RUNNER_VM_RUNNING, "a reply of 1 MiB is read");
+    cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_INVALID, "%s", err.message);
+}
+
+Test(qemu, ignored_power_button)
+{
+    wish("ignore-powerdown\n");
+    start();
+    cr_expect_eq(ops->power_button(self, fake_call(), &vm, &err), 0);
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
+}
+
+Test(qemu, missing_binary)
+{
+    unlink(binary);
+    cr_expect_eq(runner_plugin_1()->check(self, fake_call(), &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_NOTFOUND, "%s", err.message);
+    cr_expect_not_null(strstr(err.message, binary));
+}
