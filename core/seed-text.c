@@ -310,6 +310,11 @@ void seed_network_config(const struct seed *seed, struct str *out)
     add_yaml(out, &json);
 }
 
+bool seed_has_network(const struct seed *seed)
+{
+    return seed->nic != NULL && seed->nic->address[0] != '\0';
+}
+
 static void add_network(struct str *json, const struct runner_nic *nic)
 {
     json_open(json, "network", '{');
@@ -338,12 +343,12 @@ void seed_runner_json(const struct seed *seed, struct str *out)
     for (size_t i = 0; i < env_count(&env); i++)
         json_add_text(out, env_at(&env, i)->name, env_at(&env, i)->value);
     json_close(out, '}');
-    if (seed->entrypoint != NULL)
+    if (seed->n_entrypoint > 0)
         add_list(out, "entrypoint", seed->entrypoint, seed->n_entrypoint);
     else
         json_add_null(out, "entrypoint");
     add_list(out, "sshKeys", seed->ssh_keys, seed->n_ssh_keys);
-    if (seed->nic != NULL)
+    if (seed_has_network(seed))
         add_network(out, seed->nic);
     json_add_int(out, "daemonPort", seed->daemon_port);
     json_close(out, '}');

@@ -117,7 +117,7 @@ int seed_build(const struct seed *seed, struct str *ret_iso, struct runner_error
     file_add(files, &n, "meta-data", &meta);
     seed_user_data(seed, &user);
     file_add(files, &n, "user-data", &user);
-    if (seed->nic != NULL) {
+    if (seed_has_network(seed)) {
         seed_network_config(seed, &network);
         file_add(files, &n, "network-config", &network);
     }

@@ -3,12 +3,14 @@
 #include <string.h>
 
 #include "core/batch.h"
+#include "core/call.h"
 #include "core/util/error.h"
 #include "core/util/json.h"
 #include "core/util/text.h"
 
 #define MANIFEST_MAX (64 * 1024)
 #define CMDLINE_MAX  2000 /* the kernel takes 2048 */
+#define LIST_MAX     2000 /* directories that a listing looks at */
 
 void snapshot_free(struct snapshot *snapshot)
 {
@@ -28,19 +30,32 @@ static int wrong(const char *member, const char *expected, struct runner_error *
     return fail(err, RUNNER_E_INVALID, 0, "manifest.json: %s: expected %s", member, expected);
 }
 
+static bool is_one_line(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return false;
+    return true;
+}
+
 static bool is_file_name(const char *name)
 {
     return name[0] != '\0' && strlen(name) < 200 && strchr(name, '/') == NULL && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
+           strcmp(name, "..") != 0 && is_one_line(name);
 }
 
-static int read_file_name(const struct json *from, const char *member, const char *dir, bool is_required, char **ret,
+static bool is_absent(const struct json *member)
+{
+    return member == NULL || member->type == JSON_NULL;
+}
+
+/* member: its name in messages; the last part is its key in `from`. */
+static int read_file_name(const struct json *from, const char *member, const char *dir, char **ret,
                           struct runner_error *err)
 {
-    const char *name = json_text(from, member, NULL);
+    const char *dot = strrchr(member, '.');
+    const char *name = json_text(from, dot != NULL ? dot + 1 : member, NULL);
 
-    if (name == NULL && !is_required)
-        return 0;
     if (name == NULL || !is_file_name(name))
         return wrong(member, "the name of a file in the snapshot's directory", err);
     *ret = mem_printf("%s/%s", dir, name);
@@ -51,7 +66,7 @@ static int read_disk(const struct json *from, const char *dir, struct snapshot *
 {
     const char *format = json_text(from, "format", "");
 
-    if (from == NULL)
+    if (from == NULL || from->type != JSON_OBJECT)
         return wrong("disk", "an object", err);
     if (strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)
         return wrong("disk.format", "raw or qcow2", err);
@@ -59,8 +74,8 @@ static int read_disk(const struct json *from, const char *dir, struct snapshot *
     snapshot->image.size_bytes = json_int(from, "sizeBytes", 0);
     if (snapshot->image.size_bytes <= 0 || snapshot->image.size_bytes % 512 != 0)
         return wrong("disk.sizeBytes", "a positive multiple of 512", err);
-    if (read_file_name(from, "file", dir, true, &snapshot->disk_path, err) < 0)
-        return error_wrap(err, "disk");
+    if (read_file_name(from, "disk.file", dir, &snapshot->disk_path, err) < 0)
+        return -1;
     snapshot->image.size = sizeof snapshot->image;
     snapshot->image.flags = RUNNER_I_READONLY;
     snapshot->image.path = snapshot->disk_path;
@@ -71,13 +86,18 @@ static int read_disk(const struct json *from, const char *dir, struct snapshot *
 static int read_boot(const struct json *from, const char *dir, struct snapshot *snapshot, struct runner_error *err)
 {
     const char *cmdline = json_text(from, "cmdline", NULL);
+    const struct json *daemon = json_get(from, "daemon");
 
-    if (cmdline == NULL || strlen(cmdline) > CMDLINE_MAX)
+    if (cmdline == NULL || strlen(cmdline) > CMDLINE_MAX || !is_one_line(cmdline))
         return wrong("cmdline", "a kernel command line of at most 2000 bytes", err);
     snapshot->cmdline = mem_dup(cmdline);
+    if (!is_absent(daemon) && daemon->type != JSON_BOOL)
+        return wrong("daemon", "true or false", err);
     snapshot->has_daemon = json_bool(from, "daemon", false);
-    if (read_file_name(from, "kernel", dir, true, &snapshot->kernel, err) < 0 ||
-        read_file_name(from, "initramfs", dir, false, &snapshot->initramfs, err) < 0)
+    if (read_file_name(from, "kernel", dir, &snapshot->kernel, err) < 0)
+        return -1;
+    if (!is_absent(json_get(from, "initramfs")) &&
+        read_file_name(from, "initramfs", dir, &snapshot->initramfs, err) < 0)
         return -1;
     return 0;
 }
@@ -100,6 +120,88 @@ int snapshot_parse(const char *text, size_t len, const char *dir, const char *re
     return 0;
 }
 
+/* ---- what there is ---- */
+
+/* One result: the names in a directory, NUL after each; NULL: there is none, or it is no directory. */
+static const struct runner_result *list_dir(struct runner_call *call, struct runner_batch *batch, const char *path)
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .flags = RUNNER_S_OPTIONAL, .path = path};
+    struct runner_error err = ERROR_INIT;
+    const struct runner_result *result;
+
+    if (batch_add(batch, &step, &err) < 0 || batch_run(call, batch, &err) < 0)
+        return NULL;
+    result = batch_result(batch, 0);
+    return result->status == 0 ? result : NULL;
+}
+
+static bool has_manifest(const struct runner_result *names)
+{
+    for (const char *p = names->out; p < names->out + names->len; p += strlen(p) + 1)
+        if (strcmp(p, "manifest.json") == 0)
+            return true;
+    return false;
+}
+
+/* Looks into <root>/snapshots/<ref>, ref "" for the top: it is a snapshot, or its names are appended to the refs to look
+ * at (each ended by NUL). */
+static void look_into(struct runner_call *call, const char *root, const char *ref, struct str *todo, int *n_dirs,
+                      struct str *refs)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = mem_printf("%s/snapshots%s%s", root, ref[0] != '\0' ? "/" : "", ref);
+    const struct runner_result *names = list_dir(call, batch, path);
+
+    if (names == NULL)
+        return;
+    if (has_manifest(names) && ref[0] != '\0') {
+        str_addf(refs, "%s\n", ref);
+        return;
+    }
+    for (const char *p = names->out; p < names->out + names->len && *n_dirs < LIST_MAX; p += strlen(p) + 1) {
+        auto_free char *below = mem_printf("%s%s%s", ref, ref[0] != '\0' ? "/" : "", p);
+        if (!text_is_ref(below))
+            continue;
+        str_add_mem(todo, below, strlen(below) + 1);
+        (*n_dirs)++;
+    }
+}
+
+int snapshot_list(struct runner_call *call, const char *root, struct str *ret_refs, struct runner_error *err)
+{
+    auto_str struct str todo = STR_INIT, refs = STR_INIT;
+    int n_dirs = 0;
+
+    look_into(call, root, "", &todo, &n_dirs, &refs);
+    for (size_t at = 0; at < todo.len;) {
+        auto_free char *ref = mem_dup(todo.ptr + at); /* todo grows, and may move */
+        int status = call_cancelled(call);
+        if (status != 0)
+            return fail(err, status, 0, "list of snapshots");
+        at += strlen(ref) + 1;
+        look_into(call, root, ref, &todo, &n_dirs, &refs);
+    }
+    str_add_mem(ret_refs, str_text(&refs), refs.len);
+    return 0;
+}
+
+/* NOTFOUND, with the refs there are as far as a line holds them. */
+static int fail_not_found(struct runner_call *call, const char *root, const char *ref, struct runner_error *err)
+{
+    struct runner_error ignored = ERROR_INIT;
+    auto_str struct str refs = STR_INIT;
+
+    if (snapshot_list(call, root, &refs, &ignored) < 0 || refs.len == 0 || refs.len > 200)
+        return fail(err, RUNNER_E_NOTFOUND, 0, "no snapshot '%s' on this runner%s", ref,
+                    ignored.code == 0 && refs.len == 0 ? ", nor any other" : "");
+    for (char *p = refs.ptr; *p != '\0'; p++)
+        if (*p == '\n')
+            *p = p[1] != '\0' ? ' ' : '\0';
+    return fail(err, RUNNER_E_NOTFOUND, 0, "no snapshot '%s' on this runner, which has: %s", ref, refs.ptr);
+}
+
+/* ---- one of them ---- */
+
 int snapshot_open(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
                   struct runner_error *err)
 {
@@ -118,7 +220,7 @@ int snapshot_open(struct runner_call *call, const char *root, const char *ref, s
         return -1;
     result = batch_result(batch, 0);
     if (result->status == 1)
-        return fail(err, RUNNER_E_NOTFOUND, 0, "no snapshot '%s' on this runner", ref);
+        return fail_not_found(call, root, ref, err);
     if (snapshot_parse(result->out, result->len, dir, ref, ret, err) < 0)
         return error_wrap(err, "snapshot '%s'", ref);
     return 0;

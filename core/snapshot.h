@@ -2,7 +2,7 @@
  * Snapshots on a host: <root>/snapshots/<ref>/manifest.json and the files it names.
  *   {"schema":1, "disk":{"file":"disk.raw","format":"raw","sizeBytes":N}, "kernel":"vmlinux", "initramfs":"initramfs.img",
  *    "cmdline":"console=ttyS0 ...", "daemon":true}
- * File names are names within the directory. Unknown members are ignored.
+ * File names are names within the directory. Unknown members are ignored; initramfs and daemon may be left out or null.
  */
 #ifndef CORE_SNAPSHOT_H
 #define CORE_SNAPSHOT_H
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "core/util/cleanup.h"
+#include "core/util/str.h"
 #include "include/runner-plugin.h"
 
 struct snapshot {
@@ -20,7 +21,8 @@ struct snapshot {
     bool has_daemon;                    /* the image brings its guest daemon */
 };
 
-/* Reads one through the call's host. NOTFOUND names the ref; INVALID what is wrong with its manifest. Worker thread. */
+/* Reads one through the call's host. NOTFOUND names the ref and what there is; INVALID: the ref is none, or what is wrong
+ * with its manifest. Worker thread. */
 int snapshot_open(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
                   struct runner_error *err);
 void snapshot_free(struct snapshot *snapshot); /* takes NULL */
@@ -30,5 +32,9 @@ CLEANUP_DEFINE(cleanup_snapshot, struct snapshot, snapshot_free)
 /* From the manifest's text alone; dir: the snapshot's directory. */
 int snapshot_parse(const char *text, size_t len, const char *dir, const char *ref, struct snapshot **ret,
                    struct runner_error *err);
+
+/* The refs of the host's snapshots (directories with a manifest.json, which is not read), a line each, in no order. At
+ * most some thousand directories are looked at. Worker thread. */
+int snapshot_list(struct runner_call *call, const char *root, struct str *ret_refs, struct runner_error *err);
 
 #endif
