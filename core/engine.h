@@ -8,8 +8,6 @@
 #include "core/pool.h"
 #include "core/sandbox.h"
 
-#define VERSION_TEXT PACKAGE_VERSION
-
 struct reaper;
 
 struct engine_stats { /* counters for /metrics */
