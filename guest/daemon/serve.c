@@ -1,0 +1,104 @@
+#include "config.h"
+
+#include "guest/daemon/serve.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "guest/daemon/process.h"
+#include "guest/daemon/routes.h"
+#include "guest/daemon/session.h"
+#include "guest/daemon/user.h"
+
+#define DESCRIPTORS_MAX 65536
+
+static void raise_limits(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS_MAX)
+        return;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int prepare(const struct seed *s, struct runner_error *err)
+{
+    struct user u;
+
+    if (geteuid() == 0 && s->user != NULL && user_by_name(s->user, &u) && user_become(&u, err) < 0)
+        return -1;
+    seed_export(s);
+    user_environment();
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)umask(022);
+    raise_limits();
+    return 0;
+}
+
+static void on_stop(evutil_socket_t signal, short what, void *base)
+{
+    (void)signal;
+    (void)what;
+    (void)event_base_loopbreak(base);
+}
+
+/* IPv6 wildcard takes IPv4 too; a kernel without IPv6 gets the IPv4 one. */
+static struct server *listen_on(struct event_base *base, const struct options *o, int port, struct runner_error *err)
+{
+    struct server *server =
+        server_new(base, o->address == NULL ? "::" : o->address, port, routes_table, routes_count, err);
+
+    if (server == NULL && o->address == NULL && err->sys_errno != EADDRINUSE) {
+        error_clear(err);
+        server = server_new(base, "0.0.0.0", port, routes_table, routes_count, err);
+    }
+    return server;
+}
+
+static int run(struct event_base *base, const struct options *o, const struct seed *s, struct runner_error *err)
+{
+    struct event *stop[] = {evsignal_new(base, SIGTERM, on_stop, base), evsignal_new(base, SIGINT, on_stop, base)};
+    struct server *server = NULL;
+    int status = process_init(base, err);
+
+    if (status == 0) {
+        server = listen_on(base, o, o->port < 0 ? s->port : o->port, err);
+        status = server == NULL ? -1 : 0;
+    }
+    if (status == 0) {
+        for (size_t i = 0; i < ARRAY_LEN(stop); i++)
+            (void)event_add(stop[i], NULL);
+        (void)printf("runner-guestd %s: port %d\n", PACKAGE_VERSION, server_port(server));
+        (void)fflush(stdout);
+        session_init(base, s->entrypoint);
+        (void)event_base_dispatch(base);
+    }
+    server_free(server);
+    session_done();
+    process_done();
+    for (size_t i = 0; i < ARRAY_LEN(stop); i++)
+        event_free(stop[i]);
+    return status;
+}
+
+int serve(const struct options *o, const struct seed *s)
+{
+    struct runner_error err = ERROR_INIT;
+    struct event_base *base = event_base_new();
+    int status = -1;
+
+    if (base == NULL)
+        (void)fail(&err, RUNNER_E_NOMEM, 0, "event loop");
+    else if (prepare(s, &err) == 0)
+        status = run(base, o, s, &err);
+    if (status < 0)
+        (void)fprintf(stderr, "runner-guestd: %s\n", err.message);
+    if (base != NULL)
+        event_base_free(base);
+    libevent_global_shutdown();
+    return status < 0 ? 1 : 0;
+}

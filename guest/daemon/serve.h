@@ -1,0 +1,12 @@
+/* The server process: what runs in the sandbox as its user. */
+#ifndef GUEST_SERVE_H
+#define GUEST_SERVE_H
+
+#include "guest/daemon/options.h"
+#include "guest/daemon/seed.h"
+
+/* Becomes the seed's user when this is root and the user exists, sets the environment, listens, and serves until
+ * SIGTERM or SIGINT. Returns the exit status: 0, or 1 after a line on stderr. */
+int serve(const struct options *o, const struct seed *s);
+
+#endif
