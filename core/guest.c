@@ -17,17 +17,31 @@
 #define ATTEMPT_MAX_MS   1000
 #define PAUSE_MS         5
 
-/* Reads until the peer closes or the reply is too long; "Connection: close" was asked for. */
+/* Whether the reply is whole: its head, and as much body as it says. Without a Content-Length the peer's close ends it. */
+static bool is_whole(const char *text, size_t len)
+{
+    const char *body = strstr(text, "\r\n\r\n");
+    const char *length = strcasestr(text, "\r\ncontent-length:");
+    int64_t want;
+
+    if (body == NULL || length == NULL || length > body)
+        return false;
+    want = strtol(length + strlen("\r\ncontent-length:"), NULL, 10);
+    return want >= 0 && (int64_t)(len - (size_t)(body + 4 - text)) >= want;
+}
+
 static int read_reply(struct runner_call *call, int fd, char *text, size_t size, struct runner_error *err)
 {
     size_t len = 0;
 
-    while (len + 1 < size) {
+    text[0] = '\0';
+    while (len + 1 < size && !is_whole(text, len)) {
         ssize_t n = recv(fd, text + len, size - 1 - len, 0);
+        if (n == 0)
+            break;
         if (n > 0) {
             len += (size_t)n;
-        } else if (n == 0) {
-            break;
+            text[len] = '\0';
         } else if (errno == EAGAIN) {
             int ready = call_wait(call, fd, POLLIN, -1);
             if (ready <= 0)
@@ -36,7 +50,6 @@ static int read_reply(struct runner_call *call, int fd, char *text, size_t size,
             return fail_errno(err, errno, "read from the daemon");
         }
     }
-    text[len] = '\0';
     return 0;
 }
 
