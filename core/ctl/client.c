@@ -184,6 +184,8 @@ static struct curl_slist *headers_new(const struct exchange *x)
     list = curl_slist_append(list, "Expect:"); /* no round trip before a body */
     if (x->request->json != NULL)
         list = curl_slist_append(list, "Content-Type: application/json");
+    else if (x->request->upload == NULL)
+        list = curl_slist_append(list, "Content-Type:"); /* an empty POST has none */
     if (x->client->authorization != NULL)
         list = curl_slist_append(list, x->client->authorization);
     return list;
@@ -194,9 +196,10 @@ static void set_body(struct exchange *x, curl_mime **ret_mime)
     const struct client_request *request = x->request;
     curl_mimepart *part;
 
-    if (request->json != NULL) {
-        curl_easy_setopt(x->client->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(request->json));
-        curl_easy_setopt(x->client->easy, CURLOPT_POSTFIELDS, request->json);
+    if (request->json != NULL || (request->upload == NULL && strcmp(request->method, "POST") == 0)) {
+        const char *body = request->json != NULL ? request->json : "";
+        curl_easy_setopt(x->client->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
+        curl_easy_setopt(x->client->easy, CURLOPT_POSTFIELDS, body);
     } else if (request->upload != NULL) {
         *ret_mime = curl_mime_init(x->client->easy);
         part = curl_mime_addpart(*ret_mime);

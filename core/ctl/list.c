@@ -1,4 +1,4 @@
-/* runnerctl ls, info, version */
+/* runnerctl ls, version */
 #include "config.h"
 
 #include <stdio.h>
@@ -8,7 +8,6 @@
 #include "core/ctl/ctl.h"
 #include "core/ctl/list.h"
 #include "core/ctl/output.h"
-#include "core/ctl/quote.h"
 #include "core/ctl/table.h"
 
 int list_fetch(struct ctl *ctl, const char *query, struct client_reply *ret, struct json **ret_tree,
@@ -30,12 +29,12 @@ int list_fetch(struct ctl *ctl, const char *query, struct client_reply *ret, str
     return CTL_OK;
 }
 
-static void add_number(struct table *t, const struct json *sandbox, const char *key)
+void list_add_number(struct table *t, const struct json *sandbox, const char *key)
 {
     const struct json *j = json_get(sandbox, key);
 
-    if (j != NULL && j->type == JSON_INT)
-        table_addf(t, "%lld", (long long)j->number);
+    if (j != NULL && (j->type == JSON_INT || j->type == JSON_DOUBLE))
+        table_addf(t, "%.6g", j->real);
     else
         table_add(t, NULL);
 }
@@ -49,9 +48,9 @@ static void add_row(struct table *t, const struct json *sandbox)
     table_add(t, name != NULL && strcmp(name, json_text(sandbox, "id", "")) == 0 ? NULL : name);
     table_add_state(t, json_text(sandbox, "state", NULL));
     table_add(t, json_text(sandbox, "snapshot", NULL));
-    add_number(t, sandbox, "cpus");
-    add_number(t, sandbox, "memoryGiB");
-    add_number(t, sandbox, "diskGiB");
+    list_add_number(t, sandbox, "cpus");
+    list_add_number(t, sandbox, "memoryGiB");
+    list_add_number(t, sandbox, "diskGiB");
     table_add(t, json_text(sandbox, "address", NULL));
     output_add_age(&age, json_text(sandbox, "createdAt", NULL), (int64_t)time(NULL));
     table_add(t, str_text(&age));
@@ -101,89 +100,6 @@ int list_command(struct ctl *ctl, int argc, char **argv)
     if (ctl->is_json)
         return ctl_print_json(ctl, &reply);
     return is_quiet ? print_ids(ctl, first) : print_list(ctl, first);
-}
-
-int list_info(struct ctl *ctl, const char *id, struct client_reply *ret, struct json **ret_tree)
-{
-    auto_str struct str path = STR_INIT;
-    int code;
-
-    str_add(&path, "/sandboxes/");
-    quote_url(&path, id);
-    code = ctl_request(ctl, "GET", str_text(&path), NULL, ret, ret_tree);
-    if (code == CTL_OK && json_text(*ret_tree, "state", NULL) == NULL)
-        return ctl_fail(ctl, CTL_FAILED, "the runner's reply makes no sense: it has no \"state\"");
-    return code;
-}
-
-static void add_value(struct str *out, const struct json *j)
-{
-    auto_str struct str raw = STR_INIT;
-
-    if (j->type == JSON_STRING)
-        str_add(&raw, j->text);
-    else
-        json_add_tree(&raw, NULL, j);
-    output_add_clean(out, str_text(&raw), true);
-}
-
-/* Every member of the reply, in its order: what a later runner adds is shown as well. */
-static void add_info(struct str *out, const struct json *tree, bool is_colour)
-{
-    size_t width = 0;
-
-    for (const struct json *j = tree->first; j != NULL; j = j->next)
-        width = strlen(j->key) > width ? strlen(j->key) : width;
-    for (const struct json *j = tree->first; j != NULL; j = j->next) {
-        auto_str struct str key = STR_INIT;
-        const char *colour =
-            strcmp(j->key, "state") == 0 && j->type == JSON_STRING ? table_state_colour(j->text) : NULL;
-        if (j->type == JSON_NULL)
-            continue;
-        output_add_clean(&key, j->key, false);
-        str_addf(out, "%-*s  ", (int)width, str_text(&key));
-        if (is_colour && colour != NULL)
-            str_addf(out, "\033[%sm", colour);
-        add_value(out, j);
-        str_add(out, is_colour && colour != NULL ? "\033[0m\n" : "\n");
-    }
-}
-
-static int info(struct ctl *ctl, const char *id, bool is_first)
-{
-    auto_reply struct client_reply reply = {0};
-    auto_json struct json *tree = NULL;
-    auto_str struct str out = STR_INIT;
-    int code = list_info(ctl, id, &reply, &tree);
-
-    if (code != CTL_OK)
-        return code;
-    if (ctl->is_json)
-        return ctl_print_json(ctl, &reply);
-    if (!is_first)
-        str_add_char(&out, '\n');
-    if (json_get(tree, "id") == NULL)
-        str_addf(&out, "%s:\n", id);
-    add_info(&out, tree, output_is_colour());
-    return ctl_print(ctl, &out);
-}
-
-int info_command(struct ctl *ctl, int argc, char **argv)
-{
-    auto_words struct words ids = {NULL, 0};
-    int code = ctl_begin(ctl, argc, argv, NULL, 0, 1, SIZE_MAX, &ids, NULL), worst = CTL_OK;
-
-    if (code != CTL_GO_ON)
-        return code;
-    if (ctl_check_ids(ctl, &ids) != CTL_OK)
-        return CTL_USAGE;
-    ctl->is_many = ids.n > 1;
-    for (size_t i = 0; i < ids.n && (worst == CTL_OK || worst == CTL_FAILED); i++) {
-        ctl->subject = ids.ptr[i];
-        code = info(ctl, ids.ptr[i], i == 0);
-        worst = code > worst ? code : worst;
-    }
-    return worst;
 }
 
 int version_command(struct ctl *ctl, int argc, char **argv)

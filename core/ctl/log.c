@@ -2,60 +2,70 @@
 #include "core/ctl/ctl.h"
 #include "core/ctl/follow.h"
 #include "core/ctl/interrupt.h"
+#include "core/ctl/output.h"
 #include "core/ctl/quote.h"
 
-#define FOLLOW_MS 1000
+#define FOLLOW_MS  1000
+#define TAIL_MAX   (64 << 20) /* bytes; what a runner gives at most */
+#define FOLLOW_MAX (8 << 20)  /* bytes that following begins with */
 
-static int fetch(struct ctl *ctl, const char *id, int64_t tail_bytes, struct client_reply *ret)
+static int fetch(struct ctl *ctl, const char *id, int64_t tail_bytes, const struct client_request *how,
+                 struct client_reply *ret)
 {
     auto_str struct str path = STR_INIT;
-    struct client_request request = {.method = "GET"};
+    struct client_request request = *how;
 
     str_add(&path, "/sandboxes/");
     quote_url(&path, id);
-    str_add(&path, "/log");
-    if (tail_bytes > 0)
-        str_addf(&path, "?tail=%lld", (long long)tail_bytes);
+    str_addf(&path, "/log?tail=%lld", (long long)tail_bytes);
+    request.method = "GET";
     request.path = str_text(&path);
     return ctl_run(ctl, &request, ret);
 }
 
-static int print_from(struct ctl *ctl, const struct str *body, size_t at)
+static int on_data(void *ctx, const char *data, size_t len, struct runner_error *err)
 {
-    struct str part = {.ptr = body->ptr + at, .len = body->len - at};
+    (void)ctx;
+    if (output_write(STDOUT_FILENO, data, len) < 0)
+        return fail(err, RUNNER_E_IO, errno, "standard output");
+    return 0;
+}
 
+static int show(struct ctl *ctl, const char *id, int64_t tail_bytes)
+{
+    auto_reply struct client_reply reply = {0};
+
+    return fetch(ctl, id, tail_bytes, &(struct client_request){.sink = on_data}, &reply);
+}
+
+/* Fetches the end of the log and prints what is new of it, at most its last `most` bytes. */
+static int follow_once(struct ctl *ctl, const char *id, int64_t ask, int64_t most, struct follow *f)
+{
+    auto_reply struct client_reply reply = {0};
+    int code = fetch(ctl, id, ask, &(struct client_request){.sink = NULL}, &reply);
+    size_t at, len = reply.body.len;
+    struct str part;
+
+    if (code != CTL_OK)
+        return code;
+    at = follow_new(f, str_text(&reply.body), len, len < (size_t)ask);
+    if (len - at > (size_t)most)
+        at = len - (size_t)most;
+    part = (struct str){.ptr = reply.body.ptr + at, .len = len - at};
     return part.len > 0 ? ctl_print(ctl, &part) : CTL_OK;
 }
 
-static int follow_once(struct ctl *ctl, const char *id, struct follow *f)
+static int follow(struct ctl *ctl, const char *id, int64_t tail_bytes)
 {
-    auto_reply struct client_reply reply = {0};
-    int code = fetch(ctl, id, FOLLOW_WINDOW, &reply);
-    bool is_whole = reply.body.len < FOLLOW_WINDOW;
-
-    if (code != CTL_OK)
-        return code;
-    return print_from(ctl, &reply.body, follow_new(f, str_text(&reply.body), reply.body.len, is_whole));
-}
-
-static int show(struct ctl *ctl, const char *id, int64_t tail_bytes, bool is_follow)
-{
-    int64_t ask = is_follow && tail_bytes > 0 && tail_bytes < FOLLOW_WINDOW ? FOLLOW_WINDOW : tail_bytes;
     struct follow f = {.all_bytes = 0};
-    auto_reply struct client_reply reply = {0};
-    int code = fetch(ctl, id, ask, &reply);
-    size_t skip;
+    int64_t most = tail_bytes < FOLLOW_MAX ? tail_bytes : FOLLOW_MAX;
+    int code = follow_once(ctl, id, most > FOLLOW_WINDOW ? most : FOLLOW_WINDOW, most, &f);
 
-    if (code != CTL_OK)
-        return code;
-    skip = tail_bytes > 0 && reply.body.len > (size_t)tail_bytes ? reply.body.len - (size_t)tail_bytes : 0;
-    code = print_from(ctl, &reply.body, skip);
-    (void)follow_new(&f, str_text(&reply.body), reply.body.len, ask == 0 || reply.body.len < (size_t)ask);
-    while (code == CTL_OK && is_follow) {
+    while (code == CTL_OK) {
         if (!interrupt_wait(FOLLOW_MS))
             code = CTL_SIGNAL + interrupt_signal();
         else
-            code = follow_once(ctl, id, &f);
+            code = follow_once(ctl, id, FOLLOW_WINDOW, FOLLOW_WINDOW, &f);
     }
     follow_done(&f);
     return code;
@@ -65,15 +75,17 @@ int log_command(struct ctl *ctl, int argc, char **argv)
 {
     auto_words struct words ids = {NULL, 0};
     bool is_follow = false;
-    int64_t tail_bytes = 0;
+    int64_t tail_bytes = TAIL_MAX;
     const struct option_spec own[] = {
         {'f', "follow", NULL, "go on with what it writes, until interrupted", OPTION_FLAG, &is_follow, 0, 0},
-        {'n', "tail", "BYTES", "the last so many bytes, like 4096 or 64K [all]", OPTION_BYTES, &tail_bytes, 0, 0}};
+        {'n', "tail", "BYTES", "the last so many bytes, like 4096 or 64K [64M]", OPTION_BYTES, &tail_bytes, 0, 0}};
     int code = ctl_begin(ctl, argc, argv, own, ARRAY_LEN(own), 1, 1, &ids, NULL);
 
     if (code != CTL_GO_ON)
         return code;
     if (ctl_check_id(ctl, ids.ptr[0]) != CTL_OK)
         return CTL_USAGE;
-    return show(ctl, ids.ptr[0], tail_bytes, is_follow);
+    if (tail_bytes > TAIL_MAX)
+        return ctl_fail(ctl, CTL_USAGE, "--tail: at most 64M");
+    return is_follow ? follow(ctl, ids.ptr[0], tail_bytes) : show(ctl, ids.ptr[0], tail_bytes);
 }

@@ -113,10 +113,11 @@ int stop_command(struct ctl *ctl, int argc, char **argv)
     return code == CTL_GO_ON ? run(ctl, &how, &ids, is_all, true) : code;
 }
 
+/* No body: none is defined. */
 static int run_plain(struct ctl *ctl, int argc, char **argv, const char *suffix)
 {
     auto_words struct words ids = {NULL, 0};
-    const struct state_change how = {"POST", suffix, "{}", false, NULL};
+    const struct state_change how = {"POST", suffix, NULL, false, NULL};
     int code = ctl_begin(ctl, argc, argv, NULL, 0, 0, SIZE_MAX, &ids, NULL);
 
     return code == CTL_GO_ON ? run(ctl, &how, &ids, false, false) : code;

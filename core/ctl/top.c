@@ -73,9 +73,9 @@ static int draw(struct ctl *ctl, const struct sample *before, const struct sampl
         table_add(&t, json_text(j, "id", NULL));
         table_add_state(&t, json_text(j, "state", NULL));
         add_cpu(&t, before, now, j);
-        table_addf(&t, "%lld", (long long)json_int(j, "cpus", 0));
+        list_add_number(&t, j, "cpus");
         add_memory(&t, j);
-        table_addf(&t, "%lld", (long long)json_int(j, "memoryGiB", 0));
+        list_add_number(&t, j, "memoryGiB");
     }
     if (is_screen)
         str_add(&out, "\033[H\033[2J");

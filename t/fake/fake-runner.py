@@ -92,6 +92,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if url.path == "/":
             raise Reply(200, {"status": "ok", "version": "9.8.7"})
         self.check_token()
+        if url.path == "/info":
+            raise Reply(200, {"appVersion": "9.8.7", "vmm": "qemu 7.2, tcg", "metrics": {}, "serviceHealth": [
+                {"serviceName": "vmm/qemu", "healthy": True},
+                {"serviceName": "disk/qcow2", "healthy": False, "errorReason": "disk full"}]})
         if parts[0] != "sandboxes":
             raise Reply(404, b"404 page not found", "text/plain")
         if len(parts) == 1 and self.command == "POST":

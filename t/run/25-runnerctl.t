@@ -57,7 +57,7 @@ is "and a proposal" "$err" "runnerctl: unknown command 'strat' (did you mean sta
 run "$ctl" create --snapshat x
 is "a misspelt option" "$(head -n 1 <<<"$err")" "runnerctl: create: unknown option --snapshat (did you mean --snapshot?)"
 for words in "create --cpus 0" "create --cpus x" "create --memory -1" "create --disk" "create --cpus=" "create a b" \
-    "create --env X" "create --env 1=2" "create --snapshot ../x" "create UPPER" "info" "info ../x" "info ." \
+    "create --env X" "create --env 1=2" "create --snapshot ../x" "create UPPER" "info ../x" "info ." \
     "info a%2fb" "info $(printf 'a%.0s' {1..64})" "stop" "stop --all x" "rm" "rm x --all" "exec" "exec x" "exec x --" \
     "exec ../x -- ls" "exec x --timeout 30 -- ls" "exec x --timeout 0 -- ls" "put x" "put x y" "get x" "log" \
     "log --tail 0 x" "log --tail x y" "top x" "ls x" "version x" "--socket a --url http://b ls" "--token-file a ls" \
@@ -134,6 +134,13 @@ run "$ctl" info $A $B nosuch
 is "info of several" "$(grep -c '^state' <<<"$out")" 3
 is "info of a missing one: destroyed" "$(grep '^state' <<<"$out" | tail -n 1)" "state        destroyed"
 
+run "$ctl" info
+is "info of the runner" "$code $out" "0 appVersion  9.8.7
+vmm         qemu 7.2, tcg
+SERVICE     STATE    PROBLEM
+vmm/qemu    healthy  -
+disk/qcow2  failing  disk full"
+
 # ---- states ----
 run "$ctl" stop $A
 is "stop" "$code $out" "0 $A"
@@ -147,6 +154,7 @@ run "$ctl" start --timings $A
 like "start --timings" "$out" "^boot +3.00$"
 run "$ctl" pause $A
 is "pause" "$code $out" "0 $A"
+is "pause sends no body" "$(request body)$(request headers | grep -o "Content-[A-Za-z]*': [^,}]*" | tr -d "'")" "Content-Length: 0"
 run "$ctl" pause $A
 is "pause: conflict" "$code $err" "1 runnerctl: pause: conflict: sandbox '$A' is paused"
 run "$ctl" resume $A
