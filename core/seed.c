@@ -122,6 +122,9 @@ int seed_build(const struct seed *seed, struct str *ret_iso, struct runner_error
         file_add(files, &n, "network-config", &network);
     }
     seed_runner_json(seed, &runner);
+    if (runner.len > SEED_JSON_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "seed: env, sshKeys and entrypoint have %zu bytes as JSON, more than %d",
+                    runner.len, SEED_JSON_MAX);
     file_add(files, &n, "runner.json", &runner);
     if (seed->daemon != NULL)
         files[n++] = (struct iso_file){SEED_DAEMON_FILE, seed->daemon, seed->daemon_len};

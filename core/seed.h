@@ -11,10 +11,11 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 
-#define SEED_ENV_MAX 1024                /* entries */
+#define SEED_ENV_MAX 1000                /* entries: with the daemon's own at most 1024, which the guest takes */
 #define SEED_ENV_NAME_MAX 255            /* bytes */
 #define SEED_ENV_VALUE_MAX (128 * 1024)  /* bytes: what Linux takes as one string */
 #define SEED_TEXT_MAX (512 * 1024)       /* bytes of environment, keys and entrypoint together */
+#define SEED_JSON_MAX (1024 * 1024)      /* bytes of runner.json, escapes included: what the guest takes */
 #define SEED_KEYS_MAX 64
 #define SEED_ENTRYPOINT_MAX 256
 #define SEED_DAEMON_MAX (128 * 1024 * 1024)

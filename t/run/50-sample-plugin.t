@@ -22,6 +22,9 @@ PKG_CONFIG_LIBDIR=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$dir/root PKG_CONFIG_ALLOW_SYS
     make -s -C "$dir/sample" install CC=cc plugindir="$dir/plugins" \
     CFLAGS="-std=gnu99 -O2 -Wall -Wextra -Wno-unused-parameter -Werror" >"$dir/log" 2>&1 || die "the sample does not build"
 
+"$build/runner-ch" --plugin-dir "$dir/plugins" --dump-plugin disk/rawcopy >"$dir/log" 2>&1 &&
+    grep -q '^name=rawcopy$' "$dir/log" || die "runner-ch --dump-plugin does not take it"
+
 # Its size is part of the interface's promise: comments and blank lines aside.
 lines=$(sed -e 's|/\*.*\*/||' -e '/\/\*/,/\*\//d' "$dir/sample/rawcopy.c" | grep -c '[^[:space:]]')
 [ "$lines" -le 60 ] || die "the sample has $lines lines of code, more than 60"

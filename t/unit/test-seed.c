@@ -342,12 +342,15 @@ Test(seed, refuses_environment)
         many[i] = (struct seed_env){"A", "1"};
     seed.env = many;
     seed.n_env = ARRAY_LEN(many);
-    expect_refusal(&seed, "1025 entries");
+    expect_refusal(&seed, "1001 entries");
     huge[SEED_ENV_VALUE_MAX] = '\0';
     for (size_t i = 0; i < 5; i++)
         many[i] = (struct seed_env){"A", huge};
     seed.n_env = 5;
     expect_refusal(&seed, "524288 bytes in all");
+    memset(huge, 1, SEED_ENV_VALUE_MAX); /* each becomes six bytes of JSON */
+    seed.n_env = 3;
+    expect_refusal(&seed, "as JSON");
 }
 
 Test(seed, refuses_keys_entrypoint_daemon)
