@@ -12,13 +12,13 @@ static const char *dir;
 static void setup(void)
 {
     dir = plugin_dir_make();
-    plugin_dir_add("sample.so", "transport", "local");
-    plugin_dir_add("sample.so", "vmm", "qemu");
-    plugin_dir_add("sample.so", "disk", "qcow2");
-    plugin_dir_add("sample.so", "disk", "reflink");
-    plugin_dir_add("sample.so", "network", "bridge");
-    plugin_dir_add("sample.so", "network", "user");
-    plugin_dir_add("sample.so", "ipam", "static-pool");
+    plugin_dir_add("chameleon.so", "transport", "local");
+    plugin_dir_add("chameleon.so", "vmm", "qemu");
+    plugin_dir_add("chameleon.so", "disk", "qcow2");
+    plugin_dir_add("chameleon.so", "disk", "reflink");
+    plugin_dir_add("chameleon.so", "network", "bridge");
+    plugin_dir_add("chameleon.so", "network", "user");
+    plugin_dir_add("chameleon.so", "ipam", "static-pool");
 }
 
 static void teardown(void)

@@ -28,7 +28,7 @@ Test(loader, good)
     struct runner_error err = ERROR_INIT;
     const struct plugin *plugin = NULL, *again = NULL;
 
-    plugin_dir_add("sample.so", "disk", "sample");
+    plugin_dir_add("chameleon.so", "disk", "sample");
     cr_assert_eq(loader_open(loader, RUNNER_DISK, "sample", &plugin, &err), 0, "%s", err.message);
     cr_expect_str_eq(plugin->desc.name, "sample");
     cr_expect_eq(plugin->desc.kind, RUNNER_DISK);
@@ -45,7 +45,7 @@ Test(loader, each_kind)
     const struct plugin *plugin;
 
     for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
-        plugin_dir_add("sample.so", loader_kind_name(kind), "sample");
+        plugin_dir_add("chameleon.so", loader_kind_name(kind), "sample");
         cr_assert_eq(loader_open(loader, kind, "sample", &plugin, &err), 0, "%s", err.message);
         cr_expect_eq(plugin->desc.kind, kind);
         cr_expect_eq(loader_kind(loader_kind_name(kind)), kind);
@@ -61,7 +61,7 @@ Test(loader, newer_minor)
     auto_str struct str dump = STR_INIT;
     const struct plugin *plugin;
 
-    plugin_dir_add("sample.so", "vmm", "newer");
+    plugin_dir_add("chameleon.so", "vmm", "newer");
     cr_assert_eq(loader_open(loader, RUNNER_VMM, "newer", &plugin, &err), 0, "%s", err.message);
     cr_expect_eq(plugin->desc.api_minor, 7);
     cr_expect_eq(plugin->desc.n_params, 2);
@@ -116,7 +116,7 @@ Test(loader, refusals)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        plugin_dir_add("sample.so", "disk", cases[i].name);
+        plugin_dir_add("chameleon.so", "disk", cases[i].name);
         refused(cases[i].name, RUNNER_E_NOTSUP, cases[i].message);
     }
     refused("load-fails", RUNNER_E_NOTSUP, "load: no such hardware"); /* remembered */
@@ -152,8 +152,8 @@ Test(loader, list)
     auto_str struct str names = STR_INIT, none = STR_INIT;
     auto_free char *other = NULL;
 
-    plugin_dir_add("sample.so", "disk", "b");
-    plugin_dir_add("sample.so", "disk", "a");
+    plugin_dir_add("chameleon.so", "disk", "b");
+    plugin_dir_add("chameleon.so", "disk", "a");
     other = plugin_dir_write("disk/README.md", "x", 0644);
     loader_list(loader, RUNNER_DISK, &names);
     cr_expect_str_eq(str_text(&names), "a\nb\n");
@@ -176,7 +176,7 @@ Test(loader, dump)
     const struct plugin *plugin;
     const char *rest;
 
-    plugin_dir_add("sample.so", "disk", "sample");
+    plugin_dir_add("chameleon.so", "disk", "sample");
     cr_assert_eq(loader_open(loader, RUNNER_DISK, "sample", &plugin, &err), 0, "%s", err.message);
     loader_dump(plugin, &dump);
     rest = strchr(str_text(&dump), '\n') + 1;
