@@ -129,7 +129,7 @@ enum {
      * for a later TAP_ADD. Absent: fine. Never removes an interface that is not a TAP. */
     RUNNER_TAP_DEL,
     /* path: pid file of a SPAWN, number: signal. Only ever reaches the process that SPAWN started (see runner_spawn).
-     * out: status = 1 when it has ended already. */
+     * With SIGKILL the step ends when the process has. out: status = 1 when it had ended already. */
     RUNNER_KILL,
     /* path: pid file of a SPAWN. out: status = 0 alive and number = its pid; status = 1: it has ended, or never was,
      * and number2 = its wait status as waitpid(2) gives it, or -1 when that is not known. */

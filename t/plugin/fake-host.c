@@ -1,6 +1,7 @@
 #include "t/plugin/fake-host.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <arpa/inet.h>
@@ -467,10 +468,10 @@ static int fake_dial(struct runner_call *call, const char *address, int *ret_fd,
         return fail(err, RUNNER_E_CANCELLED, 0, "cancelled");
     if (len == 0)
         return fail(err, RUNNER_E_INVALID, 0, "address '%s'", address);
-    fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return fail_errno(err, errno, "socket");
-    if (connect(fd, (struct sockaddr *)&addr, len) < 0 && errno != EINPROGRESS) {
+    if (connect(fd, (struct sockaddr *)&addr, len) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
         int saved_errno = errno;
 
         close(fd);

@@ -1,5 +1,5 @@
-/* network/bridge on transport/local, both as built, in a network namespace of its own: TAPs, rules, packets. Speaks TAP.
- * Run it by unshare -n as root. */
+/* network/bridge on transport/local, both as built, in a network namespace of its own: TAPs, rules, packets. Speaks
+ * TAP. Run it by unshare -n as root. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -16,9 +16,9 @@
 #include "t/run/frames.h"
 #include "t/run/plugin-host.h"
 
-#define ID_A "0c0ffee0-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
-#define ID_B "0c0ffee0-aabb-4bbb-8bbb-bbbbbbbbbbbb" /* the first 11 characters are A's */
-#define ABSENT_MS 150 /* how long a packet that must not come is waited for */
+#define ID_A      "0c0ffee0-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+#define ID_B      "0c0ffee0-aabb-4bbb-8bbb-bbbbbbbbbbbb" /* the first 11 characters are A's */
+#define ABSENT_MS 150                                    /* how long a packet that must not come is waited for */
 
 static const struct runner_plugin *network;
 static const struct runner_network_ops *ops;
@@ -270,7 +270,8 @@ static void check_reuse(struct runner_nic *b)
            "it is down and off the bridge");
     tap_ok(attach("c", &c) == 0 && if_nametoindex("tap-c") == index, "the next attach takes it");
     tap_ok(output_has(PROGRAM("ip", "-d", "link", "show", "dev", "tap-c"), "isolated on"), "and it is isolated");
-    tap_ok(attach("c", &c) == 0 && strcmp(c.name, "tap-c") == 0, "attach of a nic that has its name already, TAP there");
+    tap_ok(attach("c", &c) == 0 && strcmp(c.name, "tap-c") == 0,
+           "attach of a nic that has its name already, TAP there");
     tap_ok(detach("c", &c) == 0 && attach(ID_B, b) == 0, "back again");
 }
 
@@ -296,7 +297,8 @@ static bool has_datagram(int fd, const char *text, int ms)
     return poll(&p, 1, ms) > 0 && recv(fd, buffer, sizeof buffer - 1, 0) > 0 && strstr(buffer, text) != NULL;
 }
 
-/* The port forwards a moment after the TAP was opened, when the kernel has seen its carrier: asked again, as guests do. */
+/* The port forwards a moment after the TAP was opened, when the kernel has seen its carrier: asked again, as guests do.
+ */
 static bool find_gateway(const struct guest *g)
 {
     for (int i = 0; i < 50; i++) {
@@ -327,7 +329,8 @@ static void check_host(const struct guest *a)
     tap_ok(has_datagram(dialled, "guest-replies", 2000), "the reply passes");
     send_udp(a, gateway_mac, a->ip, ip_of("10.0.0.1"), 2281, 5000, "guest-asks");
     send_udp(a, gateway_mac, a->ip, ip_of("203.0.113.1"), 2281, 5000, "guest-asks-uplink");
-    tap_ok(!has_datagram(service, "guest-asks", ABSENT_MS), "a guest does not reach the host, at none of its addresses");
+    tap_ok(!has_datagram(service, "guest-asks", ABSENT_MS),
+           "a guest does not reach the host, at none of its addresses");
     must(PROGRAM("nft", "insert", "rule", "inet", "runner_br0", "input", "accept"));
     send_udp(a, gateway_mac, a->ip, ip_of("10.0.0.1"), 2282, 5000, "guest-asks-again");
     tap_ok(has_datagram(service, "guest-asks-again", 2000), "(control: without the rule it does)");
@@ -381,7 +384,8 @@ static void check_outside(const struct guest *a, const struct guest *out)
     tap_ok(await_text(out, "metadata", ABSENT_MS, frame) == 0, "nor do packets to link-local addresses");
     send_raw(a, gateway_mac, 0x86dd, "not-ipv4-------------------------------------------");
     send_raw(a, gateway_mac, 0x8100, "\x01\x01\x08\x01vlan-tagged---------------------------------------");
-    tap_ok(output_has(PROGRAM("nft", "list", "chain", "bridge", "runner_br0", "guest"), "ether type != ip counter packets 2"),
+    tap_ok(output_has(PROGRAM("nft", "list", "chain", "bridge", "runner_br0", "guest"),
+                      "ether type != ip counter packets 2"),
            "frames that are neither IPv4 nor ARP are dropped");
 }
 
@@ -450,7 +454,8 @@ static void check_many(void)
     again = num_now_us();
     tap_ok(failed == 0 && count_links() == before + 20, "and taken again");
     tap_note("a TAP: made %lld us, kept idle %lld us, taken again (and cleared before) %lld us",
-             (long long)(attached - start) / 20, (long long)(detached - attached) / 20, (long long)(again - detached) / 20);
+             (long long)(attached - start) / 20, (long long)(detached - attached) / 20,
+             (long long)(again - detached) / 20);
     for (int i = 0; i < 20; i++) {
         (void)snprintf(id, sizeof id, "many-%d", i);
         failed += detach(id, &nics[i]) < 0;

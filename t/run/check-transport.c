@@ -28,9 +28,25 @@ static struct runner_error err = ERROR_INIT;
 
 /* ---- helpers --------------------------------------------------------------------------------------------------- */
 
-static char *at(const char *name) /* a path in the directory; lives as long as the program */
+static char **kept;
+static size_t n_kept;
+
+static char *keep(char *text) /* lives as long as the program */
 {
-    return mem_printf("%s/%s", dir, name);
+    kept = mem_grow(kept, n_kept + 1, sizeof *kept);
+    return kept[n_kept++] = text;
+}
+
+static void free_kept(void)
+{
+    while (n_kept > 0)
+        free(kept[--n_kept]);
+    free(kept);
+}
+
+static char *at(const char *name) /* a path in the directory */
+{
+    return keep(mem_printf("%s/%s", dir, name));
 }
 
 static int run_in(struct runner_call *call, struct runner_step step)
@@ -50,7 +66,11 @@ static int run(struct runner_step step)
 }
 
 #define RUN(...) run((struct runner_step){__VA_ARGS__})
-#define ARGV(...) .argv = (const char *const[]){__VA_ARGS__, NULL}
+#define ARGV(...)                                                                                                      \
+    .argv = (const char *const[])                                                                                      \
+    {                                                                                                                  \
+        __VA_ARGS__, NULL                                                                                              \
+    }
 
 static bool is_there(const char *path)
 {
@@ -95,7 +115,8 @@ static void check_write_and_read(void)
     tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abc", .len = 3, .number = 0644) == 0 && mode_of(f) == 0644,
            "WRITE: the mode is exact whatever the umask");
     umask(022);
-    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abcdef", .len = 6, .number = 0600, .flags = RUNNER_S_SYNC) == 0 &&
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abcdef", .len = 6, .number = 0600, .flags = RUNNER_S_SYNC) ==
+                   0 &&
                RUN(.kind = RUNNER_READ, .path = f, .number = 6) == 0 && result.len == 6 &&
                memcmp(result.out, "abcdef", 7) == 0,
            "WRITE replaces, READ reads, ended by NUL");
@@ -124,16 +145,15 @@ static void check_mkdir_and_list(void)
     const char *d = at("m/a/b");
 
     tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 0700) < 0 && says(RUNNER_E_NOTFOUND, d), "MKDIR: no parent");
-    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 02770, .flags = RUNNER_S_PARENTS) == 0 &&
-               mode_of(d) == 02770,
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 02770, .flags = RUNNER_S_PARENTS) == 0 && mode_of(d) == 02770,
            "MKDIR with PARENTS: exact mode");
     tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 0700) == 0 && mode_of(d) == 02770, "MKDIR: there already");
-    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 0700, .flags = RUNNER_S_EXCL) < 0 &&
-               says(RUNNER_E_EXISTS, d),
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 0700, .flags = RUNNER_S_EXCL) < 0 && says(RUNNER_E_EXISTS, d),
            "MKDIR with EXCL: exists");
     (void)RUN(.kind = RUNNER_WRITE, .path = at("m/a/z"), .number = 0600);
     (void)RUN(.kind = RUNNER_WRITE, .path = at("m/a/c"), .number = 0600);
-    tap_ok(RUN(.kind = RUNNER_LIST, .path = at("m/a")) == 0 && result.len == 6 && memcmp(result.out, "b\0c\0z\0", 6) == 0,
+    tap_ok(RUN(.kind = RUNNER_LIST, .path = at("m/a")) == 0 && result.len == 6 &&
+               memcmp(result.out, "b\0c\0z\0", 6) == 0,
            "LIST: sorted, each ended by NUL");
     tap_ok(RUN(.kind = RUNNER_LIST, .path = at("none")) < 0 && says(RUNNER_E_NOTFOUND, at("none")), "LIST: absent");
     tap_ok(RUN(.kind = RUNNER_STAT, .path = at("none/x")) == 0 && result.status == 1, "STAT: absent");
@@ -193,7 +213,8 @@ static void check_remove(void)
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("r2")) == 0 && !is_there(at("r2")), "REMOVE: a file");
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("r2")) == 0 && RUN(.kind = RUNNER_REMOVE, .path = at("no/such")) == 0,
            "REMOVE: absent is fine");
-    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("m")) < 0 && says(RUNNER_E_INVALID, "directory") && is_there(at("m/a/z")),
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("m")) < 0 && says(RUNNER_E_INVALID, "directory") &&
+               is_there(at("m/a/z")),
            "REMOVE without TREE: not a directory");
     if (mkdir(at("out"), 0700) < 0 || mkdir(at("out/x"), 0700) < 0 || symlink(at("out"), at("m/link")) < 0 ||
         symlink(at("out"), at("toplink")) < 0)
@@ -210,13 +231,15 @@ static void check_remove(void)
         free(deep);
         deep = next;
     }
-    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .flags = RUNNER_S_TREE) < 0 && says(RUNNER_E_INVALID, "deeper"),
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .flags = RUNNER_S_TREE) < 0 &&
+               says(RUNNER_E_INVALID, "deeper"),
            "REMOVE: bounded depth");
     before = count_in("/");
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = "/", .flags = RUNNER_S_TREE) < 0 &&
                RUN(.kind = RUNNER_REMOVE, .path = "/tmp/..", .flags = RUNNER_S_TREE) < 0 &&
                RUN(.kind = RUNNER_REMOVE, .path = at("."), .flags = RUNNER_S_TREE) < 0 &&
-               RUN(.kind = RUNNER_REMOVE, .path = "/nonexistent-top", .flags = RUNNER_S_TREE) == 0 && count_in("/") == before,
+               RUN(.kind = RUNNER_REMOVE, .path = "/nonexistent-top", .flags = RUNNER_S_TREE) == 0 &&
+               count_in("/") == before,
            "REMOVE: '/', '.' and '..' are refused");
     free(deep);
 }
@@ -320,11 +343,13 @@ static void check_spawn(void)
 {
     const char *pid_path = at("p.pid"), *out = at("p.log"), *sock = at("p.sock");
     /* More descriptors than the numbers in use here, in an order that would collide when placed one by one. */
-    struct runner_fd fds[] = {{RUNNER_FD_LISTEN, 5, sock},       {RUNNER_FD_APPEND, 4, at("p.append")},
-                              {RUNNER_FD_READ, 3, at("w")},      {RUNNER_FD_READWRITE, 9, at("w")},
+    struct runner_fd fds[] = {{RUNNER_FD_LISTEN, 5, sock},
+                              {RUNNER_FD_APPEND, 4, at("p.append")},
+                              {RUNNER_FD_READ, 3, at("w")},
+                              {RUNNER_FD_READWRITE, 9, at("w")},
                               {RUNNER_FD_READ, 7, "/dev/zero"}};
-    struct runner_spawn how = {.size = sizeof how, .n_fds = 5, .fds = fds, .pid_path = pid_path, .output_path = out,
-                               .nofile = 321};
+    struct runner_spawn how = {
+        .size = sizeof how, .n_fds = 5, .fds = fds, .pid_path = pid_path, .output_path = out, .nofile = 321};
     const char *script = "echo started; cat <&3; echo appended >&4; ulimit -n; readlink /proc/$$/fd/9; exec sleep 60";
     struct runner_step step = {.kind = RUNNER_SPAWN, ARGV("/bin/sh", "-c", script), .spawn = &how};
     int fd, watching;
@@ -337,7 +362,7 @@ static void check_spawn(void)
     tap_ok(mode_of(pid_path) == 0600 && mode_of(out) == 0600 && mode_of(sock) == 0600, "SPAWN: files have mode 0600");
     tap_ok(getsid((pid_t)pid) == pid, "SPAWN: a session of its own");
     fd = -1;
-    tap_ok(ops->dial(self, host_call(2000, -1), mem_printf("unix:%s", sock), &fd, &err) == 0 &&
+    tap_ok(ops->dial(self, host_call(2000, -1), keep(mem_printf("unix:%s", sock)), &fd, &err) == 0 &&
                (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0,
            "SPAWN listens for it before it runs; dial");
     cleanup_close(&fd);
@@ -355,7 +380,8 @@ static void check_spawn(void)
                WTERMSIG((int)result.number2) == SIGTERM,
            "ALIVE: ended, with its wait status");
     tap_ok(kill((pid_t)pid, 0) < 0 && errno == ESRCH, "no zombie is left");
-    tap_ok(RUN(.kind = RUNNER_KILL, .path = pid_path, .number = SIGTERM) == 0 && result.status == 1, "KILL: ended already");
+    tap_ok(RUN(.kind = RUNNER_KILL, .path = pid_path, .number = SIGTERM) == 0 && result.status == 1,
+           "KILL: ended already");
     tap_ok(watch(pid_path) < 0 && says(RUNNER_E_NOTFOUND, pid_path), "watch: ended already");
     tap_ok(run(step) == 0 && result.number != pid, "SPAWN: again, over a stale socket and pid file");
     pid = result.number;
@@ -429,7 +455,8 @@ static void check_adopted(void)
            "ALIVE for the second");
     tap_ok(run(step) < 0 && says(RUNNER_E_BUSY, at("a.pid")), "SPAWN by the second is refused");
     fd = watch(at("a.pid"));
-    tap_ok(RUN(.kind = RUNNER_KILL, .path = at("a.pid"), .number = SIGKILL) == 0 && has_ended(fd), "KILL by the second");
+    tap_ok(RUN(.kind = RUNNER_KILL, .path = at("a.pid"), .number = SIGKILL) == 0 && has_ended(fd),
+           "KILL by the second");
     tap_ok(RUN(.kind = RUNNER_ALIVE, .path = at("a.pid")) == 0 && result.status == 1, "ALIVE: ended");
     cleanup_close(&fd);
     plugin->destroy(second);
@@ -441,8 +468,8 @@ static void check_adopted(void)
 
 static void check_ids(void)
 {
-    struct runner_spawn how = {.size = sizeof how, .pid_path = at("i.pid"), .output_path = at("i.log"), .uid = 65534,
-                               .gid = 65534};
+    struct runner_spawn how = {
+        .size = sizeof how, .pid_path = at("i.pid"), .output_path = at("i.log"), .uid = 65534, .gid = 65534};
 
     if (geteuid() != 0) {
         tap_ok(true, "SPAWN as another user # SKIP needs root");
@@ -458,37 +485,39 @@ static void check_ids(void)
 
 static void check_dial(void)
 {
-    static const char *const bad[] = {"",         "tcp:",           "tcp:127.0.0.1", "tcp:127.0.0.1:0", "tcp:host:80",
-                                      "udp:1:2",  "unix:relative",  "tcp:127.0.0.1:70000"};
+    static const char *const bad[] = {
+        "",        "tcp:",          "tcp:127.0.0.1",      "tcp:127.0.0.1:0", "tcp:host:80",
+        "udp:1:2", "unix:relative", "tcp:127.0.0.1:70000"};
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof in;
     int listener = socket(AF_INET, SOCK_STREAM, 0), fd = -1;
-    char *address, *long_dir = mem_dup(dir);
+    char *address, *long_dir = keep(mem_dup(dir));
     struct runner_call *call = host_call(5000, -1);
 
     if (bind(listener, (struct sockaddr *)&in, sizeof in) < 0 || listen(listener, 1) < 0 ||
         getsockname(listener, (struct sockaddr *)&in, &len) < 0)
         tap_note("cannot listen");
-    address = mem_printf("tcp:127.0.0.1:%d", ntohs(in.sin_port));
+    address = keep(mem_printf("tcp:127.0.0.1:%d", ntohs(in.sin_port)));
     tap_ok(ops->dial(self, call, address, &fd, &err) == 0 && fd >= 0, "dial: %s", address);
     cleanup_close(&fd);
     close(listener);
     tap_ok(ops->dial(self, call, address, &fd, &err) < 0 && says(RUNNER_E_UNREACHABLE, address) && err.retry == 1,
            "dial: refused");
-    address = mem_printf("unix:%s", at("none.sock"));
-    tap_ok(ops->dial(self, call, address, &fd, &err) < 0 && says(RUNNER_E_UNREACHABLE, address), "dial: no such socket");
+    address = keep(mem_printf("unix:%s", at("none.sock")));
+    tap_ok(ops->dial(self, call, address, &fd, &err) < 0 && says(RUNNER_E_UNREACHABLE, address),
+           "dial: no such socket");
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        tap_ok(ops->dial(self, call, bad[i], &fd, &err) < 0 && err.code == RUNNER_E_INVALID, "dial: '%s' is refused: %s",
-               bad[i], err.message);
+        tap_ok(ops->dial(self, call, bad[i], &fd, &err) < 0 && err.code == RUNNER_E_INVALID,
+               "dial: '%s' is refused: %s", bad[i], err.message);
     while (strlen(long_dir) < 150)
-        long_dir = mem_printf("%s/a-long-directory-name", long_dir);
+        long_dir = keep(mem_printf("%s/a-long-directory-name", long_dir));
     (void)RUN(.kind = RUNNER_MKDIR, .path = long_dir, .number = 0700, .flags = RUNNER_S_PARENTS);
     {
-        struct runner_fd listen_fd = {RUNNER_FD_LISTEN, 3, mem_printf("%s/s", long_dir)};
+        struct runner_fd listen_fd = {RUNNER_FD_LISTEN, 3, keep(mem_printf("%s/s", long_dir))};
         struct runner_spawn how = {.size = sizeof how, .pid_path = at("l.pid"), .n_fds = 1, .fds = &listen_fd};
 
         tap_ok(RUN(.kind = RUNNER_SPAWN, ARGV("sleep", "60"), .spawn = &how) == 0 &&
-                   ops->dial(self, host_call(2000, -1), mem_printf("unix:%s", listen_fd.path), &fd, &err) == 0,
+                   ops->dial(self, host_call(2000, -1), keep(mem_printf("unix:%s", listen_fd.path)), &fd, &err) == 0,
                "listen and dial at a path of %zu bytes", strlen(listen_fd.path));
         cleanup_close(&fd);
         (void)RUN(.kind = RUNNER_KILL, .path = at("l.pid"), .number = SIGKILL);
@@ -555,5 +584,6 @@ int main(void)
     plugin->destroy(NULL);
     tap_ok(host_live() == 0, "no memory of the host is left");
     tap_ok(count_in("/proc/self/fd") == before, "no descriptor is left at the end");
+    free_kept();
     return tap_done();
 }

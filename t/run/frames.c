@@ -14,7 +14,7 @@
 #include "core/util/num.h"
 
 #define VNET 12 /* the header before each frame */
-#define ETH 14
+#define ETH  14
 #define IPV4 20
 
 static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};

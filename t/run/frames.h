@@ -25,8 +25,8 @@ void send_udp(const struct guest *g, const uint8_t to_mac[6], uint32_t from, uin
 void send_ping(const struct guest *g, const uint8_t to_mac[6], uint32_t to, const char *text);
 void send_raw(const struct guest *g, const uint8_t to_mac[6], uint16_t ether_type, const char *text);
 
-/* Reads until a frame holds text (and, meanwhile, answers ARP requests for the guest's address): its length, 0 when none
- * came in ms. */
+/* Reads until a frame holds text (and, meanwhile, answers ARP requests for the guest's address): its length, 0 when
+ * none came in ms. */
 size_t await_text(const struct guest *g, const char *text, int ms, uint8_t frame[FRAME_MAX]);
 /* An ARP reply for that address: whether one came, and the hardware address it told. */
 bool await_arp_reply(const struct guest *g, uint32_t ip, int ms, uint8_t ret_mac[6]);

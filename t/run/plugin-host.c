@@ -240,7 +240,8 @@ void host_undo_batch(struct runner_batch *batch)
         struct runner_result result = {.size = sizeof result};
         struct runner_error err = ERROR_INIT;
 
-        if (batch->steps[i]->undo != NULL && ops->run(transport_self, &the_call, &batch->steps[i]->undo, 1, &result, &err))
+        if (batch->steps[i]->undo != NULL &&
+            ops->run(transport_self, &the_call, &batch->steps[i]->undo, 1, &result, &err))
             tap_note("not undone: %s", err.message);
         host_release(result.out);
     }

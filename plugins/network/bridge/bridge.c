@@ -31,7 +31,10 @@ static const struct runner_param bridge_params[] = {
      .dflt = "auto",
      .doc = "interface to the outside; auto: that of the default route; none: guests stay inside",
      .type = RUNNER_T_STRING},
-    {.name = "nat", .dflt = "true", .doc = "masquerade the guests' addresses towards the outside", .type = RUNNER_T_BOOL},
+    {.name = "nat",
+     .dflt = "true",
+     .doc = "masquerade the guests' addresses towards the outside",
+     .type = RUNNER_T_BOOL},
     {.name = "isolate", .dflt = "true", .doc = "guests cannot reach each other", .type = RUNNER_T_BOOL},
     {.name = "pool",
      .dflt = "8",
@@ -80,11 +83,13 @@ static int set_address(struct bridge *b, const char *text, struct runner_error *
     int64_t prefix;
 
     if (slash == NULL || inet_pton(AF_INET, ip, &address) != 1 || !num_int(slash + 1, 8, 30, &prefix))
-        return fail(err, RUNNER_E_INVALID, 0, "network.address: '%s' is not ADDRESS/PREFIX, with a prefix of 8 to 30", text);
+        return fail(err, RUNNER_E_INVALID, 0, "network.address: '%s' is not ADDRESS/PREFIX, with a prefix of 8 to 30",
+                    text);
     mask = htonl(~UINT32_C(0) << (32 - prefix));
     net.s_addr = address.s_addr & mask;
     if (net.s_addr == address.s_addr || (address.s_addr | mask) == UINT32_MAX)
-        return fail(err, RUNNER_E_INVALID, 0, "network.address: '%s' is the network's own or its broadcast address", text);
+        return fail(err, RUNNER_E_INVALID, 0, "network.address: '%s' is the network's own or its broadcast address",
+                    text);
     b->prefix_len = (uint32_t)prefix;
     (void)snprintf(b->address, sizeof b->address, "%s", ip);
     (void)inet_ntop(AF_INET, &net, b->subnet, sizeof b->subnet);
@@ -198,7 +203,8 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
 {
     struct bridge *b = self;
     char name[IFNAME_SIZE];
-    /* Left over when the host went down or the VMM was killed while nobody watched: what it is, a new VMM must not get. */
+    /* Left over when the host went down or the VMM was killed while nobody watched: what it is, a new VMM must not get.
+     */
     struct runner_step clear = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name};
 
     (void)call;

@@ -13,13 +13,13 @@ extern const struct runner_host *bridge_host; /* set by load(), before any threa
 
 struct names; /* names.c */
 
-struct bridge { /* one instance; constant after create() but for names */
+struct bridge {                                  /* one instance; constant after create() but for names */
     char name[IFNAME_SIZE], uplink[IFNAME_SIZE]; /* uplink: "auto" and "none" have their meaning */
     char address[16], subnet[24];                /* "10.0.0.1", "10.0.0.0/24" */
     char mac[18];                                /* of the bridge */
     uint32_t prefix_len;
     bool has_nat, is_isolating;
-    int64_t owner_uid, mtu;                      /* mtu 0: the default */
+    int64_t owner_uid, mtu; /* mtu 0: the default */
     struct names *names;
 };
 

@@ -21,9 +21,9 @@ void names_release(struct names *names, const char *id, const char *name);
 bool names_is_reserved(struct names *names, const char *name);
 
 /*
- * Idle TAPs sit in numbered slots, tapi-<bridge>-<slot>. What is known of a slot is a guess, since a batch may fail after
- * it was planned; a wrong guess costs time and nothing else: TAP_ADD makes a TAP when the idle one is gone, TAP_DEL
- * deletes when the slot is taken.
+ * Idle TAPs sit in numbered slots, tapi-<bridge>-<slot>. What is known of a slot is a guess, since a batch may fail
+ * after it was planned; a wrong guess costs time and nothing else: TAP_ADD makes a TAP when the idle one is gone,
+ * TAP_DEL deletes when the slot is taken.
  */
 /* A slot believed to hold one, now believed empty; false: none. */
 bool names_take_idle(struct names *names, char ret_name[IFNAME_SIZE]);

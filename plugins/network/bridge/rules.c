@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* What is in both tables' way is known by measurement: the bridge family has no ibrname here, so it goes by the names of
- * the TAPs; the type of a frame is asked by `ether type`, since `meta protocol` looks inside a VLAN tag. */
+/* What is in both tables' way is known by measurement: the bridge family has no ibrname here, so it goes by the names
+ * of the TAPs; the type of a frame is asked by `ether type`, since `meta protocol` looks inside a VLAN tag. */
 
 void rules_table(const struct bridge *b, struct str *ret)
 {

@@ -6,7 +6,8 @@
 #include "core/util/json.h"
 
 #define ALIAS "runner-ch"
-#define NEIGH_RETRY_MS "100" /* how often an address that does not answer is asked for: a guest just booted is met soon */
+#define NEIGH_RETRY_MS                                                                                                 \
+    "100" /* how often an address that does not answer is asked for: a guest just booted is met soon */
 
 struct state { /* of the host, as found */
     bool has_bridge, has_rules;

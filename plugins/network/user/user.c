@@ -1,4 +1,5 @@
-/* network/user: the VMM's own user-mode network. No privilege, no TAP: the guest's daemon is met at a forwarded port. */
+/* network/user: the VMM's own user-mode network. No privilege, no TAP: the guest's daemon is met at a forwarded port.
+ */
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -10,7 +11,7 @@
 /* What QEMU's user network gives its one guest; every sandbox has a network of its own, so all may have the same. */
 #define GUEST_ADDRESS "10.0.2.15"
 #define GUEST_GATEWAY "10.0.2.2"
-#define GUEST_PREFIX 24
+#define GUEST_PREFIX  24
 
 #define PROBES_MAX 64 /* ports tried that somebody else listens at, before giving up */
 
@@ -44,7 +45,10 @@ static const struct runner_param user_params[] = {
      .type = RUNNER_T_INT,
      .min = 1,
      .max = 65535},
-    {.name = "dns", .dflt = "", .doc = "name server of the guests; empty: none. QEMU's own is 10.0.2.3", .type = RUNNER_T_STRING},
+    {.name = "dns",
+     .dflt = "",
+     .doc = "name server of the guests; empty: none. QEMU's own is 10.0.2.3",
+     .type = RUNNER_T_STRING},
 };
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -203,7 +207,9 @@ static int probe(struct runner_call *call, uint32_t number, struct runner_error 
 static int find_port(struct user *u, struct runner_call *call, const char *id, uint32_t *ret_number,
                      struct runner_error *err)
 {
-    for (int i = 0; i < PROBES_MAX; i++) {
+    uint32_t count = u->last - u->first + 1, n_probes = count < PROBES_MAX ? count : PROBES_MAX;
+
+    for (uint32_t i = 0; i < n_probes; i++) {
         uint32_t number = next_port(u, id);
         int is_free;
 
@@ -218,7 +224,7 @@ static int find_port(struct user *u, struct runner_call *call, const char *id, u
         if (is_free < 0)
             return -1;
     }
-    return fail(err, RUNNER_E_BUSY, 0, "network/user: other programs listen at %d of the ports from %u to %u", PROBES_MAX,
+    return fail(err, RUNNER_E_BUSY, 0, "network/user: other programs listen at %u of the ports from %u to %u", n_probes,
                 u->first, u->last);
 }
 

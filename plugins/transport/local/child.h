@@ -9,10 +9,9 @@ void child_add(struct local *self, const char *pid_path, pid_t pid, int pidfd);
 /* Reaps those that have ended; never blocks. */
 void child_reap(struct local *self);
 enum child_state { CHILD_UNKNOWN, CHILD_RUNS, CHILD_ENDED };
-/* What is known of the last process of that pid file, when it is a child of ours. ret_status, when it has ended: its wait
- * status, or -1. ret_pidfd (may be NULL), while it runs: a copy for the caller to close. */
-enum child_state child_find(struct local *self, const char *pid_path, pid_t *ret_pid, int *ret_status,
-                            int *ret_pidfd);
+/* What is known of the last process of that pid file, when it is a child of ours. ret_status, when it has ended: its
+ * wait status, or -1. ret_pidfd (may be NULL), while it runs: a copy for the caller to close. */
+enum child_state child_find(struct local *self, const char *pid_path, pid_t *ret_pid, int *ret_status, int *ret_pidfd);
 void child_free_all(struct local *self);
 
 #endif

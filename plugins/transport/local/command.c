@@ -23,7 +23,10 @@ struct command {
     bool has_ended, is_too_long;
     struct str out_text, err_text;
 };
-#define COMMAND_INIT {.input = -1, .out = -1, .err = -1, .epoll_fd = -1, .pidfd = -1}
+#define COMMAND_INIT                                                                                                   \
+    {                                                                                                                  \
+        .input = -1, .out = -1, .err = -1, .epoll_fd = -1, .pidfd = -1                                                 \
+    }
 
 static int wait_status(struct command *c)
 {

@@ -9,7 +9,7 @@
 
 #include "plugins/transport/local/path.h"
 
-#define CHUNK (16 << 20)  /* between looks at the cancel flag */
+#define CHUNK  (16 << 20) /* between looks at the cancel flag */
 #define BUFFER (256 << 10)
 
 struct copy {

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define MOVED_FD 100 /* above every number a program is given */
+#define MOVED_FD    100 /* above every number a program is given */
 
 const char *const launch_env[] = {"PATH=" SYSTEM_PATH, "LANG=C", NULL};
 

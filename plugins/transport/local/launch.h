@@ -15,11 +15,11 @@ struct launch {
     const char *const *argv, *const *env;
     struct launch_fd fds[LAUNCH_FDS_MAX];
     size_t n_fds;
-    int pid_file;        /* the pid is written here before exec; -1: nowhere */
-    uint32_t uid, gid;   /* 0: unchanged */
-    uint64_t nofile;     /* 0: unchanged */
+    int pid_file;      /* the pid is written here before exec; -1: nowhere */
+    uint32_t uid, gid; /* 0: unchanged */
+    uint64_t nofile;   /* 0: unchanged */
     mode_t umask;
-    bool dies_with_us;   /* killed when the calling thread ends before it */
+    bool dies_with_us; /* killed when the calling thread ends before it */
 };
 
 extern const char *const launch_env[]; /* PATH and LANG=C: nothing of our own environment, which may hold secrets */

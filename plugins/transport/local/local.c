@@ -35,7 +35,8 @@ int act_check(const struct act *a, struct runner_error *err)
 
     if (code == 0)
         return 0;
-    return fail(err, code, 0, code == RUNNER_E_TIMEOUT ? "the operation's time is over" : "the operation was cancelled");
+    return fail(err, code, 0,
+                code == RUNNER_E_TIMEOUT ? "the operation's time is over" : "the operation was cancelled");
 }
 
 int act_output(struct runner_result *result, const void *data, size_t len, struct runner_error *err)

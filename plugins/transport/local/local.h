@@ -13,7 +13,7 @@ extern const struct runner_host *local_host; /* set by load(), before any thread
 
 struct child; /* child.c */
 
-struct local { /* one instance */
+struct local {            /* one instance */
     pthread_mutex_t lock; /* children, and the taking and testing of locks on pid files */
     int epoll_fd;         /* readable when a child of ours has ended */
     struct child *children;

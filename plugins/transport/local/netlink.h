@@ -1,4 +1,5 @@
-/* The few rtnetlink requests TAPs need. Any thread: each call has a socket of its own. All return 0 or a negative errno. */
+/* The few rtnetlink requests TAPs need. Any thread: each call has a socket of its own. All return 0 or a negative
+ * errno. */
 #ifndef NETLINK_H
 #define NETLINK_H
 

@@ -16,14 +16,20 @@ static inline void path_done(struct path *p)
     cleanup_close(&p->dir);
 }
 #define auto_path CLEANUP(path_done)
-#define PATH_INIT {.dir = -1}
+#define PATH_INIT                                                                                                      \
+    {                                                                                                                  \
+        .dir = -1                                                                                                      \
+    }
 
 struct draft { /* a file under a temporary name beside the one it will have */
     struct path at;
     char name[32];
     int fd;
 };
-#define DRAFT_INIT {.at = PATH_INIT, .fd = -1}
+#define DRAFT_INIT                                                                                                     \
+    {                                                                                                                  \
+        .at = PATH_INIT, .fd = -1                                                                                      \
+    }
 
 /* Makes it with exactly this mode, open for reading and writing. */
 int draft_open(const char *path, mode_t mode, struct draft *ret, struct runner_error *err);

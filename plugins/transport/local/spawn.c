@@ -13,9 +13,9 @@
 #include "plugins/transport/local/pidfile.h"
 #include "plugins/transport/local/unixaddr.h"
 
-#define FDS_MAX 32
-#define FD_MIN 3
-#define FD_MAX 63
+#define FDS_MAX  32
+#define FD_MIN   3
+#define FD_MAX   63
 #define GOING_MS 1000 /* a process lets go of its pid file a moment before it has ended */
 
 struct spawn {
@@ -154,7 +154,8 @@ static int await_old(const struct act *a, const char *pid_path, struct runner_er
     if (act_wait(a, pidfd, POLLIN, GOING_MS) < 0)
         return fail_errno(err, errno, "end of process %d", (int)pid);
     if (child_find(a->self, pid_path, &pid, &status, NULL) == CHILD_RUNS)
-        return fail(err, RUNNER_E_BUSY, 0, "pid file '%s': process %d still runs, without its lock", pid_path, (int)pid);
+        return fail(err, RUNNER_E_BUSY, 0, "pid file '%s': process %d still runs, without its lock", pid_path,
+                    (int)pid);
     return 0;
 }
 

@@ -11,7 +11,7 @@
 #include "plugins/transport/local/netlink.h"
 
 #define VNET_HDR_BYTES 12
-#define OFFLOADS (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
+#define OFFLOADS       (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
 
 /* A longer one the kernel would cut, and so hit another sandbox's interface. */
 static int check_name(const char *name, struct runner_error *err)
@@ -128,8 +128,7 @@ static int join(const struct runner_step *step, int index, bool is_idle, struct 
     return 0;
 }
 
-int tap_add(const struct act *a, const struct runner_step *step, struct runner_result *result,
-            struct runner_error *err)
+int tap_add(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
 {
     const char *idle;
     bool is_idle;
@@ -167,8 +166,7 @@ static bool keep_idle(int index, const char *name, const char *idle)
     return if_nametoindex(idle) == 0 && netlink_change(&rest) == 0 && !is_open(name) && netlink_change(&rename) == 0;
 }
 
-int tap_del(const struct act *a, const struct runner_step *step, struct runner_result *result,
-            struct runner_error *err)
+int tap_del(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
 {
     const char *idle;
     int r, index;

@@ -8,7 +8,7 @@
 
 #include "plugins/transport/local/path.h"
 
-#define DEPTH_MAX 64
+#define DEPTH_MAX  64
 #define PASSES_MAX 8 /* over a directory into which somebody writes meanwhile */
 
 struct removal {

@@ -1,0 +1,340 @@
+/* network/bridge against a fake host: what it plans, for which names. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/util/cleanup.h"
+#include "core/util/error.h"
+#include "core/util/str.h"
+#include "plugins/network/bridge/bridge.h"
+#include "plugins/network/bridge/names.h"
+#include "t/plugin/fake-host.h"
+
+const struct runner_plugin *runner_plugin_1(void);
+
+static const struct runner_network_ops *ops;
+static struct runner_error err = ERROR_INIT;
+
+static void setup(void)
+{
+    fake_host_reset();
+    cr_assert_eq(runner_plugin_1()->load(fake_host(), &err), 0);
+    ops = runner_plugin_1()->ops;
+}
+
+#define SET(member, text) (void)snprintf(member, sizeof(member), "%s", text)
+
+TestSuite(bridge, .init = setup);
+
+static int create(const char *name, const char *text, int64_t number, void **ret_self)
+{
+    struct runner_value values[] = {
+        {.name = "bridge", .text = "br0"},
+        {.name = "address", .text = "10.0.0.1/24"},
+        {.name = "uplink", .text = "auto"},
+        {.name = "nat", .text = "true", .number = 1},
+        {.name = "isolate", .text = "true", .number = 1},
+        {.name = "pool", .text = "2", .number = 2},
+        {.name = "owner", .text = "64055", .number = 64055},
+        {.name = "mtu", .text = "0"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        if (name != NULL && strcmp(values[i].name, name) == 0) {
+            values[i].text = text;
+            values[i].number = number;
+        }
+    return runner_plugin_1()->create(values, ARRAY_LEN(values), ret_self, &err);
+}
+
+static void *make(void)
+{
+    void *self = NULL;
+
+    cr_assert_eq(create(NULL, NULL, 0, &self), 0, "%s", err.message);
+    return self;
+}
+
+static struct runner_nic make_nic(void)
+{
+    return (struct runner_nic){
+        .size = sizeof(struct runner_nic), .address = "10.0.0.7", .gateway = "10.0.0.1", .prefix_len = 24};
+}
+
+/* The steps of one attach or detach, freed by the caller. */
+static char *plan(void *self, bool is_attach, const char *id, struct runner_nic *nic)
+{
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+    char *text;
+    int r = is_attach ? ops->attach(self, fake_call(), batch, id, nic, &err)
+                      : ops->detach(self, fake_call(), batch, id, nic, &err);
+
+    cr_assert_eq(r, 0, "%s", err.message);
+    text = fake_batch_text(batch);
+    fake_host()->batch_free(batch);
+    return text;
+}
+
+static void expect_plan(void *self, bool is_attach, const char *id, struct runner_nic *nic, const char *want)
+{
+    auto_free char *text = plan(self, is_attach, id, nic);
+
+    cr_expect_str_eq(text, want);
+}
+
+Test(bridge, bad_parameters)
+{
+    static const struct {
+        const char *name, *text;
+        int64_t number;
+        const char *message;
+    } cases[] = {
+        {"bridge", "a name", 0, "network.bridge"},
+        {"bridge", "sixteen-bytes-16", 0, "network.bridge"},
+        {"bridge", "br0;flush", 0, "network.bridge"},
+        {"bridge", "-f", 0, "network.bridge"},
+        {"bridge", "", 0, "network.bridge"},
+        {"uplink", "eth0\nup", 0, "network.uplink"},
+        {"address", "10.0.0.1", 0, "network.address"},
+        {"address", "10.0.0.1/31", 0, "network.address"},
+        {"address", "10.0.0.1/7", 0, "network.address"},
+        {"address", "10.0.0.0/24", 0, "own or its broadcast"},
+        {"address", "10.0.0.255/24", 0, "own or its broadcast"},
+        {"address", "10.0.0/24", 0, "network.address"},
+        {"address", "/24", 0, "network.address"},
+        {"mtu", "100", 100, "network.mtu"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        void *self = NULL;
+        cr_expect_lt(create(cases[i].name, cases[i].text, cases[i].number, &self), 0, "%s", cases[i].text);
+        cr_expect_eq(err.code, RUNNER_E_INVALID);
+        cr_expect(strstr(err.message, cases[i].message) != NULL, "%s", err.message);
+        cr_expect_null(self);
+    }
+}
+
+Test(bridge, attach_and_detach_are_one_step)
+{
+    void *self = make();
+    struct runner_nic nic = make_nic();
+
+    expect_plan(self, true, "550e8400-e29b-41d4-a716-446655440000", &nic,
+                "TAP_ADD tap-550e8400-e2 -> br0 owner=64055 +isolated undo: TAP_DEL tap-550e8400-e2\n");
+    cr_expect_str_eq(nic.name, "tap-550e8400-e2");
+    cr_expect_eq(nic.kind, RUNNER_NIC_TAP);
+    cr_expect_eq(nic.mtu, 0);
+    expect_plan(self, false, "550e8400-e29b-41d4-a716-446655440000", &nic,
+                "TAP_DEL tap-550e8400-e2 idle=tapi-7b9f-0\n");
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, idle_taps_are_taken_and_given_within_the_pool)
+{
+    void *self = make();
+    struct runner_nic a = make_nic(), b = make_nic(), c = make_nic();
+
+    free(plan(self, true, "a", &a));
+    free(plan(self, true, "b", &b));
+    free(plan(self, true, "c", &c));
+    expect_plan(self, false, "a", &a, "TAP_DEL tap-a idle=tapi-7b9f-0\n");
+    expect_plan(self, false, "b", &b, "TAP_DEL tap-b idle=tapi-7b9f-1\n");
+    expect_plan(self, false, "c", &c, "TAP_DEL tap-c\n"); /* the pool is full */
+    a = make_nic();
+    expect_plan(self, true, "a", &a,
+                "TAP_ADD tap-a -> br0 owner=64055 idle=tapi-7b9f-1 +isolated undo: TAP_DEL tap-a idle=tapi-7b9f-1\n");
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, colliding_ids_get_distinct_names)
+{
+    void *self = make();
+    char seen[20][16] = {0};
+
+    for (int i = 0; i < 20; i++) {
+        struct runner_nic nic = make_nic();
+        char id[64];
+        (void)snprintf(id, sizeof id, "same-beginning-of-an-id-%d", i);
+        free(plan(self, true, id, &nic));
+        cr_expect_leq(strlen(nic.name), 15);
+        for (int j = 0; j < i; j++)
+            cr_expect_str_neq(nic.name, seen[j]);
+        memcpy(seen[i], nic.name, sizeof seen[i]);
+    }
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, the_name_of_before_is_used_again)
+{
+    void *self = make();
+    struct runner_nic nic = make_nic(), other = make_nic();
+
+    SET(nic.name, "tap-variant-1");
+    expect_plan(self, true, "abc", &nic,
+                "TAP_DEL tap-variant-1\n"
+                "TAP_ADD tap-variant-1 -> br0 owner=64055 +isolated undo: TAP_DEL tap-variant-1\n");
+    SET(other.name, "tap-variant-1"); /* taken meanwhile */
+    free(plan(self, true, "xyz", &other));
+    cr_expect_str_eq(other.name, "tap-xyz");
+    SET(other.name, "eth0"); /* a record that was tampered with */
+    free(plan(self, true, "ijk", &other));
+    cr_expect_str_eq(other.name, "tap-ijk");
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, adopt_reserves)
+{
+    void *self = make();
+    struct runner_nic nic = make_nic(), twin = make_nic();
+
+    nic.kind = RUNNER_NIC_TAP;
+    SET(nic.name, "tap-same-beginn");
+    cr_expect_eq(ops->adopt(self, fake_call(), "same-beginning-1", &nic, &err), 0);
+    cr_expect_eq(ops->adopt(self, fake_call(), "same-beginning-1", &nic, &err), 0, "twice is fine");
+    cr_expect_lt(ops->adopt(self, fake_call(), "same-beginning-2", &nic, &err), 0);
+    cr_expect_eq(err.code, RUNNER_E_EXISTS);
+    free(plan(self, true, "same-beginning-2", &twin));
+    cr_expect_str_neq(twin.name, nic.name);
+    SET(nic.name, "eth0");
+    cr_expect_lt(ops->adopt(self, fake_call(), "x", &nic, &err), 0);
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, a_gateway_of_another_network_is_refused)
+{
+    void *self = make();
+    struct runner_nic nic = make_nic();
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+
+    SET(nic.gateway, "10.1.0.1");
+    cr_expect_lt(ops->attach(self, fake_call(), batch, "a", &nic, &err), 0);
+    cr_expect_eq(err.code, RUNNER_E_INVALID);
+    cr_expect(strstr(err.message, "10.1.0.1") && strstr(err.message, "10.0.0.1/24"), "%s", err.message);
+    cr_expect_eq(fake_batch_len(batch), 0);
+    fake_host()->batch_free(batch);
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, address)
+{
+    void *self = make();
+    struct runner_nic nic = make_nic();
+    char text[64];
+
+    cr_expect_eq(ops->address(self, &nic, 2280, text, sizeof text, &err), 0);
+    cr_expect_str_eq(text, "tcp:10.0.0.7:2280");
+    cr_expect_lt(ops->address(self, &nic, 70000, text, sizeof text, &err), 0);
+    cr_expect_lt(ops->address(self, &nic, 2280, text, 5, &err), 0);
+    runner_plugin_1()->destroy(self);
+}
+
+/* ---- setup ---- */
+
+static void answer_look(const char *link, const char *routes, int rules_status)
+{
+    fake_host_answer(RUNNER_RUN, "[ip][-j][-d][link]", link == NULL, 0, link);
+    fake_host_answer(RUNNER_RUN, "[ip][-j][-4][route]", 0, 0, routes);
+    fake_host_answer(RUNNER_RUN, "[nft][list][chain][inet]", rules_status, 0, "");
+    fake_host_answer(RUNNER_RUN, "[nft][list][chain][bridge]", rules_status, 0, "");
+}
+
+Test(bridge, setup_makes_what_is_missing)
+{
+    void *self = make();
+
+    answer_look(NULL, "[{\"dst\":\"default\",\"dev\":\"wlan0\",\"metric\":600},{\"dst\":\"default\",\"dev\":\"eth0\"}]",
+                1);
+    cr_expect_eq(ops->setup(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect(strstr(fake_host_ran(), "[nft][-f][-]") != NULL);
+    cr_expect(strstr(fake_host_ran(), "link add name br0 type bridge stp_state 0 forward_delay 0") != NULL);
+    cr_expect(strstr(fake_host_ran(), "addr replace 10.0.0.1/24 dev br0") != NULL);
+    cr_expect(strstr(fake_host_ran(), "conf/br0/forwarding][/proc/sys/net/ipv4/conf/eth0/forwarding]") != NULL);
+    cr_expect(strstr(fake_host_ran(), "ip_forward") == NULL, "forwarding of every interface is not ours to switch");
+    cr_expect_eq(fake_host_unused(), 0);
+    runner_plugin_1()->destroy(self);
+    cr_expect_eq(fake_host_live(), 0);
+}
+
+Test(bridge, setup_uses_what_is_there)
+{
+    void *self = make();
+
+    answer_look("[{\"ifname\":\"br0\",\"linkinfo\":{\"info_kind\":\"bridge\"}}]", "[]", 0);
+    cr_expect_eq(ops->setup(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect(strstr(fake_host_ran(), "[nft][-f][-]") == NULL);
+    cr_expect(strstr(fake_host_ran(), "link add") == NULL);
+    cr_expect(strstr(fake_host_ran(), "/forwarding") == NULL, "no uplink: nothing to forward to");
+    cr_expect(strstr(fake_host_log(), "network.no_uplink") != NULL);
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, setup_refuses_what_is_no_bridge_and_output_that_is_no_json)
+{
+    void *self = make();
+
+    answer_look("[{\"ifname\":\"br0\",\"linkinfo\":{\"info_kind\":\"veth\"}}]", "[]", 0);
+    cr_expect_lt(ops->setup(self, fake_call(), &err), 0);
+    cr_expect_eq(err.code, RUNNER_E_EXISTS);
+    answer_look("{{{", "[]", 0);
+    cr_expect_lt(ops->setup(self, fake_call(), &err), 0);
+    cr_expect_eq(err.code, RUNNER_E_INVALID);
+    cr_expect(strstr(err.message, "ip link") != NULL, "%s", err.message);
+    runner_plugin_1()->destroy(self);
+    cr_expect_eq(fake_host_live(), 0);
+}
+
+Test(bridge, rules_differ_with_each_setting)
+{
+    static const struct {
+        const char *name, *text;
+        int64_t number;
+    } changes[] = {{NULL, NULL, 0},
+                   {"nat", "false", 0},
+                   {"isolate", "false", 0},
+                   {"address", "10.9.0.1/16", 0},
+                   {"bridge", "br-x.y", 0}};
+    char marks[ARRAY_LEN(changes)][32];
+
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        auto_str struct str script = STR_INIT;
+        void *self = NULL;
+
+        cr_assert_eq(create(changes[i].name, changes[i].text, changes[i].number, &self), 0, "%s", err.message);
+        rules_script(self, &script, marks[i]);
+        cr_expect(strstr(str_text(&script), marks[i]) != NULL, "the mark is in the script");
+        cr_expect_eq(strstr(str_text(&script), "masquerade") != NULL, i != 1);
+        cr_expect_eq(strstr(str_text(&script), "oifname \"tap-*\" counter drop") != NULL, i != 2);
+        for (size_t j = 0; j < i; j++)
+            cr_expect_str_neq(marks[i], marks[j]);
+        runner_plugin_1()->destroy(self);
+    }
+}
+
+/* ---- sweep ---- */
+
+Test(bridge, sweep_removes_only_what_is_nobodys)
+{
+    void *self = make();
+    struct runner_nic nic = make_nic();
+    const struct runner_nic *owned[] = {&nic};
+
+    nic.kind = RUNNER_NIC_TAP;
+    SET(nic.name, "tap-owned");
+    fake_host_answer(
+        RUNNER_RUN, "[ip][-j][link][show][type][tun]", 0, 0,
+        "[{\"ifname\":\"tap-owned\",\"master\":\"br0\"},{\"ifname\":\"tap-gone\",\"master\":\"br0\"},"
+        "{\"ifname\":\"tap-other\",\"master\":\"br7\"},{\"ifname\":\"tap-free\"},{\"ifname\":\"vpn0\"},"
+        "{\"ifname\":\"vnet3\",\"master\":\"br0\"},{\"ifname\":\"tapi-7b9f-1\"},{\"ifname\":\"tapi-7b9f-2\"},"
+        "{\"ifname\":\"tapi-0000-9\"}]");
+    cr_expect_eq(ops->sweep(self, fake_call(), owned, 1, &err), 0, "%s", err.message);
+    cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-gone\nTAP_DEL tapi-7b9f-2\n") != NULL, "%s", fake_host_ran());
+    cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-o") == NULL && strstr(fake_host_ran(), "TAP_DEL tap-free") == NULL &&
+              strstr(fake_host_ran(), "TAP_DEL v") == NULL && strstr(fake_host_ran(), "TAP_DEL tapi-0000") == NULL);
+    nic = make_nic();
+    expect_plan(
+        self, true, "new", &nic,
+        "TAP_ADD tap-new -> br0 owner=64055 idle=tapi-7b9f-1 +isolated undo: TAP_DEL tap-new idle=tapi-7b9f-1\n");
+    runner_plugin_1()->destroy(self);
+    cr_expect_eq(fake_host_live(), 0);
+}
