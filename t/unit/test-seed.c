@@ -1,22 +1,12 @@
-/* The seed volume, read back by a reader of its own (Rock Ridge names) and judged by isoinfo and PyYAML where installed. */
+/* The documents of the seed volume, and what PyYAML makes of them where installed. */
 #include <criterion/criterion.h>
-#include <dirent.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "core/seed.h"
 #include "core/util/cleanup.h"
 #include "core/util/json.h"
-
-extern char **environ;
-
-enum { SECTOR = 2048 };
+#include "t/unit/volume.h"
 
 static const struct runner_nic nic = {.size = sizeof nic, .kind = RUNNER_NIC_TAP, .name = "tap-x",
                                       .mac = "02:ba:78:16:bf:8f", .address = "10.0.0.5", .gateway = "10.0.0.1",
@@ -28,49 +18,10 @@ static struct seed sample(void)
                          .snapshot = "org/tiny:1", .nic = &nic, .daemon_port = 2280};
 }
 
-/* ---- a reader of ISO 9660 with Rock Ridge ---- */
-
-static uint32_t le32(const unsigned char *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-/* The name in the NM entry of a directory record, or "". */
-static void rock_ridge_name(const unsigned char *record, char name[64])
-{
-    const unsigned char *p = record + 33 + record[32] + (record[32] % 2 == 0), *end = record + record[0];
-
-    name[0] = '\0';
-    for (; p + 4 <= end && p[2] >= 4; p += p[2])
-        if (p[0] == 'N' && p[1] == 'M' && p[2] < 64) {
-            memcpy(name, p + 5, p[2] - 5u);
-            name[p[2] - 5] = '\0';
-        }
-}
-
-/* The file's bytes, which the caller frees, or NULL. */
-static char *iso_read(const struct str *iso, const char *wanted, size_t *ret_len)
-{
-    const unsigned char *bytes = (const unsigned char *)iso->ptr, *root = bytes + 16 * SECTOR + 156, *dir;
-
-    cr_assert_eq(memcmp(bytes + 16 * SECTOR, "\1CD001", 6), 0);
-    dir = bytes + (size_t)le32(root + 2) * SECTOR;
-    for (const unsigned char *p = dir; p < dir + le32(root + 10) && p[0] != 0; p += p[0]) {
-        char name[64];
-        rock_ridge_name(p, name);
-        if (strcmp(name, wanted) != 0)
-            continue;
-        *ret_len = le32(p + 10);
-        cr_assert_leq((size_t)le32(p + 2) * SECTOR + *ret_len, iso->len);
-        return mem_dup_n(iso->ptr + (size_t)le32(p + 2) * SECTOR, *ret_len);
-    }
-    return NULL;
-}
-
 static char *read_text(const struct str *iso, const char *name)
 {
     size_t len;
-    char *text = iso_read(iso, name, &len);
+    char *text = volume_read(iso, name, &len);
 
     cr_assert_not_null(text, "%s", name);
     cr_assert_eq(strlen(text), len);
@@ -114,19 +65,6 @@ static const char *content_of(const struct json *user_data, const char *path)
 }
 
 /* ---- content ---- */
-
-Test(seed, volume_is_labelled)
-{
-    static const char joliet[] = "\0c\0i\0d\0a\0t\0a";
-    struct seed seed = sample();
-    auto_str struct str iso = STR_INIT;
-
-    build(&seed, &iso);
-    cr_assert_eq(memcmp(iso.ptr + 16 * SECTOR + 40, "cidata  ", 8), 0);
-    cr_assert_eq(iso.ptr[17 * SECTOR], 2); /* supplementary descriptor: Joliet */
-    cr_assert_eq(memcmp(iso.ptr + 17 * SECTOR + 40, joliet, 12), 0);
-    cr_assert_leq(iso.len, 128u * 1024);
-}
 
 Test(seed, meta_data_and_network)
 {
@@ -201,7 +139,7 @@ Test(seed, without_network_or_entrypoint)
     seed.nic = NULL;
     seed.snapshot = NULL;
     build(&seed, &iso);
-    cr_assert_null(iso_read(&iso, "network-config", &len));
+    cr_assert_null(volume_read(&iso, "network-config", &len));
     j = parse(text = read_text(&iso, "runner.json"));
     cr_assert_null(json_get(j, "network"));
     cr_assert_eq(json_get(j, "entrypoint")->type, JSON_NULL);
@@ -278,7 +216,7 @@ Test(seed, brings_the_daemon)
     seed.daemon = program;
     seed.daemon_len = 1500001;
     build(&seed, &iso);
-    found = iso_read(&iso, "runner-guestd", &len);
+    found = volume_read(&iso, "runner-guestd", &len);
     cr_assert_not_null(found);
     cr_assert_eq(len, 1500001);
     cr_assert_eq(memcmp(found, program, len), 0);
@@ -379,88 +317,7 @@ Test(seed, refuses_keys_entrypoint_daemon)
     expect_refusal(&seed, "0 bytes");
 }
 
-/* ---- other judges ---- */
-
-/* Runs argv with input and output files; its exit status, or 127 when it is not there. */
-static int run(const char *const argv[], const char *in, const char *out)
-{
-    posix_spawn_file_actions_t actions;
-    int status;
-    pid_t pid;
-
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, in, O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    status = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (status != 0)
-        return 127;
-    cr_assert_eq(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
-struct scratch {
-    char dir[32], in[64], out[64];
-};
-
-static void scratch_make(struct scratch *s, const void *data, size_t len)
-{
-    auto_close int fd = -1;
-
-    memcpy(s->dir, "/tmp/test-seed.XXXXXX", 22);
-    cr_assert_not_null(mkdtemp(s->dir));
-    (void)snprintf(s->in, sizeof s->in, "%s/in", s->dir);
-    (void)snprintf(s->out, sizeof s->out, "%s/out", s->dir);
-    fd = open(s->in, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(write(fd, data, len), (ssize_t)len);
-}
-
-static void scratch_read(const struct scratch *s, char *text, size_t size)
-{
-    auto_fclose FILE *file = fopen(s->out, "r");
-
-    cr_assert_not_null(file);
-    text[fread(text, 1, size - 1, file)] = '\0';
-}
-
-static void scratch_remove(const struct scratch *s)
-{
-    unlink(s->in);
-    unlink(s->out);
-    rmdir(s->dir);
-}
-
-Test(seed, isoinfo_agrees)
-{
-    struct seed seed = sample();
-    auto_str struct str iso = STR_INIT;
-    struct scratch s;
-    char text[8192];
-    int status;
-
-    build(&seed, &iso);
-    scratch_make(&s, iso.ptr, iso.len);
-    status = run((const char *const[]){"isoinfo", "-d", "-i", s.in, NULL}, "/dev/null", s.out);
-    if (status == 127) {
-        scratch_remove(&s);
-        cr_skip_test("isoinfo is not installed");
-    }
-    scratch_read(&s, text, sizeof text);
-    cr_assert_eq(status, 0, "%s", text);
-    cr_assert_not_null(strstr(text, "Volume id: cidata\n"), "%s", text);
-    cr_assert_not_null(strstr(text, "Rock Ridge signatures version 1 found"), "%s", text);
-    cr_assert_not_null(strstr(text, "Joliet with UCS level 3 found"), "%s", text);
-    cr_assert_eq(run((const char *const[]){"isoinfo", "-R", "-l", "-i", s.in, NULL}, "/dev/null", s.out), 0);
-    scratch_read(&s, text, sizeof text);
-    cr_assert_not_null(strstr(text, "-r--------"), "%s", text);
-    cr_assert_eq(run((const char *const[]){"isoinfo", "-R", "-x", "/meta-data", "-i", s.in, NULL}, "/dev/null", s.out),
-                 0);
-    scratch_read(&s, text, sizeof text);
-    cr_assert_not_null(strstr(text, "\"instance-id\":\"123e4567"), "%s", text);
-    scratch_remove(&s);
-}
+/* ---- another judge ---- */
 
 /* Every character of Unicode's first plane and some beyond, in values that cloud-init reads as YAML. */
 static void add_utf8(struct str *s, unsigned code)
@@ -514,61 +371,10 @@ Test(seed, yaml_reads_what_json_reads)
     build(&seed, &iso);
     text = read_text(&iso, "user-data");
     scratch_make(&s, text, strlen(text));
-    status = run((const char *const[]){"python3", "-c", script, NULL}, s.in, s.out);
+    status = program_run((const char *const[]){"python3", "-c", script, NULL}, s.in, s.out);
     scratch_read(&s, said, sizeof said);
     scratch_remove(&s);
     if (status == 77 || status == 127)
         cr_skip_test("python3 with PyYAML is not installed");
     cr_assert_eq(status, 0, "%s", said);
-}
-
-/* ---- threads, leaks, time ---- */
-
-static void *builder_run(void *arg)
-{
-    struct seed seed = sample();
-    int *failures = arg;
-    char id[32];
-
-    for (int i = 0; i < 50; i++) {
-        auto_str struct str iso = STR_INIT;
-        auto_free char *text = NULL;
-        struct runner_error err = ERROR_INIT;
-        size_t len;
-        (void)snprintf(id, sizeof id, "sb-%lx-%d", (unsigned long)pthread_self() & 0xffffff, i);
-        seed.id = id;
-        if (seed_build(&seed, &iso, &err) < 0 || (text = iso_read(&iso, "meta-data", &len)) == NULL ||
-            strstr(text, id) == NULL)
-            (*failures)++;
-    }
-    return NULL;
-}
-
-static int count_entries(const char *path)
-{
-    auto_dir DIR *dir = opendir(path);
-    int n = 0;
-
-    cr_assert_not_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    return n;
-}
-
-Test(seed, threads_build_at_once_and_nothing_stays)
-{
-    int failures[4] = {0}, fds = count_entries("/proc/self/fd"), tasks;
-    pthread_t threads[4];
-
-    tasks = count_entries("/proc/self/task");
-    for (int i = 0; i < 4; i++)
-        cr_assert_eq(pthread_create(&threads[i], NULL, builder_run, &failures[i]), 0);
-    for (int i = 0; i < 4; i++)
-        pthread_join(threads[i], NULL);
-    for (int i = 0; i < 4; i++)
-        cr_assert_eq(failures[i], 0);
-    cr_assert_eq(count_entries("/proc/self/fd"), fds);
-    for (int i = 0; i < 1000 && count_entries("/proc/self/task") != tasks; i++)
-        sched_yield(); /* a joined thread may still be listed for a moment */
-    cr_assert_eq(count_entries("/proc/self/task"), tasks);
 }

@@ -1,0 +1,141 @@
+/* The volume itself, read back by a reader of our own and by isoinfo where installed. */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/iso.h"
+#include "core/util/cleanup.h"
+#include "t/unit/volume.h"
+
+static const struct iso_file files[] = {{"meta-data", "{\"instance-id\":\"x\"}\n", 20},
+                                        {"a-rather-long.name", "", 0},
+                                        {"runner.json", "{}", 2}};
+
+static void build(struct str *ret)
+{
+    struct runner_error err = ERROR_INIT;
+
+    cr_assert_eq(iso_build("cidata", files, ARRAY_LEN(files), ret, &err), 0, "%s", err.message);
+    cr_assert_eq(ret->len % SECTOR, 0);
+}
+
+Test(iso, volume_is_labelled)
+{
+    static const char joliet[] = "\0c\0i\0d\0a\0t\0a";
+    auto_str struct str iso = STR_INIT;
+
+    build(&iso);
+    cr_assert_eq(memcmp(iso.ptr + 16 * SECTOR + 40, "cidata  ", 8), 0);
+    cr_assert_eq(iso.ptr[17 * SECTOR], 2); /* supplementary descriptor: Joliet */
+    cr_assert_eq(memcmp(iso.ptr + 17 * SECTOR + 40, joliet, 12), 0);
+    cr_assert_leq(iso.len, 128u * 1024);
+}
+
+Test(iso, files_are_read_back)
+{
+    auto_str struct str iso = STR_INIT;
+    size_t len = 99;
+
+    build(&iso);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        auto_free char *data = volume_read(&iso, files[i].name, &len);
+        cr_assert_not_null(data, "%s", files[i].name);
+        cr_assert_eq(len, files[i].len);
+        cr_assert_eq(memcmp(data, files[i].data, len), 0);
+    }
+    cr_assert_null(volume_read(&iso, "other", &len));
+}
+
+Test(iso, the_same_name_twice_is_an_error)
+{
+    const struct iso_file twice[] = {files[0], files[0]};
+    auto_str struct str iso = STR_INIT;
+    struct runner_error err = ERROR_INIT;
+
+    cr_assert_eq(iso_build("cidata", twice, 2, &iso, &err), -1);
+    cr_assert_eq(err.code, RUNNER_E_IO);
+    cr_assert_not_null(strstr(err.message, "meta-data: "), "%s", err.message);
+    cr_assert_null(iso.ptr);
+}
+
+Test(iso, isoinfo_agrees)
+{
+    auto_str struct str iso = STR_INIT;
+    struct scratch s;
+    char text[8192];
+    int status;
+
+    build(&iso);
+    scratch_make(&s, iso.ptr, iso.len);
+    status = program_run((const char *const[]){"isoinfo", "-d", "-i", s.in, NULL}, "/dev/null", s.out);
+    if (status == 127) {
+        scratch_remove(&s);
+        cr_skip_test("isoinfo is not installed");
+    }
+    scratch_read(&s, text, sizeof text);
+    cr_assert_eq(status, 0, "%s", text);
+    cr_assert_not_null(strstr(text, "Volume id: cidata\n"), "%s", text);
+    cr_assert_not_null(strstr(text, "Rock Ridge signatures version 1 found"), "%s", text);
+    cr_assert_not_null(strstr(text, "Joliet with UCS level 3 found"), "%s", text);
+    cr_assert_eq(program_run((const char *const[]){"isoinfo", "-R", "-l", "-i", s.in, NULL}, "/dev/null", s.out), 0);
+    scratch_read(&s, text, sizeof text);
+    cr_assert_not_null(strstr(text, "-r--------"), "%s", text);
+    cr_assert_eq(program_run((const char *const[]){"isoinfo", "-R", "-x", "/meta-data", "-i", s.in, NULL}, "/dev/null", s.out),
+                 0);
+    scratch_read(&s, text, sizeof text);
+    cr_assert_not_null(strstr(text, "\"instance-id\":\"x\""), "%s", text);
+    scratch_remove(&s);
+}
+
+/* ---- threads, leaks ---- */
+
+static void *builder_run(void *arg)
+{
+    int *failures = arg;
+    char text[64];
+
+    for (int i = 0; i < 50; i++) {
+        auto_str struct str iso = STR_INIT;
+        auto_free char *found = NULL;
+        struct runner_error err = ERROR_INIT;
+        int text_len = snprintf(text, sizeof text, "%lx-%d", (unsigned long)pthread_self(), i);
+        const struct iso_file file = {"f", text, (size_t)text_len};
+        size_t len;
+        if (iso_build("cidata", &file, 1, &iso, &err) < 0 || (found = volume_read(&iso, "f", &len)) == NULL ||
+            strcmp(found, text) != 0)
+            (*failures)++;
+    }
+    return NULL;
+}
+
+static int count_entries(const char *path)
+{
+    auto_dir DIR *dir = opendir(path);
+    int n = 0;
+
+    cr_assert_not_null(dir);
+    while (readdir(dir) != NULL)
+        n++;
+    return n;
+}
+
+Test(iso, threads_build_at_once_and_nothing_stays)
+{
+    int failures[4] = {0}, fds = count_entries("/proc/self/fd"), tasks;
+    pthread_t threads[4];
+
+    tasks = count_entries("/proc/self/task");
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, builder_run, &failures[i]), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(failures[i], 0);
+    cr_assert_eq(count_entries("/proc/self/fd"), fds);
+    for (int i = 0; i < 1000 && count_entries("/proc/self/task") != tasks; i++)
+        sched_yield(); /* a joined thread may still be listed for a moment */
+    cr_assert_eq(count_entries("/proc/self/task"), tasks);
+}
