@@ -1,31 +1,18 @@
 #!/bin/bash
 # Broken configurations, each with its exact messages, against the real runner-ch and copies of a plugin that has one
 # parameter of each type (t/plugin/chameleon.c).
-set -u
+. "${top_srcdir:-.}/t/run/lib.sh"
 
-build=$(cd "${top_builddir:-.}" && pwd) || exit 99
-runner=$build/runner-ch
-plugin=$build/t/plugin/chameleon.so
-dir=$(mktemp -d "${TMPDIR:-/tmp}/runner-config.XXXXXX") || exit 99
-trap 'rm -rf "$dir"' EXIT
+runner=$top_builddir/runner-ch
+plugin=$top_builddir/t/plugin/chameleon.so
 unset "${!API_@}" "${!CH_@}" "${!DAYTONA_@}" "${!LOG_@}" "${!RUNNER_@}" SERVER_URL
-n=0
-
-if [ ! -f "$plugin" ]; then
-    echo "1..0 # SKIP the plugin $plugin is not built (no Criterion)"
-    exit 0
-fi
+[ -f "$plugin" ] || skip_all "$plugin is not built (no Criterion)"
 for name in transport/local vmm/qemu disk/qcow2 disk/reflink disk/wrong-magic disk/load-fails network/bridge network/user \
     ipam/static-pool; do
     mkdir -p "$dir/plugins/${name%/*}"
     cp "$plugin" "$dir/plugins/$name.so"
 done
 cd "$dir" || exit 99
-
-result() { # STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; fi
-}
 
 # refuse NAME MESSAGES: standard input is a runner.yaml which --check-config must answer with exactly these lines and
 # exit status 2.
@@ -36,9 +23,9 @@ refuse() {
     sed -i "s|$dir|DIR|g" err
     printf '%s\n' "$2" >want
     if [ $status = 2 ] && cmp -s want err && [ ! -s out ]; then
-        result 0 "$1"
+        report 0 "$1"
     else
-        result 1 "$1"
+        report 1 "$1"
         echo "# exit status $status"
         diff want err | sed 's/^/# /'
     fi
@@ -163,13 +150,13 @@ refuse 'file of 300 000 bytes' \
 printf 'log: {level: warn}\n' >r.yaml
 LOG_LEVEL=loud "$runner" --check-config --config r.yaml --plugin-dir "$dir/plugins" >out 2>err
 [ $? = 2 ] && [ "$(cat err)" = "env LOG_LEVEL: log.level: expected one of error, warn, info, debug, found 'loud'" ]
-result $? 'bad environment variable'
+report $? 'bad environment variable'
 CH_SSH_HOST=root@h "$runner" --check-config --config r.yaml --plugin-dir "$dir/plugins" >out 2>err
 [ $? = 2 ] && [ "$(cat err)" = "env CH_SSH_HOST: hosts[0].transport.plugin: expected a transport plugin (local), found 'ssh': no file '$dir/plugins/transport/ssh.so'" ]
-result $? 'CH_SSH_HOST asks for a plugin that is missing'
+report $? 'CH_SSH_HOST asks for a plugin that is missing'
 "$runner" --check-config --config absent.yaml --plugin-dir "$dir/plugins" >out 2>err
 [ $? = 2 ] && [ "$(cat err)" = 'absent.yaml: expected a readable file of at most 262144 bytes, found: No such file or directory' ]
-result $? 'file that is not there'
+report $? 'file that is not there'
 
 # What is printed has no secret and says where things came from.
 printf 'workers: 5\nhosts: [{name: h, disk: {plugin: qcow2, secret_key: hush1}}]\n' >r.yaml
@@ -177,13 +164,13 @@ API_TOKEN=hush2 CH_DEFAULT_CPUS=2 "$runner" --print-config --config r.yaml --plu
 [ $? = 0 ] && ! grep -q hush out && grep -qx 'workers: 5 # r.yaml:1' out && grep -qx 'loops: 2 # default' out &&
     grep -qx '      cpus: 2 # env CH_DEFAULT_CPUS' out && grep -qx '  token: "\*\*\*" # env API_TOKEN' out &&
     grep -qx '      secret_key: "\*\*\*" # r.yaml:2' out
-result $? '--print-config: origins, and no secret'
+report $? '--print-config: origins, and no secret'
 
 "$runner" --dump-plugin disk/qcow2 --plugin-dir "$dir/plugins" >out 2>err
 [ $? = 0 ] && grep -qx 'kind=disk' out && grep -qx 'op.clone=yes' out && grep -qx 'param.mode.choices=fast,slow,secure' out &&
     grep -qx "path=$dir/plugins/disk/qcow2.so" out
-result $? '--dump-plugin'
+report $? '--dump-plugin'
 "$runner" --dump-plugin disk/wrong-magic --plugin-dir "$dir/plugins" >out 2>err
 [ $? = 2 ] && grep -q 'wanted magic 0x524e5231, found 0x464c457f' err && [ ! -s out ]
-result $? '--dump-plugin of a file that is no plugin'
-echo "1..$n"
+report $? '--dump-plugin of a file that is no plugin'
+done_testing

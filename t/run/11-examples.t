@@ -1,48 +1,36 @@
 #!/bin/bash
 # Every file in conf/ is a configuration that the plugins just built accept; the reference says the defaults.
-set -u
+. "${top_srcdir:-.}/t/run/lib.sh"
 
-build=$(cd "${top_builddir:-.}" && pwd) || exit 99
-runner=$build/runner-ch
-plugins=$build/plugins
-conf=${top_srcdir:-$(cd "${0%/*}/../.." && pwd)}/conf
-dir=$(mktemp -d "${TMPDIR:-/tmp}/runner-examples.XXXXXX") || exit 99
-trap 'rm -rf "$dir"' EXIT
+runner=$top_builddir/runner-ch
+plugins=$top_builddir/plugins
+conf=$top_srcdir/conf
 unset "${!API_@}" "${!CH_@}" "${!DAYTONA_@}" "${!LOG_@}" "${!RUNNER_@}" SERVER_URL
-n=0
-
-if [ ! -f "$plugins/network/bridge.so" ]; then # the default network: each example needs it
-    echo "1..0 # SKIP network/bridge is not built (a library is missing)"
-    exit 0
-fi
-
-result() { # STATUS NAME
-    n=$((n + 1))
-    if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; fi
-}
+# The default network: each example needs it.
+[ -f "$plugins/network/bridge.so" ] || skip_all "network/bridge is not built (a library is missing)"
 
 for file in "$conf"/*.yaml; do
     "$runner" --print-config --config "$file" --plugin-dir "$plugins" >"$dir/out" 2>"$dir/err"
     status=$?
-    result $status "${file##*/} is accepted"
+    report $status "${file##*/} is accepted"
     sed 's/^/# /' "$dir/err"
 done
 
 # Without the comments, that is without the origins, both are the same.
 "$runner" --print-config --config /dev/null --plugin-dir "$plugins" >/dev/null 2>"$dir/err"
 [ $? = 2 ] # no regular file
-result $? 'a device is no configuration'
+report $? 'a device is no configuration'
 : >"$dir/empty.yaml"
 "$runner" --print-config --config "$dir/empty.yaml" --plugin-dir "$plugins" | sed 's/ *# .*//' >"$dir/defaults"
 "$runner" --print-config --config "$conf/runner.yaml" --plugin-dir "$plugins" | sed 's/ *# .*//' >"$dir/reference"
 diff "$dir/defaults" "$dir/reference" >"$dir/diff" && [ -s "$dir/defaults" ]
-result $? 'conf/runner.yaml says the defaults'
+report $? 'conf/runner.yaml says the defaults'
 sed 's/^/# /' "$dir/diff"
 
 # The printed configuration is one itself, and the same.
 "$runner" --print-config --config "$dir/defaults" --plugin-dir "$plugins" 2>"$dir/err" | sed 's/ *# .*//' >"$dir/again"
 [ -s "$dir/again" ] && cmp -s "$dir/defaults" "$dir/again"
-result $? '--print-config prints what it reads'
+report $? '--print-config prints what it reads'
 sed 's/^/# /' "$dir/err"
 
 # Each parameter of a plugin that an example shows is explained by the plugin.
@@ -54,7 +42,7 @@ for so in "$plugins"/*/*.so; do
     types=$(grep -c '^param\..*\.type=' "$dir/dump")
     docs=$(grep -c '^param\..*\.doc=.' "$dir/dump")
     [ $status = 0 ] && [ "$types" = "$docs" ]
-    result $? "--dump-plugin $name: $types parameters, each with its doc"
+    report $? "--dump-plugin $name: $types parameters, each with its doc"
     sed 's/^/# /' "$dir/err"
 done
-echo "1..$n"
+done_testing
