@@ -13,8 +13,8 @@ struct config_origin { /* where the value of a key came from */
     char *key, *text;
 };
 
-/* Everything that was not in the file is put into the tree under a place of its own ("env API_PORT", "default"), so that
- * one piece of code checks it and remembers where it came from. */
+/* Everything that was not in the file is put into the tree under a place of its own ("env API_PORT", "default"), so
+ * that one piece of code checks it and remembers where it came from. */
 struct build {
     const struct config_options *options;
     struct config *config;
@@ -32,10 +32,10 @@ bool config_token_is_good(const char *text);
 
 struct setting {
     struct runner_param param;
-    size_t offset;                  /* of a char * (STRING, PATH) or int64_t (others, and STRING with choices) */
-    int64_t base;                   /* choices: the first one's number */
-    bool (*is_good)(const char *);  /* further check of a text, or NULL */
-    const char *expected;           /* what is_good wants */
+    size_t offset;                 /* of a char * (STRING, PATH) or int64_t (others, and STRING with choices) */
+    int64_t base;                  /* choices: the first one's number */
+    bool (*is_good)(const char *); /* further check of a text, or NULL */
+    const char *expected;          /* what is_good wants */
 };
 
 struct setting_group {
@@ -57,7 +57,8 @@ struct yaml *build_map(struct build *b, struct yaml *parent, const char *key);
 void build_unknown_key(struct build *b, const struct yaml *node, const char *const *words, size_t n);
 /* "; did you mean 'x'?" or "": the nearest of a parameter's choices. The caller frees. */
 char *build_nearest_choice(const struct runner_param *param, const struct yaml *node);
-void build_refuse(struct build *b, const struct yaml *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void build_refuse(struct build *b, const struct yaml *node, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Remembers where the value at `key` came from. node: NULL for a default. */
 void build_origin(struct build *b, const char *key, const struct yaml *node);
 

@@ -9,12 +9,9 @@ static const struct {
     const char *names[2]; /* the first one that is set counts */
     const char *group, *key;
 } variables[] = {
-    {{"DAYTONA_API_URL", "SERVER_URL"}, "api", "url"},
-    {{"DAYTONA_RUNNER_TOKEN", "API_TOKEN"}, "api", "token"},
-    {{"API_VERSION", NULL}, "api", "version"},
-    {{"LOG_LEVEL", NULL}, "log", "level"},
-    {{"LOG_FORMAT", NULL}, "log", "format"},
-    {{"RUNNER_DOMAIN", NULL}, NULL, "domain"},
+    {{"DAYTONA_API_URL", "SERVER_URL"}, "api", "url"}, {{"DAYTONA_RUNNER_TOKEN", "API_TOKEN"}, "api", "token"},
+    {{"API_VERSION", NULL}, "api", "version"},         {{"LOG_LEVEL", NULL}, "log", "level"},
+    {{"LOG_FORMAT", NULL}, "log", "format"},           {{"RUNNER_DOMAIN", NULL}, NULL, "domain"},
     {{"RUNNER_PLUGIN_DIR", NULL}, NULL, "plugin_dir"},
 };
 
@@ -25,7 +22,6 @@ static const struct {
     {"CH_DEFAULT_MEMORY_MB", "memory_mb"},
     {"CH_DEFAULT_DISK_GB", "disk_gb"},
 };
-
 
 extern char **environ;
 

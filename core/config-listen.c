@@ -10,7 +10,7 @@
 
 static bool unix_parse(const char *path, struct config_listen *ret)
 {
-    if (*path != '/' || strlen(path) >= sizeof ((struct sockaddr_un *)NULL)->sun_path)
+    if (*path != '/' || strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
         return false;
     ret->path = mem_dup(path);
     return true;
@@ -69,7 +69,8 @@ static bool is_token_refused(const struct build *b)
 {
     const struct yaml *api = yaml_get(b->root, "api");
 
-    return api != NULL && (api->type != YAML_MAP || yaml_get(api, "token") != NULL || yaml_get(api, "token_file") != NULL);
+    return api != NULL &&
+           (api->type != YAML_MAP || yaml_get(api, "token") != NULL || yaml_get(api, "token_file") != NULL);
 }
 
 static void entry_read(struct build *b, const struct yaml *node)
@@ -94,8 +95,9 @@ static void entry_read(struct build *b, const struct yaml *node)
     }
     build_origin(b, key, node);
     if (config->listen[config->n_listen++].path == NULL && config->api.token == NULL && !is_token_refused(b))
-        build_refuse(b, node,
-                     "expected a token (api.token, api.token_file or API_TOKEN), which a TCP address needs, found none");
+        build_refuse(
+            b, node,
+            "expected a token (api.token, api.token_file or API_TOKEN), which a TCP address needs, found none");
 }
 
 /* Without a token nobody may come in by TCP, so the default is the unix socket alone. */

@@ -48,9 +48,9 @@ static void refuse_absent(struct build *b, const struct yaml *node, uint32_t kin
         str_addf(&list, "%s%s", i > 0 ? ", " : "", words[i]);
     nearest = text_nearest(node->text, words, n);
     build_refuse(b, node, "expected a %s plugin (%s), found '%s': no file '%s/%s/%s.so'%s%s%s", loader_kind_name(kind),
-                 n > 0 ? str_text(&list) : "none is installed", node->text, b->config->plugin_dir, loader_kind_name(kind),
-                 node->text, nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
-                 nearest != NULL ? "'?" : "");
+                 n > 0 ? str_text(&list) : "none is installed", node->text, b->config->plugin_dir,
+                 loader_kind_name(kind), node->text, nearest != NULL ? "; did you mean '" : "",
+                 nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
 }
 
 static const struct plugin *plugin_of(struct build *b, const struct yaml *section, uint32_t kind)
@@ -167,8 +167,7 @@ void section_read(struct build *b, struct yaml *host_node, struct config_host *h
     auto_str struct str where = STR_INIT;
     auto_free char *path = NULL;
 
-    if (map == NULL && kind == RUNNER_IPAM && network != NULL &&
-        network->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
+    if (map == NULL && kind == RUNNER_IPAM && network != NULL && network->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
         return;
     if (map == NULL)
         default_section(host_node, kind);

@@ -18,8 +18,9 @@ static bool is_url(const char *text)
 
 bool config_token_is_good(const char *text)
 {
-    size_t len = strspn(text, "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz"
-                              "{|}~");
+    size_t len =
+        strspn(text, "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz"
+                     "{|}~");
 
     return len > 0 && len <= 1024 && text[len] == '\0';
 }
@@ -31,6 +32,7 @@ static bool is_host_name(const char *text)
     return len > 0 && len <= 253 && text[len] == '\0';
 }
 
+/* clang-format off */
 #define TEXT(k, type_, member, dflt_, good, want)                                                                      \
     {.param = {.name = k, .type = RUNNER_T_STRING, .dflt = dflt_}, .offset = offsetof(type_, member), .is_good = good,  \
      .expected = want}
@@ -41,6 +43,8 @@ static bool is_host_name(const char *text)
 #define CHOICE(k, type_, member, dflt_, list, base_)                                                                   \
     {.param = {.name = k, .type = RUNNER_T_STRING, .dflt = dflt_, .choices = list}, .offset = offsetof(type_, member),  \
      .base = base_}
+#define GROUP(key, table, offset) {key, table, ARRAY_LEN(table), offset}
+/* clang-format on */
 
 static const struct setting top[] = {
     PATH("plugin_dir", struct config, plugin_dir, PLUGIN_DIR),
@@ -87,7 +91,6 @@ static const struct setting timeouts[] = {
     TIMEOUT("drain", drain_ms, "30s"),
 };
 
-#define GROUP(key, table, offset) {key, table, ARRAY_LEN(table), offset}
 const struct setting_group config_groups[] = {
     GROUP(NULL, top, 0),
     GROUP("api", api, offsetof(struct config, api)),
@@ -109,7 +112,8 @@ static const struct setting host[] = {
 const struct setting_group config_host_group = GROUP(NULL, host, 0);
 
 static const struct setting host_defaults[] = {
-    TEXT("snapshot", struct config_host, snapshot, NULL, text_is_ref, "a snapshot reference such as tiny or org/name:1.0"),
+    TEXT("snapshot", struct config_host, snapshot, NULL, text_is_ref,
+         "a snapshot reference such as tiny or org/name:1.0"),
     NUMBER("cpus", RUNNER_T_INT, struct config_host, cpus, "1", 1, 1024),
     NUMBER("memory_mb", RUNNER_T_INT, struct config_host, memory_mb, "1024", 64, 67108864),
     NUMBER("disk_gb", RUNNER_T_INT, struct config_host, disk_gb, "10", 1, 1048576),
@@ -243,7 +247,8 @@ static void setting_read(struct build *b, const struct yaml *map, const struct s
 
     if (text == NULL && node == NULL) {
         if (setting->param.flags & RUNNER_P_REQUIRED)
-            report_add(&b->report, &map->at, key, "expected %s (%s), found nothing", setting->expected, setting->param.doc);
+            report_add(&b->report, &map->at, key, "expected %s (%s), found nothing", setting->expected,
+                       setting->param.doc);
         return;
     }
     if (text == NULL || !value_parse(&setting->param, NULL, text, &value)) {

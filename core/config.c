@@ -56,8 +56,8 @@ static int tree_read(struct build *b)
         return 0;
     text = file_read(path, CONFIG_FILE_MAX, false, &len, &problem);
     if (text == NULL) {
-        report_add(&b->report, &(struct place){path, 0, 0}, "", "expected a readable file of at most %d bytes, found: %s",
-                   CONFIG_FILE_MAX, problem);
+        report_add(&b->report, &(struct place){path, 0, 0}, "",
+                   "expected a readable file of at most %d bytes, found: %s", CONFIG_FILE_MAX, problem);
         free(problem);
         return -1;
     }
@@ -123,8 +123,10 @@ static void token_read(struct build *b)
     while (len > 0 && strchr("\r\n", text[len - 1]) != NULL)
         text[--len] = '\0';
     if (strlen(text) != len || !config_token_is_good(text))
-        build_refuse(b, node, "expected one line of 1 to 1024 printable ASCII characters without blanks in '%s', found "
-                              "something else", config->api.token_file);
+        build_refuse(b, node,
+                     "expected one line of 1 to 1024 printable ASCII characters without blanks in '%s', found "
+                     "something else",
+                     config->api.token_file);
     else
         config->api.token = mem_dup(text);
     explicit_bzero(text, len);

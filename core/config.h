@@ -13,8 +13,8 @@
 
 #include "core/loader.h"
 
-#define CONFIG_FILE_MAX (256 * 1024) /* bytes of runner.yaml */
-#define CONFIG_HOSTS_MAX 64
+#define CONFIG_FILE_MAX   (256 * 1024) /* bytes of runner.yaml */
+#define CONFIG_HOSTS_MAX  64
 #define CONFIG_LISTEN_MAX 16
 
 struct config_listen {
@@ -25,12 +25,12 @@ struct config_listen {
 };
 
 struct config_api {
-    char *url;       /* base URL of the Daytona API, without trailing '/'; NULL: none (only REST, no jobs) */
-    char *token;     /* Bearer token expected on TCP and sent to the API; NULL: none, then there is no TCP listener.
-                        Comes from `token`, the content of `token_file` (without trailing newline) or the environment.
-                        Never print it. */
+    char *url;        /* base URL of the Daytona API, without trailing '/'; NULL: none (only REST, no jobs) */
+    char *token;      /* Bearer token expected on TCP and sent to the API; NULL: none, then there is no TCP listener.
+                         Comes from `token`, the content of `token_file` (without trailing newline) or the environment.
+                         Never print it. */
     char *token_file; /* where the token was read from, or NULL */
-    int64_t version; /* 0: only REST; 2: jobs too */
+    int64_t version;  /* 0: only REST; 2: jobs too */
 };
 
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
@@ -41,47 +41,47 @@ struct config_log {
 };
 
 struct config_limits {
-    int64_t body_bytes;     /* JSON body of a request */
-    int64_t connections;    /* open client connections, all loops together */
-    int64_t queue;          /* operations waiting for a worker; more: 503 */
-    int64_t sandboxes;      /* per host; 0: no limit */
-    int64_t cpus;           /* ceilings of one sandbox ... */
+    int64_t body_bytes;  /* JSON body of a request */
+    int64_t connections; /* open client connections, all loops together */
+    int64_t queue;       /* operations waiting for a worker; more: 503 */
+    int64_t sandboxes;   /* per host; 0: no limit */
+    int64_t cpus;        /* ceilings of one sandbox ... */
     int64_t memory_mb;
     int64_t disk_gb;
 };
 
-struct config_timeouts {    /* all in milliseconds */
-    int64_t create_ms;      /* deadline of the whole operation */
+struct config_timeouts { /* all in milliseconds */
+    int64_t create_ms;   /* deadline of the whole operation */
     int64_t start_ms;
     int64_t stop_ms;
-    int64_t stop_grace_ms;  /* power button until the process is killed */
-    int64_t ready_ms;       /* boot until the daemon in the guest answers */
-    int64_t request_ms;     /* deadline of any other request */
-    int64_t drain_ms;       /* SIGTERM: running operations may finish for so long */
+    int64_t stop_grace_ms; /* power button until the process is killed */
+    int64_t ready_ms;      /* boot until the daemon in the guest answers */
+    int64_t request_ms;    /* deadline of any other request */
+    int64_t drain_ms;      /* SIGTERM: running operations may finish for so long */
 };
 
 /* One plugin chosen for a host; hand values to plugin->desc.create(). */
 struct config_section {
-    const struct plugin *plugin;   /* NULL: none (only ipam, when the network hands out addresses itself) */
-    struct runner_value *values;   /* defaults filled in, paths made absolute; in the order of the plugin's table */
+    const struct plugin *plugin; /* NULL: none (only ipam, when the network hands out addresses itself) */
+    struct runner_value *values; /* defaults filled in, paths made absolute; in the order of the plugin's table */
     size_t n_values;
-    char *where;                   /* "runner.yaml:12:5: hosts[0].disk", "default: hosts[0].disk": put before errors */
+    char *where; /* "runner.yaml:12:5: hosts[0].disk", "default: hosts[0].disk": put before errors */
 };
 
 struct config_host {
-    char *name;                    /* unique; [a-z0-9-]+ */
-    char *root;                    /* absolute; default /var/lib/cloud-hypervisor */
-    char *run_dir;                 /* absolute; default /var/run/cloud-hypervisor */
-    char *daemon;                  /* absolute path of the daemon that the seed delivers; NULL: the bundled one */
-    char *snapshot;                /* used when a create names none; NULL: then it is an error */
+    char *name;                       /* unique; [a-z0-9-]+ */
+    char *root;                       /* absolute; default /var/lib/cloud-hypervisor */
+    char *run_dir;                    /* absolute; default /var/run/cloud-hypervisor */
+    char *daemon;                     /* absolute path of the daemon that the seed delivers; NULL: the bundled one */
+    char *snapshot;                   /* used when a create names none; NULL: then it is an error */
     int64_t cpus, memory_mb, disk_gb; /* used when a create names none */
-    int64_t min_memory_mb;         /* a smaller request is raised to this */
-    int64_t memory_step_mb;        /* requests are rounded up to a multiple */
+    int64_t min_memory_mb;            /* a smaller request is raised to this */
+    int64_t memory_step_mb;           /* requests are rounded up to a multiple */
     struct config_section sections[LOADER_KINDS + 1]; /* by kind: sections[RUNNER_DISK]; [0] is unused */
 };
 
 struct config {
-    char *path;                    /* the file, or NULL when there was none */
+    char *path; /* the file, or NULL when there was none */
     struct config_listen *listen;
     size_t n_listen;
     struct config_api api;
@@ -89,10 +89,10 @@ struct config {
     struct config_limits limits;
     struct config_timeouts timeouts;
     char *plugin_dir;
-    char *domain;                  /* host name or IP under which the API reaches this runner; NULL: not set */
-    int64_t workers;               /* threads that run operations */
-    int64_t loops;                 /* threads that serve HTTP */
-    struct config_host *hosts;     /* at least one */
+    char *domain;              /* host name or IP under which the API reaches this runner; NULL: not set */
+    int64_t workers;           /* threads that run operations */
+    int64_t loops;             /* threads that serve HTTP */
+    struct config_host *hosts; /* at least one */
     size_t n_hosts;
     struct loader *loader;         /* not NULL */
     struct config_origin *origins; /* private: where each value came from */
@@ -100,9 +100,9 @@ struct config {
 };
 
 struct config_options {
-    const char *path;              /* NULL: no file, defaults and environment only */
-    const char *plugin_dir;        /* over file and environment; NULL: not given */
-    const char *const *env;        /* NAME=value, NULL-terminated; NULL: the process's own */
+    const char *path;                   /* NULL: no file, defaults and environment only */
+    const char *plugin_dir;             /* over file and environment; NULL: not given */
+    const char *const *env;             /* NAME=value, NULL-terminated; NULL: the process's own */
     const struct runner_host *services; /* handed to the plugins' load() */
 };
 

@@ -82,8 +82,8 @@ void loader_dump(const struct plugin *plugin, struct str *ret_text)
 {
     const struct runner_plugin *desc = &plugin->desc;
 
-    str_addf(ret_text, "path=%s\nkind=%s\nname=%s\nversion=%s\nsummary=%s\n", plugin->path, loader_kind_name(desc->kind),
-             desc->name, desc->version, desc->summary);
+    str_addf(ret_text, "path=%s\nkind=%s\nname=%s\nversion=%s\nsummary=%s\n", plugin->path,
+             loader_kind_name(desc->kind), desc->name, desc->version, desc->summary);
     str_addf(ret_text, "api=%d.%d\nsize=%" PRIu32 "\nthreads=%s\n", desc->api_major, desc->api_minor, desc->size,
              threads_name(desc->threads));
     caps_add(desc, ret_text);

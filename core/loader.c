@@ -114,8 +114,8 @@ static int refuse_symbol(struct runner_error *err, const char *path, void *objec
     for (int major = 0; major < 10; major++) {
         auto_free char *symbol = mem_printf("runner_plugin_%d", major);
         if (dlsym(object, symbol) != NULL)
-            return fail(err, RUNNER_E_NOTSUP, 0, "plugin '%s': wanted the symbol " SYMBOL " (API major %d), found %s", path,
-                        RUNNER_API_MAJOR, symbol);
+            return fail(err, RUNNER_E_NOTSUP, 0, "plugin '%s': wanted the symbol " SYMBOL " (API major %d), found %s",
+                        path, RUNNER_API_MAJOR, symbol);
     }
     return fail(err, RUNNER_E_NOTSUP, 0, "plugin '%s': wanted the symbol " SYMBOL ", found no such symbol", path);
 }

@@ -11,7 +11,7 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 
-#define LOADER_KINDS 5     /* kinds known today: RUNNER_TRANSPORT .. RUNNER_IPAM */
+#define LOADER_KINDS      5 /* kinds known today: RUNNER_TRANSPORT .. RUNNER_IPAM */
 #define LOADER_PARAMS_MAX 256
 
 union plugin_ops {
@@ -43,8 +43,9 @@ CLEANUP_DEFINE(cleanup_loader, struct loader, loader_free)
 
 /*
  * The plugin `name` of a kind, loaded at the first call. Returns 0 and the plugin, or -1: INVALID (bad name or kind),
- * NOTFOUND (no such file), NOTSUP (not a plugin that this runner can use), or what its load() says. The message names the
- * file, what was wanted and what was found. A plugin whose load() failed is not tried again: the same error comes back.
+ * NOTFOUND (no such file), NOTSUP (not a plugin that this runner can use), or what its load() says. The message names
+ * the file, what was wanted and what was found. A plugin whose load() failed is not tried again: the same error comes
+ * back.
  */
 int loader_open(struct loader *loader, uint32_t kind, const char *name, const struct plugin **ret,
                 struct runner_error *err);
@@ -54,8 +55,8 @@ const char *loader_kind_name(uint32_t kind);
 /* The kind called `name`, or 0. */
 uint32_t loader_kind(const char *name);
 
-/* Names of the plugins of a kind that are in the directory (files that look like one; not opened), sorted, each ended by
- * a newline. For suggestions and listings. A directory that is missing has none. */
+/* Names of the plugins of a kind that are in the directory (files that look like one; not opened), sorted, each ended
+ * by a newline. For suggestions and listings. A directory that is missing has none. */
 void loader_list(const struct loader *loader, uint32_t kind, struct str *ret_names);
 
 /* Appends what `runner-ch --dump-plugin KIND/NAME` prints: one key=value a line (path, kind, name, version, summary,

@@ -93,7 +93,8 @@ static int dflt_check(const struct check *c, const struct runner_param *param)
         return 0;
     if (!value_parse(param, "/", param->dflt, &value)) {
         value_expected(param, true, &expected);
-        return REFUSE(c, "parameter '%s': wanted as default %s, found '%s'", param->name, str_text(&expected), param->dflt);
+        return REFUSE(c, "parameter '%s': wanted as default %s, found '%s'", param->name, str_text(&expected),
+                      param->dflt);
     }
     free((char *)value.text);
     return 0;
@@ -146,8 +147,8 @@ static int params_copy(const struct check *c, struct plugin *plugin)
     return 0;
 }
 
-int plugin_copy(const struct runner_plugin *found, const char *path, uint32_t kind, const char *name, struct plugin *ret,
-                struct runner_error *err)
+int plugin_copy(const struct runner_plugin *found, const char *path, uint32_t kind, const char *name,
+                struct plugin *ret, struct runner_error *err)
 {
     const struct check c = {path, kind, name, err};
     struct runner_plugin *desc = &ret->desc;

@@ -7,12 +7,12 @@
 #include "core/loader.h"
 
 /*
- * Copies and checks the descriptor found in the object at path, which should be plugin `name` of the kind: magic, major,
- * sizes, kind, name, functions, operations, parameters. Fills ret->desc, params (to be freed) and ops. NOTSUP when it
- * cannot be used; the message names the file, what was wanted and what was found. Calls nothing of the plugin.
+ * Copies and checks the descriptor found in the object at path, which should be plugin `name` of the kind: magic,
+ * major, sizes, kind, name, functions, operations, parameters. Fills ret->desc, params (to be freed) and ops. NOTSUP
+ * when it cannot be used; the message names the file, what was wanted and what was found. Calls nothing of the plugin.
  */
-int plugin_copy(const struct runner_plugin *found, const char *path, uint32_t kind, const char *name, struct plugin *ret,
-                struct runner_error *err);
+int plugin_copy(const struct runner_plugin *found, const char *path, uint32_t kind, const char *name,
+                struct plugin *ret, struct runner_error *err);
 
 struct plugin_op { /* one operation of a kind */
     const char *name;

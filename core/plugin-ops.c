@@ -4,10 +4,12 @@
 #include <string.h>
 
 #define SIZE_THROUGH(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
+/* clang-format off */
 #define OP(kind, op)           {#op, offsetof(struct runner_##kind##_ops, op), 0}
 #define OP_IF(kind, op, cap)   {#op, offsetof(struct runner_##kind##_ops, op), cap}
+/* clang-format on */
 
-#define SIZES(type, last)    SIZE_THROUGH(type, last), sizeof(type)
+#define SIZES(type, last) SIZE_THROUGH(type, last), sizeof(type)
 
 static const struct plugin_op transport_ops[] = {OP(transport, run), OP(transport, dial), OP(transport, watch)};
 static const struct plugin_op vmm_ops[] = {
@@ -29,12 +31,15 @@ static const struct {
     const struct plugin_op *ops;
     size_t n;
     size_t smallest, today; /* bytes: through the last operation of API 1.0; as the header has it now */
-    const char *caps[4]; /* by bit */
+    const char *caps[4];    /* by bit */
 } kinds[LOADER_KINDS + 1] = {
     [RUNNER_TRANSPORT] = {transport_ops, ARRAY_LEN(transport_ops), SIZES(struct runner_transport_ops, watch), {NULL}},
     [RUNNER_VMM] = {vmm_ops, ARRAY_LEN(vmm_ops), SIZES(struct runner_vmm_ops, cleanup), {"pause", "user-network"}},
     [RUNNER_DISK] = {disk_ops, ARRAY_LEN(disk_ops), SIZES(struct runner_disk_ops, remove), {"cow"}},
-    [RUNNER_NETWORK] = {network_ops, ARRAY_LEN(network_ops), SIZES(struct runner_network_ops, address), {"isolation", "own-address", "all-ports"}},
+    [RUNNER_NETWORK] = {network_ops,
+                        ARRAY_LEN(network_ops),
+                        SIZES(struct runner_network_ops, address),
+                        {"isolation", "own-address", "all-ports"}},
     [RUNNER_IPAM] = {ipam_ops, ARRAY_LEN(ipam_ops), SIZES(struct runner_ipam_ops, usage), {NULL}},
 };
 

@@ -18,7 +18,10 @@ struct report {
     struct str text;
     size_t count;
 };
-#define REPORT_INIT {STR_INIT, 0}
+#define REPORT_INIT                                                                                                    \
+    {                                                                                                                  \
+        STR_INIT, 0                                                                                                    \
+    }
 
 /* "source:line:column: key: message\n"; key "" leaves it out. Control characters become blanks. */
 void report_add(struct report *report, const struct place *place, const char *key, const char *format, ...)

@@ -9,8 +9,8 @@
 
 /*
  * Parses text as the parameter's type says. root: put before a relative PATH; NULL: relative paths are refused. On
- * success ret->name is the parameter's, ret->text is the caller's to free, ret->number is in the type's unit. False: text
- * is not such a value; value_expected() says what would be.
+ * success ret->name is the parameter's, ret->text is the caller's to free, ret->number is in the type's unit. False:
+ * text is not such a value; value_expected() says what would be.
  */
 bool value_parse(const struct runner_param *param, const char *root, const char *text, struct runner_value *ret);
 

@@ -180,8 +180,8 @@ static int refuse_syntax(struct reader *r)
     struct place at = place_of(r, p->problem_mark);
 
     if (p->error == YAML_READER_ERROR) /* no mark, only an offset */
-        report_add(r->report, &(struct place){r->source, 0, 0}, "", "expected UTF-8 text, found: %s at byte %zu", p->problem,
-                   p->problem_offset);
+        report_add(r->report, &(struct place){r->source, 0, 0}, "", "expected UTF-8 text, found: %s at byte %zu",
+                   p->problem, p->problem_offset);
     else
         report_add(r->report, &at, "", "not YAML: %s%s%s", p->context != NULL ? p->context : "",
                    p->context != NULL ? ", " : "", p->problem != NULL ? p->problem : "unknown fault");

@@ -9,16 +9,16 @@
 
 #define YAML_DEPTH_MAX 16
 #define YAML_NODES_MAX 10000
-#define YAML_TEXT_MAX 16384 /* bytes of one scalar */
+#define YAML_TEXT_MAX  16384 /* bytes of one scalar */
 
 enum yaml_type { YAML_NULL, YAML_TEXT, YAML_LIST, YAML_MAP };
 
 struct yaml {
     enum yaml_type type;
-    struct place at;        /* of the value */
-    struct place key_at;    /* of the key, when the parent is a map */
-    char *key;              /* when the parent is a map */
-    char *text;             /* TEXT; free of NUL bytes */
+    struct place at;     /* of the value */
+    struct place key_at; /* of the key, when the parent is a map */
+    char *key;           /* when the parent is a map */
+    char *text;          /* TEXT; free of NUL bytes */
     struct yaml *parent, *first, *last, *next;
 };
 
@@ -43,7 +43,8 @@ void yaml_remove(struct yaml *parent, const char *key); /* absent: fine */
 
 /* "hosts[0].disk.cache", "" for the root; with a key: that of its (possibly absent) member. The caller frees. */
 char *yaml_path(const struct yaml *node, const char *key);
-/* "a list", "a mapping", "nothing", or the text in quotes (shortened). Into a buffer of the caller, which is returned. */
+/* "a list", "a mapping", "nothing", or the text in quotes (shortened). Into a buffer of the caller, which is returned.
+ */
 const char *yaml_found(const struct yaml *node, char *buffer, size_t size);
 
 #endif

@@ -12,7 +12,7 @@
 
 #include "core/util/str.h"
 
-#define INPUT_MAX 65536
+#define INPUT_MAX  65536
 #define DAMAGE_MAX 2048 /* larger files are run as they are */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -90,7 +90,8 @@ static void run_path(const char *path)
 static void run_own_corpus(const char *program)
 {
     const char *source = getenv("top_srcdir"), *name = strrchr(program, '-');
-    auto_free char *path = mem_printf("%s/t/fuzz/corpus/%s", source != NULL ? source : ".", name != NULL ? name + 1 : "");
+    auto_free char *path =
+        mem_printf("%s/t/fuzz/corpus/%s", source != NULL ? source : ".", name != NULL ? name + 1 : "");
 
     run_path(path);
 }

@@ -1,6 +1,7 @@
 /*
- * A plugin that is what its file's path says: copied to <dir>/<kind>/<name>.so it is a plugin of that kind and name, with
- * one parameter of each type; certain names make it a broken one. For tests of the loader and of the configuration.
+ * A plugin that is what its file's path says: copied to <dir>/<kind>/<name>.so it is a plugin of that kind and name,
+ * with one parameter of each type; certain names make it a broken one. For tests of the loader and of the
+ * configuration.
  */
 #include <dlfcn.h>
 #include <string.h>

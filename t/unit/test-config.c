@@ -164,11 +164,16 @@ Test(config, listen)
 
 Test(config, environment)
 {
-    static const char *const env[] = {"SERVER_URL=http://x/api/",  "API_TOKEN=old",
-                                      "DAYTONA_RUNNER_TOKEN=new",  "API_PORT=8080",
-                                      "LOG_LEVEL=debug",           "CH_DEFAULT_CPUS=3",
-                                      "CH_DEFAULT_MEMORY_MB=2048", "CH_DEFAULT_DISK_GB=5",
-                                      "RUNNER_DOMAIN=r1.example",  "LOG_FORMAT=",
+    static const char *const env[] = {"SERVER_URL=http://x/api/",
+                                      "API_TOKEN=old",
+                                      "DAYTONA_RUNNER_TOKEN=new",
+                                      "API_PORT=8080",
+                                      "LOG_LEVEL=debug",
+                                      "CH_DEFAULT_CPUS=3",
+                                      "CH_DEFAULT_MEMORY_MB=2048",
+                                      "CH_DEFAULT_DISK_GB=5",
+                                      "RUNNER_DOMAIN=r1.example",
+                                      "LOG_FORMAT=",
                                       NULL};
     auto_config struct config *config =
         load_good("listen: ['unix:/s', '127.0.0.1:3005']\nlog: {level: warn}\nworkers: 3\n", env);
@@ -210,7 +215,8 @@ Test(config, ssh_host)
 
 Test(config, bad_environment)
 {
-    static const char *const env[] = {"LOG_LEVEL=inof", "CH_DEFAULT_CPUS=many", "API_PORT=x", "SERVER_URL=ftp://x", NULL};
+    static const char *const env[] = {"LOG_LEVEL=inof", "CH_DEFAULT_CPUS=many", "API_PORT=x", "SERVER_URL=ftp://x",
+                                      NULL};
 
     refused(NULL, env,
             "env SERVER_URL: api.url: expected a URL such as https://host/api, found 'ftp://x'\n"
@@ -237,14 +243,14 @@ Test(config, token_file)
     refused(text_open, no_env,
             "DIR/r.yaml:1:19: api.token_file: expected a file that holds the token and is not open to others, found "
             "'DIR/open': mode 0644, which lets everybody in\n");
-    refused(text_lines, no_env,
-            "DIR/r.yaml:1:19: api.token_file: expected one line of 1 to 1024 printable ASCII characters without blanks in "
-            "'DIR/lines', found something else\n");
+    refused(
+        text_lines, no_env,
+        "DIR/r.yaml:1:19: api.token_file: expected one line of 1 to 1024 printable ASCII characters without blanks in "
+        "'DIR/lines', found something else\n");
     refused(text_absent, no_env,
             "DIR/r.yaml:1:19: api.token_file: expected a file that holds the token and is not open to others, found "
             "'DIR/absent': No such file or directory\n");
-    refused(text_both, no_env,
-            "DIR/r.yaml:1:19: api.token_file: expected either token or token_file, found both\n");
+    refused(text_both, no_env, "DIR/r.yaml:1:19: api.token_file: expected either token or token_file, found both\n");
 }
 
 Test(config, secrets_stay_secret)
@@ -260,31 +266,32 @@ Test(config, secrets_stay_secret)
 
 Test(config, all_faults_are_reported)
 {
-    refused("worker: 3\n"
-            "log: {level: 7}\n"
-            "timeouts: {ready: 5}\n"
-            "hosts:\n"
-            "  - name: A\n"
-            "    disk: {plugin: qcow3}\n"
-            "    vmm: {plugin: qemu, count: 65, cout: 3}\n"
-            "  - name: b\n"
-            "  - nam: b\n"
-            "  - name: b\n"
-            "    ipam: {plugin: static-pool}\n",
-            no_env,
-            "DIR/r.yaml:1:1: worker: unknown key 'worker'; did you mean 'workers'?\n"
-            "DIR/r.yaml:2:14: log.level: expected one of error, warn, info, debug, found '7'\n"
-            "DIR/r.yaml:3:19: timeouts.ready: expected a time such as 250ms, 30s or 5m, from 100ms to 24h, found '5'\n"
-            "DIR/r.yaml:5:11: hosts[0].name: expected 1 to 32 of a-z, 0-9 and '-', found 'A'\n"
-            "DIR/r.yaml:7:36: hosts[0].vmm.cout: unknown key 'cout'; did you mean 'count'?\n"
-            "DIR/r.yaml:7:32: hosts[0].vmm.count: expected a whole number from 1 to 64, found '65'\n"
-            "DIR/r.yaml:6:20: hosts[0].disk.plugin: expected a disk plugin (qcow2, reflink), found 'qcow3': no file "
-            "'DIR/disk/qcow3.so'; did you mean 'qcow2'?\n"
-            "DIR/r.yaml:9:5: hosts[2].nam: unknown key 'nam'; did you mean 'name'?\n"
-            "DIR/r.yaml:9:5: hosts[2].name: expected 1 to 32 of a-z, 0-9 and '-' (what the host is called), found nothing\n"
-            "DIR/r.yaml:10:11: hosts[3].name: expected each host name once, found 'b' again\n"
-            "DIR/r.yaml:11:11: hosts[3].ipam.range: expected a value (addresses, first-last), found nothing\n"
-            "DIR/r.yaml:11:11: hosts[3].ipam.gateway: expected a value (gateway/prefix), found nothing\n");
+    refused(
+        "worker: 3\n"
+        "log: {level: 7}\n"
+        "timeouts: {ready: 5}\n"
+        "hosts:\n"
+        "  - name: A\n"
+        "    disk: {plugin: qcow3}\n"
+        "    vmm: {plugin: qemu, count: 65, cout: 3}\n"
+        "  - name: b\n"
+        "  - nam: b\n"
+        "  - name: b\n"
+        "    ipam: {plugin: static-pool}\n",
+        no_env,
+        "DIR/r.yaml:1:1: worker: unknown key 'worker'; did you mean 'workers'?\n"
+        "DIR/r.yaml:2:14: log.level: expected one of error, warn, info, debug, found '7'\n"
+        "DIR/r.yaml:3:19: timeouts.ready: expected a time such as 250ms, 30s or 5m, from 100ms to 24h, found '5'\n"
+        "DIR/r.yaml:5:11: hosts[0].name: expected 1 to 32 of a-z, 0-9 and '-', found 'A'\n"
+        "DIR/r.yaml:7:36: hosts[0].vmm.cout: unknown key 'cout'; did you mean 'count'?\n"
+        "DIR/r.yaml:7:32: hosts[0].vmm.count: expected a whole number from 1 to 64, found '65'\n"
+        "DIR/r.yaml:6:20: hosts[0].disk.plugin: expected a disk plugin (qcow2, reflink), found 'qcow3': no file "
+        "'DIR/disk/qcow3.so'; did you mean 'qcow2'?\n"
+        "DIR/r.yaml:9:5: hosts[2].nam: unknown key 'nam'; did you mean 'name'?\n"
+        "DIR/r.yaml:9:5: hosts[2].name: expected 1 to 32 of a-z, 0-9 and '-' (what the host is called), found nothing\n"
+        "DIR/r.yaml:10:11: hosts[3].name: expected each host name once, found 'b' again\n"
+        "DIR/r.yaml:11:11: hosts[3].ipam.range: expected a value (addresses, first-last), found nothing\n"
+        "DIR/r.yaml:11:11: hosts[3].ipam.gateway: expected a value (gateway/prefix), found nothing\n");
 }
 
 Test(config, print)
@@ -320,7 +327,8 @@ Test(config, print)
 /* What is printed is a configuration again, and the same one. */
 Test(config, print_round_trip)
 {
-    auto_config struct config *config = load_good("hosts: [{name: h, disk: {plugin: qcow2, label: \"- #: 'x'\"}}]", no_env);
+    auto_config struct config *config =
+        load_good("hosts: [{name: h, disk: {plugin: qcow2, label: \"- #: 'x'\"}}]", no_env);
     auto_str struct str out = STR_INIT;
     auto_config struct config *again = NULL;
 

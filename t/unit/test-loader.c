@@ -135,7 +135,8 @@ Test(loader, no_plugin_at_all)
 
 Test(loader, names)
 {
-    static const char *const names[] = {"", "../disk/x", "a/b", "UPPER", "a.so", "a b", "abcdefghijklmnopqrstuvwxyz0123456789"};
+    static const char *const names[] = {
+        "", "../disk/x", "a/b", "UPPER", "a.so", "a b", "abcdefghijklmnopqrstuvwxyz0123456789"};
     struct runner_error err = ERROR_INIT;
     const struct plugin *plugin;
 
@@ -163,14 +164,15 @@ Test(loader, list)
 
 Test(loader, dump)
 {
-    static const char expected[] = "kind=disk\nname=sample\nversion=1.2.3\nsummary=sample\napi=1.0\nsize=112\n"
-                                   "threads=parallel\ncaps=\nparam_size=56\nn_params=10\nops_size=16\nload=no\ncheck=no\n"
-                                   "op.clone=yes\nop.remove=yes\n"
-                                   "param.label.type=string\nparam.label.flags=\nparam.label.doc=any text\n"
-                                   "param.mode.type=string\nparam.mode.flags=\nparam.mode.default=fast\n"
-                                   "param.mode.choices=fast,slow,secure\nparam.mode.doc=how it works\n"
-                                   "param.count.type=int\nparam.count.flags=\nparam.count.default=4\nparam.count.min=1\n"
-                                   "param.count.max=64\nparam.count.doc=how many\n";
+    static const char expected[] =
+        "kind=disk\nname=sample\nversion=1.2.3\nsummary=sample\napi=1.0\nsize=112\n"
+        "threads=parallel\ncaps=\nparam_size=56\nn_params=10\nops_size=16\nload=no\ncheck=no\n"
+        "op.clone=yes\nop.remove=yes\n"
+        "param.label.type=string\nparam.label.flags=\nparam.label.doc=any text\n"
+        "param.mode.type=string\nparam.mode.flags=\nparam.mode.default=fast\n"
+        "param.mode.choices=fast,slow,secure\nparam.mode.doc=how it works\n"
+        "param.count.type=int\nparam.count.flags=\nparam.count.default=4\nparam.count.min=1\n"
+        "param.count.max=64\nparam.count.doc=how many\n";
     struct runner_error err = ERROR_INIT;
     auto_str struct str dump = STR_INIT;
     const struct plugin *plugin;

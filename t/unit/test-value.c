@@ -104,9 +104,15 @@ Test(value, format_is_what_parse_reads)
         int64_t number;
         const char *text;
     } cases[] = {
-        {RUNNER_T_BYTES, INT64_C(1) << 30, "1G"}, {RUNNER_T_BYTES, 1536 * 1024, "1536K"}, {RUNNER_T_BYTES, 1000, "1000"},
-        {RUNNER_T_MSEC, 90000, "90s"},            {RUNNER_T_MSEC, 7200000, "2h"},         {RUNNER_T_MSEC, 1, "1ms"},
-        {RUNNER_T_MSEC, 0, "0"},                  {RUNNER_T_INT, -7, "-7"},               {RUNNER_T_BOOL, 1, "true"},
+        {RUNNER_T_BYTES, INT64_C(1) << 30, "1G"},
+        {RUNNER_T_BYTES, 1536 * 1024, "1536K"},
+        {RUNNER_T_BYTES, 1000, "1000"},
+        {RUNNER_T_MSEC, 90000, "90s"},
+        {RUNNER_T_MSEC, 7200000, "2h"},
+        {RUNNER_T_MSEC, 1, "1ms"},
+        {RUNNER_T_MSEC, 0, "0"},
+        {RUNNER_T_INT, -7, "-7"},
+        {RUNNER_T_BOOL, 1, "true"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

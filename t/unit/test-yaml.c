@@ -80,9 +80,8 @@ Test(yaml, refusals)
         const char *text, *report;
     } cases[] = {
         {"a: 1\nb: 2\na: 3\n", "f:3:1: a: expected each key once, found 'a' again (first in line 1)\n"},
-        {"a: {b: 1, b: {c: 1}}\na: 2\n",
-         "f:1:11: a.b: expected each key once, found 'b' again (first in line 1)\n"
-         "f:2:1: a: expected each key once, found 'a' again (first in line 1)\n"},
+        {"a: {b: 1, b: {c: 1}}\na: 2\n", "f:1:11: a.b: expected each key once, found 'b' again (first in line 1)\n"
+                                         "f:2:1: a: expected each key once, found 'a' again (first in line 1)\n"},
         {"a: &x 1\nb: *x\n", "f:2:4: b: expected a value, found an alias (*name), which is not supported\n"},
         {"a: !!str 1\n", "f:1:4: a: expected a plain value, found a tag (!name), which is not supported\n"},
         {"a: 1\n---\nb: 1\n", "f:2:1: expected one document, found another (---)\n"},
@@ -119,8 +118,9 @@ Test(yaml, bounds)
                    *text_report = faults(text, strlen(text));
 
     cr_expect_not_null(strstr(deep_report, "not YAML"));
-    cr_expect_str_eq(deeper_report, "f:1:17: [0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: expected at most 16 levels, "
-                                    "found more\n");
+    cr_expect_str_eq(deeper_report,
+                     "f:1:17: [0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: expected at most 16 levels, "
+                     "found more\n");
     cr_expect_str_eq(many_report, "f:10000:3: expected at most 10000 keys and values, found more\n");
     cr_expect_str_eq(enough_report, "");
     cr_expect_str_eq(text_report, "f:1:1: expected at most 16384 bytes of text, found more\n");
