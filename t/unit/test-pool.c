@@ -1,0 +1,116 @@
+/* Order within a lane, parallel lanes, the limit, draining. Plain C, so that it also runs under TSan. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "core/pool.h"
+#include "core/util/error.h"
+#include "core/util/str.h"
+
+#define LANES 50
+#define TASKS 200
+
+struct numbered {
+    struct task task;
+    int lane, number;
+};
+
+static int n_tests, n_failed;
+static atomic_int next_of[LANES], running_in[LANES], out_of_order, overlaps, done;
+
+static void ok(int is_true, const char *what)
+{
+    printf("%sok %d - %s\n", is_true ? "" : "not ", ++n_tests, what);
+    n_failed += !is_true;
+}
+
+static void run(struct task *task)
+{
+    struct numbered *n = (struct numbered *)task;
+
+    if (atomic_fetch_add(&running_in[n->lane], 1) != 0)
+        atomic_fetch_add(&overlaps, 1);
+    if (atomic_fetch_add(&next_of[n->lane], 1) != n->number)
+        atomic_fetch_add(&out_of_order, 1);
+    atomic_fetch_sub(&running_in[n->lane], 1);
+    atomic_fetch_add(&done, 1);
+    free(n);
+}
+
+static void test_lanes(void)
+{
+    struct pool *pool = pool_new(8, LANES * TASKS);
+    int refused = 0;
+
+    for (int i = 0; i < TASKS; i++)
+        for (int lane = 0; lane < LANES; lane++) {
+            struct numbered *n = mem_alloc(sizeof *n);
+            char name[16];
+            (void)snprintf(name, sizeof name, "lane-%d", lane);
+            n->task.run = run;
+            n->lane = lane;
+            n->number = i;
+            refused += pool_submit(pool, name, &n->task, false, NULL) < 0;
+        }
+    ok(pool_wait_idle(pool, 30000) == 0, "all tasks end");
+    ok(refused == 0 && atomic_load(&done) == LANES * TASKS, "each ran once");
+    ok(atomic_load(&overlaps) == 0, "tasks of a lane never overlap");
+    ok(atomic_load(&out_of_order) == 0, "tasks of a lane run in order");
+    pool_free(pool);
+}
+
+struct blocker {
+    struct task task;
+    pthread_mutex_t *gate;
+};
+
+static void block(struct task *task)
+{
+    struct blocker *b = (struct blocker *)task;
+
+    pthread_mutex_lock(b->gate);
+    pthread_mutex_unlock(b->gate);
+    free(b);
+}
+
+static struct blocker *blocker(pthread_mutex_t *gate)
+{
+    struct blocker *b = mem_alloc(sizeof *b);
+
+    b->task.run = block;
+    b->gate = gate;
+    return b;
+}
+
+static void test_limit(void)
+{
+    struct pool *pool = pool_new(1, 2);
+    struct runner_error err = ERROR_INIT;
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    struct blocker *third = blocker(&gate);
+    int status;
+
+    pthread_mutex_lock(&gate);
+    status = pool_submit(pool, "a", &blocker(&gate)->task, false, &err);
+    status |= pool_submit(pool, "b", &blocker(&gate)->task, false, &err);
+    ok(status == 0, "up to the limit tasks are taken");
+    ok(pool_submit(pool, "c", &third->task, false, &err) == -1 && err.code == RUNNER_E_BUSY && err.retry == 1,
+       "over the limit: BUSY, to be tried again");
+    ok(pool_submit(pool, "c", &third->task, true, &err) == 0, "an internal task passes the limit");
+    ok(pool_wait_idle(pool, 1) == 3, "three are left while they block");
+    pool_drain(pool);
+    pthread_mutex_unlock(&gate);
+    ok(pool_wait_idle(pool, 30000) == 0, "draining lets them end");
+    third = blocker(&gate);
+    ok(pool_submit(pool, "d", &third->task, false, &err) == -1, "and takes no more");
+    free(third);
+    pool_free(pool);
+}
+
+int main(void)
+{
+    test_lanes();
+    test_limit();
+    printf("1..%d\n", n_tests);
+    return n_failed > 0;
+}
