@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -524,6 +525,70 @@ static void check_dial(void)
     }
 }
 
+/* ---- many threads ------------------------------------------------------------------------------------------------ */
+
+#define THREADS 6
+#define ROUNDS  25
+
+struct worker {
+    pthread_t thread;
+    struct runner_call *call;
+    char pid_path[128];
+    int n_failed;
+    char message[256];
+};
+
+static void worker_do(struct worker *w, struct runner_step step, int want_status)
+{
+    const struct runner_step *one = &step;
+    struct runner_result r = {.size = sizeof r};
+    struct runner_error e = ERROR_INIT;
+
+    step.size = sizeof step;
+    if (ops->run(self, w->call, &one, 1, &r, &e) < 0 || r.status != want_status) {
+        w->n_failed++;
+        (void)snprintf(w->message, sizeof w->message, "kind %u, status %d: %.200s", step.kind, r.status, e.message);
+    }
+    host_table()->release(r.out);
+}
+
+/* Each starts, sees and ends processes of its own, again and again under one pid file, while the others do the same. */
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    struct runner_spawn how = {.size = sizeof how, .pid_path = w->pid_path};
+
+    for (int i = 0; i < ROUNDS; i++) {
+        worker_do(w, (struct runner_step){.kind = RUNNER_SPAWN, ARGV("/bin/sleep", "60"), .spawn = &how}, 0);
+        worker_do(w, (struct runner_step){.kind = RUNNER_ALIVE, .path = w->pid_path}, 0);
+        worker_do(w, (struct runner_step){.kind = RUNNER_RUN, ARGV("/bin/true")}, 0);
+        worker_do(w, (struct runner_step){.kind = RUNNER_KILL, .path = w->pid_path, .number = SIGKILL}, 0);
+        worker_do(w, (struct runner_step){.kind = RUNNER_ALIVE, .path = w->pid_path}, 1);
+    }
+    return NULL;
+}
+
+static void check_threads(void)
+{
+    struct worker workers[THREADS] = {0};
+    struct runner_call *call = host_call(-1, -1);
+    int n_failed = 0;
+
+    for (int i = 0; i < THREADS; i++) {
+        workers[i].call = call;
+        (void)snprintf(workers[i].pid_path, sizeof workers[i].pid_path, "%s/thread-%d.pid", dir, i);
+        if (pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
+            tap_note("no thread");
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(workers[i].thread, NULL);
+        n_failed += workers[i].n_failed;
+        if (workers[i].n_failed > 0)
+            tap_note("%s", workers[i].message);
+    }
+    tap_ok(n_failed == 0, "%d threads start and end %d processes each at once", THREADS, ROUNDS);
+}
+
 /* ---- how long ---------------------------------------------------------------------------------------------------- */
 
 static void note_times(void)
@@ -578,6 +643,7 @@ int main(void)
     check_adopted();
     check_ids();
     check_dial();
+    check_threads();
     note_times();
     host_table()->release(result.out);
     plugin->destroy(self);

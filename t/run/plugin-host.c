@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ struct runner_batch {
 static struct runner_call the_call = {.deadline_ms = -1, .cancel_fd = -1};
 static const struct runner_plugin *transport;
 static void *transport_self;
-static int64_t live;
+static atomic_llong live;
 static int n_tests, n_failed;
 
 /* ---- tap ------------------------------------------------------------------------------------------------------ */

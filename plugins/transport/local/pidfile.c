@@ -9,7 +9,8 @@
 
 #include "core/util/num.h"
 
-#define TRIES 16
+#define TRIES   32
+#define COPY_MS 2
 
 /* Whether path still names the open file: another may have removed and made it anew before we had the lock. */
 static bool is_same_file(int fd, const char *path)
@@ -17,33 +18,6 @@ static bool is_same_file(int fd, const char *path)
     struct stat a, b;
 
     return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-int pidfile_lock(struct local *self, const char *path, int *ret_fd, struct runner_error *err)
-{
-    for (int i = 0; i < TRIES; i++) {
-        auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-        int r, sys_errno;
-
-        if (fd < 0)
-            return fail_errno(err, errno, "pid file '%s'", path);
-        pthread_mutex_lock(&self->lock); /* against our own tests of the lock */
-        r = flock(fd, LOCK_EX | LOCK_NB);
-        sys_errno = errno;
-        pthread_mutex_unlock(&self->lock);
-        if (r < 0 && sys_errno == EWOULDBLOCK)
-            return fail(err, RUNNER_E_BUSY, 0, "pid file '%s': its process still runs", path);
-        if (r < 0)
-            return fail_errno(err, sys_errno, "lock pid file '%s'", path);
-        if (!is_same_file(fd, path))
-            continue;
-        if (ftruncate(fd, 0) < 0)
-            return fail_errno(err, errno, "pid file '%s'", path);
-        *ret_fd = fd;
-        fd = -1;
-        return 0;
-    }
-    return fail(err, RUNNER_E_BUSY, 0, "pid file '%s' keeps being replaced", path);
 }
 
 static bool is_locked(struct local *self, int fd)
@@ -113,4 +87,51 @@ int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_
     if (err != NULL)
         err->retry = 1;
     return -1;
+}
+
+enum { LOCK_GOT, LOCK_HELD, LOCK_MOVED }; /* moved: the path names another file by now */
+
+static int try_lock(struct local *self, const char *path, int *ret_fd, struct runner_error *err)
+{
+    auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    int r, sys_errno;
+
+    if (fd < 0)
+        return fail_errno(err, errno, "pid file '%s'", path);
+    pthread_mutex_lock(&self->lock); /* against our own tests of the lock */
+    r = flock(fd, LOCK_EX | LOCK_NB);
+    sys_errno = errno;
+    pthread_mutex_unlock(&self->lock);
+    if (r < 0 && sys_errno == EWOULDBLOCK)
+        return LOCK_HELD;
+    if (r < 0)
+        return fail_errno(err, sys_errno, "lock pid file '%s'", path);
+    if (!is_same_file(fd, path))
+        return LOCK_MOVED;
+    if (ftruncate(fd, 0) < 0)
+        return fail_errno(err, errno, "pid file '%s'", path);
+    *ret_fd = fd;
+    fd = -1;
+    return LOCK_GOT;
+}
+
+int pidfile_lock(const struct act *a, const char *path, int *ret_fd, struct runner_error *err)
+{
+    for (int i = 0; i < TRIES; i++) {
+        auto_close int pidfd = -1;
+        pid_t pid;
+        int r = try_lock(a->self, path, ret_fd, err);
+
+        if (r == LOCK_GOT || r < 0)
+            return r;
+        if (r == LOCK_MOVED)
+            continue;
+        if (pidfile_find(a->self, path, &pid, &pidfd, NULL) == 0)
+            return fail(err, RUNNER_E_BUSY, 0, "pid file '%s': process %d still runs", path, (int)pid);
+        /* Held, but by no process of this file: a program that another thread is starting has copies of our descriptors
+         * until its exec, and there is no event for that. */
+        if (act_wait(a, -1, 0, COPY_MS) < 0)
+            return fail_errno(err, errno, "pid file '%s'", path);
+    }
+    return fail(err, RUNNER_E_BUSY, 0, "pid file '%s' stays locked", path);
 }

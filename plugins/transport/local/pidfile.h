@@ -8,7 +8,7 @@
 
 /* Opens (0600), locks and empties it. BUSY when a process holds the lock. Closing the descriptor, once no process has a
  * copy, unlocks. */
-int pidfile_lock(struct local *self, const char *path, int *ret_fd, struct runner_error *err);
+int pidfile_lock(const struct act *a, const char *path, int *ret_fd, struct runner_error *err);
 
 /* The process that holds the lock: 0 and a pidfd for the caller to close; 1 when there is none; -1. */
 int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err);

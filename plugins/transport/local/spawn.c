@@ -183,7 +183,7 @@ int spawn_run(const struct act *a, const struct runner_step *step, struct runner
     struct spawn s = {.how = how};
     int r;
 
-    if (check_how(how, err) < 0 || pidfile_lock(a->self, how->pid_path, &s.pid_file, err) < 0)
+    if (check_how(how, err) < 0 || pidfile_lock(a, how->pid_path, &s.pid_file, err) < 0)
         return error_wrap(err, "spawn '%s'", step->argv[0]);
     s.l = (struct launch){.argv = step->argv,
                           .env = how->env != NULL ? how->env : launch_env,
