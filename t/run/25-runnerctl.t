@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # runnerctl against a small server: every command, every exit code, bad replies.
-. "${top_srcdir:-.}/t/run/lib.sh"
+. "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 need python3
 
 ctl=$top_builddir/runnerctl

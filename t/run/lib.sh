@@ -1,4 +1,4 @@
-# TAP for shell tests (bash). A test begins with: . "${top_srcdir:-.}/t/run/lib.sh", and ends with: done_testing
+# TAP for shell tests (bash). A test begins with: . "${top_srcdir:-.}/t/run/lib.sh" || exit 99, and ends with: done_testing
 #
 # Tests run in a private folder $dir, which is gone afterwards whatever happens; so are processes told to at_exit.
 #   ok NAME COMMAND [ARG...]         the command succeeds
@@ -10,6 +10,14 @@
 #   at_exit COMMAND [ARG...]         run at the end, the last one first
 #   need PROGRAM...                  skips the whole test unless all are there
 #   skip_all REASON    skip REASON N    diag TEXT
+#
+# The real runner with the fake QEMU, see start_runner:
+#   start_runner [YAML]              YAML: more top-level lines of runner.yaml
+#   stop_runner [SIGNAL]             waits for its end; $code is its exit status
+#   vm_wish ID|"" LINE...            what the VMs of one sandbox, or all of them, do wrong (t/fake/fake-qemu.h)
+#   http METHOD PATH [CURL ARG...]   sets $code (HTTP status), $out (body), $err (head), over the unix socket
+#   json KEY [TEXT]                  the member of $out or TEXT; a.b.0 goes into depth; nothing when there is none
+#   message                          the member "message" of $out
 set -u
 LC_ALL=C.UTF-8
 export LC_ALL
@@ -22,6 +30,9 @@ test_failed=0
 test_is_done=no
 exit_commands=()
 
+code=
+out=
+err=
 dir=$(mktemp -d "${TMPDIR:-/tmp}/runner-t.XXXXXX") || exit 99
 
 lib_quit() {
@@ -138,4 +149,125 @@ done_testing() {
     test_is_done=yes
     [ $test_failed -eq 0 ]
     exit
+}
+
+# ---- the runner ----
+
+# Where things are; all below $dir. The unix socket's path is exported for runnerctl.
+root=$dir/root                  # of the host: snapshots/, sandboxes/
+vmm=$dir/bin/qemu-system-x86_64 # the fake QEMU, under a name of its own so that its wishes are private
+runner_log=$dir/runner.log
+ctl=$top_builddir/runnerctl
+runner_pid=
+token=component-test-token
+
+make_snapshot() { # REF [BYTES]: a base that the fake QEMU takes
+    local at=$root/snapshots/$1 bytes=${2:-67108864}
+    mkdir -p "$at"
+    truncate -s "$bytes" "$at/disk.raw"
+    echo kernel >"$at/vmlinux"
+    echo initramfs >"$at/initramfs.img"
+    cat >"$at/manifest.json" <<JSON
+{"schema": 1, "name": "$1", "version": "1", "arch": "x86_64", "kernel": "vmlinux", "initramfs": "initramfs.img",
+ "disk": {"file": "disk.raw", "format": "raw", "sizeBytes": $bytes}, "cmdline": "console=ttyS0 quiet", "daemon": true}
+JSON
+}
+
+write_config() { # [YAML]
+    local first=$((20000 + $$ % 90 * 100)) # tests that run side by side get ports of their own
+    cat >"$dir/runner.yaml" <<YAML
+listen: ["unix:$RUNNER_SOCKET", "127.0.0.1:0"]
+api: {token: $token, version: 0}
+hosts:
+  - name: local
+    root: $root
+    run_dir: $dir/run
+    transport: {plugin: local}
+    vmm: {plugin: qemu, binary: $vmm, accel: tcg}
+    disk: {plugin: qcow2}
+    network: {plugin: user, first_port: $first, last_port: $((first + 99))}
+${1-}
+YAML
+    chmod 600 "$dir/runner.yaml"
+}
+
+# VMs outlive the runner; those of a test do not outlive the test.
+kill_vms() {
+    local file pid
+    for file in "$root"/sandboxes/*/vmm.pid; do
+        pid=$(grep -Eo '^[0-9]+' "$file" 2>/dev/null) || continue
+        [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f "$vmm")" ] && kill -KILL "$pid"
+    done
+}
+
+vm_wish() {
+    local file=$vmm.conf${1:+.$1}
+    shift
+    if [ $# -eq 0 ]; then
+        rm -f "$file"
+    else
+        printf '%s\n' "$@" >"$file"
+    fi
+}
+
+start_runner() {
+    export RUNNER_SOCKET=$dir/api.sock
+    if [ ! -e "$vmm" ]; then
+        mkdir -p "$dir/bin" "$dir/run" "$root"
+        ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
+        make_snapshot tiny
+        at_exit kill_vms
+        at_exit eval 'kill -KILL $runner_pid'
+    fi
+    write_config "${1-}"
+    env -i PATH="$PATH" HOME="$HOME" LC_ALL=C.UTF-8 ${ASAN_OPTIONS:+ASAN_OPTIONS="$ASAN_OPTIONS"} \
+        ${UBSAN_OPTIONS:+UBSAN_OPTIONS="$UBSAN_OPTIONS"} "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
+        --plugin-dir "$top_builddir/plugins" >>"$runner_log" 2>&1 </dev/null &
+    runner_pid=$!
+    await 30 runner_is_up && return
+    diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
+    return 1
+}
+
+# Ready, or ended: both end the wait.
+runner_is_up() {
+    ! kill -0 "$runner_pid" 2>/dev/null || "$ctl" version
+}
+
+stop_runner() {
+    code=0
+    kill -"${1:-TERM}" "$runner_pid"
+    wait "$runner_pid" 2>/dev/null || code=$?
+    runner_pid=
+}
+
+# The port that the runner listens at on 127.0.0.1.
+runner_port() {
+    sed -n 's/.*event=listen .*address=127[^ ]* .*port=\([0-9]*\).*/\1/p' "$runner_log" | tail -n 1
+}
+
+http() {
+    local method=$1 path=$2
+    shift 2
+    : >"$dir/.err"
+    code=$(curl -sS --max-time 60 --path-as-is --unix-socket "$RUNNER_SOCKET" -X "$method" -o "$dir/.out" \
+        -D "$dir/.err" -w '%{http_code}' "$@" "http://runner$path" 2>>"$dir/.err") || true
+    out=$(tr -d '\0' <"$dir/.out")
+    err=$(tr -d '\0\r' <"$dir/.err")
+}
+
+json() {
+    python3 -c '
+import json, sys
+try:
+    value = json.loads(sys.argv[2])
+    for part in sys.argv[1].split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    print(value if isinstance(value, str) else json.dumps(value))
+except (KeyError, IndexError, TypeError, ValueError):
+    pass' "$1" "${2-$out}"
+}
+
+message() {
+    json message
 }
