@@ -53,25 +53,38 @@ static int admit(struct op *op, struct runner_error *err)
     plan->disk.backing_format = mem_dup(snapshot->image.format);
     plan->disk.size_bytes = snapshot->image.size_bytes;
     op->batch = batch_new(&op->call);
+    plan->created_ms = num_wall_ms();
+    plan->state = SANDBOX_CREATING;
+    op->sandbox = index_add(op->engine->index, op->host, plan);
+    op->plan = NULL;
     return OP_NEXT;
+}
+
+/* What could not be undone stays, as an error that says so. */
+static void dismiss(struct op *op, struct runner_error *err)
+{
+    (void)err;
+    if (op->sandbox->record->state != SANDBOX_ERROR)
+        index_remove(op->engine->index, op->sandbox);
 }
 
 static int lease(struct op *op, struct runner_error *err)
 {
-    struct runner_nic *nic = &op->plan->nic;
+    struct runner_nic nic = {.size = sizeof nic, .guest_port = GUEST_DAEMON_PORT};
     struct runner_lease got = {.size = sizeof got};
 
-    nic->size = sizeof *nic;
-    nic->guest_port = GUEST_DAEMON_PORT;
-    identity_mac(op->id, nic->mac);
-    if (host_plugin(op->host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
-        return OP_NEXT;
-    if (HOST_CALL(op->host, RUNNER_IPAM, ipam, lease, &op->call, op->id, &got, err) < 0)
-        return error_wrap(err, "address");
-    memcpy(nic->address, got.address, sizeof nic->address);
-    memcpy(nic->gateway, got.gateway, sizeof nic->gateway);
-    memcpy(nic->dns, got.dns, sizeof nic->dns);
-    nic->prefix_len = got.prefix_len;
+    identity_mac(op->id, nic.mac);
+    if (!(host_plugin(op->host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)) {
+        if (HOST_CALL(op->host, RUNNER_IPAM, ipam, lease, &op->call, op->id, &got, err) < 0)
+            return error_wrap(err, "address");
+        memcpy(nic.address, got.address, sizeof nic.address);
+        memcpy(nic.gateway, got.gateway, sizeof nic.gateway);
+        memcpy(nic.dns, got.dns, sizeof nic.dns);
+        nic.prefix_len = got.prefix_len;
+    }
+    index_lock(op->engine->index);
+    op->sandbox->record->nic = nic;
+    index_unlock(op->engine->index);
     return OP_NEXT;
 }
 
@@ -95,40 +108,28 @@ static int directory(struct op *op, struct runner_error *err)
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_EXCL, .path = dir,
                                .number = 0700, .undo = &undo};
 
-    op->plan->created_ms = num_wall_ms();
-    op->plan->state = SANDBOX_CREATING;
-    return batch_add(op->batch, &step, err) < 0 || op_add_record(op, op->plan, 0, err) < 0 ? -1 : OP_NEXT;
+    return batch_add(op->batch, &step, err) < 0 || op_add_record(op, 0, err) < 0 ? -1 : OP_NEXT;
 }
 
 static int disk(struct op *op, struct runner_error *err)
 {
-    struct record *plan = op->plan;
+    struct record *record = op->sandbox->record;
     auto_free char *dir = host_sandbox_dir(op->host, op->id);
-    struct runner_image base = {.size = sizeof base, .flags = RUNNER_I_READONLY, .path = plan->disk.backing_path,
-                                .format = plan->disk.backing_format, .size_bytes = plan->disk.size_bytes};
+    struct runner_image base = {.size = sizeof base, .flags = RUNNER_I_READONLY, .path = record->disk.backing_path,
+                                .format = record->disk.backing_format, .size_bytes = record->disk.size_bytes};
     struct runner_disk wanted = {.size = sizeof wanted, .id = op->id, .dir = dir, .base = &base,
-                                 .size_bytes = plan->disk_bytes};
+                                 .size_bytes = record->disk_bytes};
     struct runner_image made = {.size = sizeof made};
 
     if (HOST_CALL(op->host, RUNNER_DISK, disk, clone, &op->call, op->batch, &wanted, &made, err) < 0)
         return error_wrap(err, "disk");
-    free(plan->disk.backing_path);
-    free(plan->disk.backing_format);
-    plan->disk.path = (char *)made.path;
-    plan->disk.format = (char *)made.format;
-    plan->disk.backing_path = (char *)made.backing_path;
-    plan->disk.backing_format = (char *)made.backing_format;
-    plan->disk.size_bytes = made.size_bytes;
-    return OP_NEXT;
-}
-
-/* From here on the sandbox can be found, and taken down like any other. */
-static int host(struct op *op, struct runner_error *err)
-{
-    if (op_run_batch(op, err) < 0)
-        return -1;
-    op->sandbox = index_add(op->engine->index, op->host, op->plan);
-    op->plan = NULL;
+    free(record->disk.backing_path);
+    free(record->disk.backing_format);
+    record->disk.path = (char *)made.path;
+    record->disk.format = (char *)made.format;
+    record->disk.backing_path = (char *)made.backing_path;
+    record->disk.backing_format = (char *)made.backing_format;
+    record->disk.size_bytes = made.size_bytes;
     return OP_NEXT;
 }
 
@@ -136,12 +137,10 @@ static void undo_host(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
-    if (op_tear_down(op, &more) < 0 || op_remove_directory(op, &more) < 0) {
-        error_append(err, "not undone: %s", more.message);
-        (void)op_commit(op, SANDBOX_ERROR, err->message, &more);
+    if (op_tear_down(op, &more) == 0 && op_remove_directory(op, &more) == 0)
         return;
-    }
-    index_remove(op->engine->index, op->sandbox);
+    error_append(err, "not undone: %s", more.message);
+    (void)op_commit(op, SANDBOX_ERROR, err->message, &more);
 }
 
 static int commit(struct op *op, struct runner_error *err)
@@ -158,16 +157,16 @@ static int commit_stopped(struct op *op, struct runner_error *err)
 }
 
 static const struct op_phase create_phases[] = {
-    {"admit", admit, NULL},          {"address", lease, unlease}, {"directory", directory, NULL},
+    {"admit", admit, dismiss},          {"address", lease, unlease}, {"directory", directory, NULL},
     {"disk", disk, NULL},            {"network", op_plan_network, op_unplan_network},
-    {"seed", op_plan_seed, NULL},    {"spawn", op_plan_spawn, NULL}, {"host", host, undo_host},
+    {"seed", op_plan_seed, NULL},    {"spawn", op_plan_spawn, NULL}, {"host", op_run_batch, undo_host},
     {"boot", op_boot, NULL},         {"ready", op_ready, NULL},   {"commit", commit, NULL}};
 const struct op_type op_create = {"create", create_phases, ARRAY_LEN(create_phases)};
 
-static const struct op_phase stopped_phases[] = {{"admit", admit, NULL},
+static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},
                                                  {"address", lease, unlease},
                                                  {"directory", directory, NULL},
                                                  {"disk", disk, NULL},
-                                                 {"host", host, undo_host},
+                                                 {"host", op_run_batch, undo_host},
                                                  {"commit", commit_stopped, NULL}};
 const struct op_type op_create_stopped = {"create", stopped_phases, ARRAY_LEN(stopped_phases)};

@@ -99,12 +99,19 @@ static int stop_admit(struct op *op, struct runner_error *err)
     }
 }
 
+/* From here on it is to be stopped, whatever happens: a start-up that finds this finishes it. */
+static int stop_mark(struct op *op, struct runner_error *err)
+{
+    if (op->sandbox->record->state != SANDBOX_STARTED)
+        op->force = true; /* what is paused or broken does not hear the button */
+    reaper_forget(op->engine->reaper, op->sandbox);
+    return op_commit(op, SANDBOX_STOPPING, NULL, err);
+}
+
 static int stop_power(struct op *op, struct runner_error *err)
 {
-    bool is_paused = op->sandbox->record->state == SANDBOX_PAUSED; /* it could not hear the button */
-    int64_t grace_ms = op->force || is_paused ? 0 : op->engine->config->timeouts.stop_grace_ms;
+    int64_t grace_ms = op->force ? 0 : op->engine->config->timeouts.stop_grace_ms;
 
-    reaper_forget(op->engine->reaper, op->sandbox);
     return op_end_vm(op, grace_ms, err) < 0 ? -1 : OP_NEXT;
 }
 
@@ -119,7 +126,8 @@ static int stopped(struct op *op, struct runner_error *err)
 }
 
 static const struct op_phase stop_phases[] = {
-    {"admit", stop_admit, NULL}, {"power", stop_power, NULL}, {"host", stop_clean, NULL}, {"commit", stopped, NULL}};
+    {"admit", stop_admit, NULL}, {"mark", stop_mark, NULL},  {"power", stop_power, NULL},
+    {"host", stop_clean, NULL},  {"commit", stopped, NULL}};
 const struct op_type op_stop = {"stop", stop_phases, ARRAY_LEN(stop_phases)};
 
 /* ---- pause, resume ---- */

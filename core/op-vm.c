@@ -18,20 +18,20 @@
 
 int op_plan_network(struct op *op, struct runner_error *err)
 {
-    struct runner_nic nic = op_record(op)->nic;
+    struct runner_nic nic = op->sandbox->record->nic;
 
     nic.size = sizeof nic;
     if (HOST_CALL(op->host, RUNNER_NETWORK, network, attach, &op->call, op->batch, op->id, &nic, err) < 0)
         return error_wrap(err, "network");
     index_lock(op->engine->index);
-    op_record(op)->nic = nic;
+    op->sandbox->record->nic = nic;
     index_unlock(op->engine->index);
     return OP_NEXT;
 }
 
 static int plan_detach(struct op *op, struct runner_batch *batch, struct runner_error *err)
 {
-    const struct runner_nic *nic = &op_record(op)->nic;
+    const struct runner_nic *nic = &op->sandbox->record->nic;
 
     if (nic->size == 0 || nic->kind == 0)
         return 0;
@@ -55,7 +55,7 @@ int op_plan_seed(struct op *op, struct runner_error *err)
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_SECRET, .path = path,
                                .number = 0600};
 
-    if (sandbox_seed(op->host->config, op_record(op), &iso, err) < 0)
+    if (sandbox_seed(op->host->config, op->sandbox->record, &iso, err) < 0)
         return error_wrap(err, "seed");
     step.data = iso.ptr;
     step.len = iso.len;
@@ -67,7 +67,7 @@ int op_plan_spawn(struct op *op, struct runner_error *err)
     struct vm_view view;
     int status;
 
-    vm_view_init(&view, op->host, op_record(op));
+    vm_view_init(&view, op->host, op->sandbox->record);
     status = HOST_CALL(op->host, RUNNER_VMM, vmm, spawn, &op->call, op->batch, &view.vm, err);
     vm_view_done(&view);
     return status < 0 ? error_wrap(err, "vmm") : OP_NEXT;
@@ -107,7 +107,7 @@ int op_boot(struct op *op, struct runner_error *err)
     struct vm_view view;
     int status;
 
-    vm_view_init(&view, op->host, op_record(op));
+    vm_view_init(&view, op->host, op->sandbox->record);
     status = HOST_CALL(op->host, RUNNER_VMM, vmm, boot, &op->call, &view.vm, err);
     vm_view_done(&view);
     return status < 0 ? error_wrap(err, "boot") : OP_NEXT;
@@ -121,7 +121,7 @@ int op_ready(struct op *op, struct runner_error *err)
 
     call_init_child(&ready, &op->call, op->engine->config->timeouts.ready_ms);
     if (host_watch(op->host, &ready, pid_path, &exit_fd, err) == 0 &&
-        guest_wait_ready(&ready, &op_record(op)->nic, exit_fd, &op->daemon_version, err) == 0)
+        guest_wait_ready(&ready, &op->sandbox->record->nic, exit_fd, &op->daemon_version, err) == 0)
         return OP_NEXT;
     op_quote_serial(op, err);
     return -1;
@@ -191,7 +191,7 @@ int op_tear_down(struct op *op, struct runner_error *err)
 
     if (op_end_vm(op, 0, err) < 0)
         return -1;
-    vm_view_init(&view, op->host, op_record(op));
+    vm_view_init(&view, op->host, op->sandbox->record);
     status = HOST_CALL(op->host, RUNNER_VMM, vmm, cleanup, &op->call, batch, &view.vm, err);
     vm_view_done(&view);
     if (status < 0 || plan_detach(op, batch, err) < 0)

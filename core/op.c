@@ -141,11 +141,6 @@ int op_submit(struct op *op, struct runner_error *err)
     return pool_submit(op->engine->pool, op->id, &op->task, is_internal, err);
 }
 
-struct record *op_record(struct op *op)
-{
-    return op->plan != NULL ? op->plan : op->sandbox->record;
-}
-
 int op_find(struct op *op, struct runner_error *err)
 {
     if (op->sandbox == NULL)
@@ -157,14 +152,14 @@ int op_find(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
-int op_add_record(struct op *op, const struct record *record, uint32_t flags, struct runner_error *err)
+int op_add_record(struct op *op, uint32_t flags, struct runner_error *err)
 {
     auto_free char *path = host_sandbox_path(op->host, op->id, "runner.json");
     auto_str struct str text = STR_INIT;
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = flags | RUNNER_S_SECRET,
                                .path = path, .number = 0600};
 
-    record_print(record, &text);
+    record_print(op->sandbox->record, &text);
     step.data = text.ptr;
     step.len = text.len;
     return batch_add(op->batch, &step, err) < 0 ? -1 : 0;
@@ -197,7 +192,7 @@ int op_commit(struct op *op, enum sandbox_state state, const char *error, struct
 
     batch_free(op->batch);
     op->batch = batch_new(&op->call);
-    if (op_add_record(op, op->sandbox->record, RUNNER_S_SYNC, err) == 0 && batch_run(&op->call, op->batch, err) == 0) {
+    if (op_add_record(op, RUNNER_S_SYNC, err) == 0 && batch_run(&op->call, op->batch, err) == 0) {
         free(saved.error);
         return OP_NEXT;
     }

@@ -28,7 +28,7 @@ struct op {
     struct runner_call call;     /* id, deadline; cancel with call_cancel(&op->call) */
     struct host *host;
     struct sandbox *sandbox;     /* a reference; NULL while there is none */
-    struct record *plan;         /* CREATE: the record to be (create_request_plan); owned until it is in the index */
+    struct record *plan;         /* CREATE: the record to be (create_request_plan); owned until admitted */
     struct runner_batch *batch;  /* what the planning phases fill and the phase "host" runs */
 
     struct op_timing timings[OP_PHASES_MAX];
@@ -87,11 +87,9 @@ int op_tear_down(struct op *op, struct runner_error *err);
 int op_remove_directory(struct op *op, struct runner_error *err);
 /* Writes the record with this state (and error text, NULL: none) durably, then makes it what the index says. */
 int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err);
-/* The step that writes a record. */
-int op_add_record(struct op *op, const struct record *record, uint32_t flags, struct runner_error *err);
+/* Adds the step that writes the sandbox's record as it is. */
+int op_add_record(struct op *op, uint32_t flags, struct runner_error *err);
 /* Appends the last lines of the serial log to err: why a guest did not come up. */
 void op_quote_serial(struct op *op, struct runner_error *err);
-/* The record that the op works on: its plan, or the sandbox's. */
-struct record *op_record(struct op *op);
 
 #endif
