@@ -26,7 +26,7 @@ static int mount_at(const char *what, const char *where, const char *type, unsig
     if (mkdir(where, 0755) < 0 && errno != EEXIST)
         return fail_errno(err, errno, "make '%s'", where);
     if (mount(what, where, type, flags, data) < 0 && errno != EBUSY)
-        return fail_errno(err, errno, "mount %s on '%s'", type, where);
+        return fail_errno(err, errno, "mount '%s' (%s) on '%s'", what, type, where);
     return 0;
 }
 

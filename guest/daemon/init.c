@@ -131,6 +131,7 @@ static void boot(struct init *self)
         (void)!write(1, "runner-probe-ok\n", 16);
         power_off();
     }
+    (void)clearenv(); /* the kernel puts unknown words of its command line there */
     (void)umask(022);
     (void)reboot(RB_DISABLE_CAD);
     module_load_list(MODULE_LIST);

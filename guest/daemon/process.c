@@ -193,7 +193,7 @@ int process_start(const struct process_spec *spec, process_exit_fn *on_exit, voi
 
 const char *process_shell(void)
 {
-    static const char *const names[] = {"bash", "sh", "dash", "ash", "ksh", "zsh"};
+    static const char *const names[] = {"bash", "sh", "dash", "ash"};
     const char *shell = getenv("SHELL");
     const char *slash = shell == NULL ? NULL : strrchr(shell, '/');
 
