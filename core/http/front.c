@@ -291,7 +291,7 @@ static void front_durations(struct front *front)
     memcpy(front->duration_ms, durations, sizeof durations);
 }
 
-static void front_listen(struct front *front, const struct listener *listeners, size_t n)
+static void front_listeners(struct front *front, const struct listener *listeners, size_t n)
 {
     front->listeners = mem_array(n, sizeof *front->listeners);
     front->n_listeners = n;
@@ -300,6 +300,10 @@ static void front_listen(struct front *front, const struct listener *listeners, 
         front->listeners[i].side.kind = SIDE_LISTENER;
         front->listeners[i].side.fd = listeners[i].fd;
     }
+}
+
+void front_listen(struct front *front)
+{
     listeners_watch(front, true);
 }
 
@@ -331,7 +335,7 @@ int front_new(struct http_server *server, const struct http_config *config, cons
         front_free(front, false);
         return -1;
     }
-    front_listen(front, listeners, n_listeners);
+    front_listeners(front, listeners, n_listeners);
     *ret = front;
     return 0;
 }

@@ -87,6 +87,8 @@ void front_turn(struct front *front, struct list *turn);
 void front_bury(struct front *front, void *p);
 /* A descriptor was closed: accepting may go on, if it had paused for want of one. */
 void front_fd_freed(struct front *front);
+/* Begins to accept. */
+void front_listen(struct front *front);
 /* No more accepting; idle connections close. / Everything closes and the thread ends. */
 void front_drain(struct front *front);
 void front_stop(struct front *front);

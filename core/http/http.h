@@ -68,7 +68,8 @@ struct http_backend {
 
 struct http_server;
 
-/* Binds every listener, starts the loops. The backend's struct is copied, its ctx outlives the server. */
+/* Binds every listener, starts the loops. The backend's struct is copied, its ctx outlives the server. *ret is set
+ * before the first request is taken. */
 int http_start(const struct http_config *config, const struct http_backend *backend, struct http_server **ret,
                struct runner_error *err);
 /* The TCP port of a listener, 0 for a unix socket. */

@@ -69,6 +69,33 @@ static int fronts_start(struct http_server *server, struct runner_error *err)
     return 0;
 }
 
+static void listen_run(struct front *front, struct message *message)
+{
+    free(message);
+    front_listen(front);
+}
+
+static void drain_run(struct front *front, struct message *message)
+{
+    free(message);
+    front_drain(front);
+}
+
+static void stop_run(struct front *front, struct message *message)
+{
+    free(message);
+    front_stop(front);
+}
+
+static void server_tell(struct http_server *server, void (*run)(struct front *, struct message *))
+{
+    for (unsigned i = 0; i < server->n_started; i++) {
+        struct message *message = mem_alloc(sizeof *message);
+        message->run = run;
+        front_post(server->fronts[i], message);
+    }
+}
+
 int http_start(const struct http_config *config, const struct http_backend *backend, struct http_server **ret,
                struct runner_error *err)
 {
@@ -93,6 +120,7 @@ int http_start(const struct http_config *config, const struct http_backend *back
         return -1;
     }
     *ret = server;
+    server_tell(server, listen_run); /* last: a request may come before this returns */
     return 0;
 }
 
@@ -107,27 +135,6 @@ void server_note_quiet(struct http_server *server)
     server->n_quiet++;
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
-}
-
-static void drain_run(struct front *front, struct message *message)
-{
-    free(message);
-    front_drain(front);
-}
-
-static void stop_run(struct front *front, struct message *message)
-{
-    free(message);
-    front_stop(front);
-}
-
-static void server_tell(struct http_server *server, void (*run)(struct front *, struct message *))
-{
-    for (unsigned i = 0; i < server->n_started; i++) {
-        struct message *message = mem_alloc(sizeof *message);
-        message->run = run;
-        front_post(server->fronts[i], message);
-    }
 }
 
 bool http_drain(struct http_server *server, int64_t timeout_ms)

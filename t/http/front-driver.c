@@ -200,9 +200,9 @@ static void fake_handle(void *ctx, struct http_request *request)
         reply_failed(request);
         break;
     case HTTP_SANDBOX_PAUSE:
-        say("held", request->id);
         pthread_mutex_lock(&fake.lock);
         fake.held = request;
+        say("held", request->id); /* under the lock: who reads it may have it released at once */
         pthread_mutex_unlock(&fake.lock);
         break;
     case HTTP_SANDBOX_RESUME:
