@@ -10,6 +10,18 @@ static const char *reason(int status)
         int status;
         const char *text;
     } reasons[] = {{101, "Switching Protocols"},
+                   {206, "Partial Content"},
+                   {301, "Moved Permanently"},
+                   {302, "Found"},
+                   {303, "See Other"},
+                   {304, "Not Modified"},
+                   {307, "Temporary Redirect"},
+                   {308, "Permanent Redirect"},
+                   {401, "Unauthorized"},
+                   {405, "Method Not Allowed"},
+                   {422, "Unprocessable Content"},
+                   {429, "Too Many Requests"},
+                   {504, "Gateway Timeout"},
                    {200, "OK"},
                    {201, "Created"},
                    {202, "Accepted"},
