@@ -203,14 +203,15 @@ struct option {
 
 /* Those whose value does not matter here are checked for being there. */
 static const struct option options[] = {
-    {"-name", true},    {"-nodefaults", false}, {"-no-user-config", false},
-    {"-display", true}, {"-machine", true},     {"-accel", true},
-    {"-cpu", true},     {"-smp", true},         {"-m", true},
-    {"-kernel", true},  {"-initrd", true},      {"-append", true},
-    {"-chardev", true}, {"-mon", true},         {"-add-fd", true},
-    {"-serial", true},  {"-blockdev", true},    {"-device", true},
-    {"-netdev", true},  {"-object", true},      {"-no-reboot", false},
-    {"-action", true},  {"-sandbox", true},     {"-S", false},
+    {"-name", true},       {"-nodefaults", false}, {"-no-user-config", false},
+    {"-display", true},    {"-machine", true},     {"-accel", true},
+    {"-bios", true},       {"-cpu", true},         {"-smp", true},
+    {"-m", true},          {"-kernel", true},      {"-initrd", true},
+    {"-append", true},     {"-chardev", true},     {"-mon", true},
+    {"-add-fd", true},     {"-serial", true},      {"-blockdev", true},
+    {"-device", true},     {"-netdev", true},      {"-object", true},
+    {"-no-reboot", false}, {"-action", true},      {"-sandbox", true},
+    {"-S", false},
 };
 
 static void apply(const char *name, char *value)
