@@ -179,6 +179,7 @@ static void open_disk(char *json)
             fake_fail("-blockdev: Could not open '%s': %s", path, strerror(errno));
         if (is_written && fcntl(fd, F_OFD_SETLK, &lock) < 0)
             fake_fail("-blockdev: Failed to get \"write\" lock\nIs another process using the image [%s]?", path);
+        *end = '"'; /* others read the command line */
         path = end + 1;
     }
 }
