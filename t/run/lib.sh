@@ -14,6 +14,7 @@
 # The real runner with the fake QEMU, see start_runner:
 #   start_runner [YAML]              YAML: more top-level lines of runner.yaml
 #   stop_runner [SIGNAL]             waits for its end; $code is its exit status
+#   vms                              how many VMs run
 #   vm_wish ID|"" LINE...            what the VMs of one sandbox, or all of them, do wrong (t/fake/fake-qemu.h)
 #   http METHOD PATH [CURL ARG...]   sets $code (HTTP status), $out (body), $err (head), over the unix socket
 #   json KEY [TEXT]                  the member of $out or TEXT; a.b.0 goes into depth; nothing when there is none
@@ -159,6 +160,8 @@ vmm=$dir/bin/qemu-system-x86_64 # the fake QEMU, under a name of its own so that
 runner_log=$dir/runner.log
 ctl=$top_builddir/runnerctl
 runner_pid=
+runner_prefix=()                # words before the runner's own: unshare --net --
+runner_network=                 # YAML in place of the user network, and what follows it
 token=component-test-token
 
 make_snapshot() { # REF [BYTES]: a base that the fake QEMU takes
@@ -175,6 +178,7 @@ JSON
 
 write_config() { # [YAML]
     local first=$((20000 + $$ % 90 * 100)) # tests that run side by side get ports of their own
+    local network="{plugin: user, first_port: $first, last_port: $((first + 99))}"
     cat >"$dir/runner.yaml" <<YAML
 listen: ["unix:$RUNNER_SOCKET", "127.0.0.1:0"]
 api: {token: $token, version: 0}
@@ -185,7 +189,7 @@ hosts:
     transport: {plugin: local}
     vmm: {plugin: qemu, binary: $vmm, accel: tcg}
     disk: {plugin: qcow2}
-    network: {plugin: user, first_port: $first, last_port: $((first + 99))}
+    network: ${runner_network:-$network}
 ${1-}
 YAML
     chmod 600 "$dir/runner.yaml"
@@ -221,12 +225,21 @@ start_runner() {
     fi
     write_config "${1-}"
     env -i PATH="$PATH" HOME="$HOME" LC_ALL=C.UTF-8 ${ASAN_OPTIONS:+ASAN_OPTIONS="$ASAN_OPTIONS"} \
-        ${UBSAN_OPTIONS:+UBSAN_OPTIONS="$UBSAN_OPTIONS"} "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
+        ${UBSAN_OPTIONS:+UBSAN_OPTIONS="$UBSAN_OPTIONS"} "${runner_prefix[@]}" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
         --plugin-dir "$top_builddir/plugins" >>"$runner_log" 2>&1 </dev/null &
     runner_pid=$!
     await 30 runner_is_up && return
     diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
     return 1
+}
+
+# The processes of the fake QEMU of this test.
+vms() {
+    local n=0 file
+    for file in /proc/[0-9]*/cmdline; do
+        [ "$({ tr '\0' '\n' <"$file"; } 2>/dev/null | head -n 1)" = "$vmm" ] && n=$((n + 1))
+    done
+    echo $n
 }
 
 # Ready, or ended: both end the wait.
@@ -257,15 +270,7 @@ http() {
 }
 
 json() {
-    python3 -c '
-import json, sys
-try:
-    value = json.loads(sys.argv[2])
-    for part in sys.argv[1].split("."):
-        value = value[int(part)] if isinstance(value, list) else value[part]
-    print(value if isinstance(value, str) else json.dumps(value))
-except (KeyError, IndexError, TypeError, ValueError):
-    pass' "$1" "${2-$out}"
+    "$top_builddir/t/run/json-get" "$1" <<<"${2-$out}" || true
 }
 
 message() {

@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# tier: component
+# VMMs, guests and hosts that fail: what the error says, and that everything is undone.
+. "${top_srcdir:-.}/t/run/lib.sh" || exit 99
+need curl
+
+ok "the runner starts" start_runner "timeouts: {ready: 1s, stop_grace: 1s}" || done_testing
+make_snapshot huge 1073741824
+
+create() { # ID [MEMBERS]
+    http POST /sandboxes -d "{\"id\": \"$1\", \"userId\": \"u\", \"snapshot\": \"tiny\", \"osUser\": \"daytona\"${2:+, $2}}"
+}
+nothing_left() { # NAME ID
+    http GET "/sandboxes/$2"
+    is "$1: the sandbox is gone" "$(json state)" destroyed
+    is "$1: no files" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
+    is "$1: no process" "$(vms)" 0
+}
+fails() { # NAME ID STATUS REGEX [MEMBERS]
+    create "$2" "${5-}"
+    is "$1: status" $code "$3"
+    like "$1: message" "$(message)" "$4"
+    nothing_left "$1" "$2"
+}
+
+# ---- the VMM ----
+vm_wish bad "exit 1 Could not allocate the guest's memory"
+fails "exits at once" bad 500 "Could not allocate the guest's memory"
+vm_wish bad "exit 0"
+fails "exits at once without a word" bad 500 .
+vm_wish bad "signal 11"
+fails "crashes" bad 500 "signal 11|[Ss]egmentation|SEGV"
+vm_wish bad "signal 31"
+fails "does a forbidden call" bad 500 "signal 31|SIGSYS|[Bb]ad system call"
+vm_wish bad "late-exit 1 device is broken"
+fails "exits after its greeting" bad 500 "device is broken"
+vm_wish bad "cut query-status"
+fails "breaks the connection" bad 500 "QMP|vmm|boot"
+vm_wish bad "garbage query-status"
+fails "answers garbage" bad 500 "QMP|JSON"
+vm_wish bad "refuse query-status Machine is on fire"
+fails "refuses" bad 500 "Machine is on fire"
+vm_wish bad "state io-error"
+create bad
+like "a machine in error" "$code" '^(500|201)$'
+run "$ctl" rm -f bad
+vm_wish bad "noise"
+create bad
+is "events between answers do not matter" $code 201
+run "$ctl" rm -f bad
+nothing_left "after that" bad
+
+# ---- the guest ----
+vm_wish mute "no-guest" "serial Kernel panic - not syncing: no root"
+fails "a guest without a daemon" mute 408 "timeout waiting for daemon to start.*last serial output: Kernel panic - not syncing: no root"
+vm_wish late "guest-ms 500"
+create late
+is "a guest that comes up late" $code 201
+vm_wish late "no-guest"
+run "$ctl" stop late
+run "$ctl" start late
+is "a start that fails: code" $code 1
+like "a start that fails: message" "$err" "^runnerctl: start: .*timeout waiting for daemon to start"
+http GET /sandboxes/late
+is "it is stopped again" "$(json state)" stopped
+is "no VM is left of it" "$(vms)" 0
+vm_wish late
+run "$ctl" start late
+is "and starts when the guest does" $code 0
+run "$ctl" rm -f late
+nothing_left "after that" late
+
+# ---- shutting down ----
+vm_wish deaf "ignore-powerdown"
+create deaf
+before=$(date +%s%N)
+run "$ctl" stop deaf
+elapsed=$((($(date +%s%N) - before) / 1000000))
+is "a guest that ignores the button is ended" "$code $(vms)" "0 0"
+ok "after its time of grace ($elapsed ms)" test $elapsed -ge 1000
+run "$ctl" rm deaf
+vm_wish slow "powerdown-ms 300"
+create slow
+run "$ctl" stop slow
+is "a guest that takes its time" "$code $(vms)" "0 0"
+run "$ctl" rm slow
+
+# ---- dead guests behind the toolbox ----
+vm_wish dead ""
+create dead
+pid=$(json pid "$("$ctl" info --json dead)")
+kill -STOP "$pid"
+http GET /sandboxes/dead/toolbox/version --max-time 2
+like "a guest that hangs holds nobody else up" "$("$ctl" ls -q)" dead
+kill -CONT "$pid"
+http GET /sandboxes/dead/toolbox/version
+is "and answers again" $code 200
+run "$ctl" rm -f dead
+
+# ---- the host ----
+mv "$vmm" "$vmm.away"
+fails "the VMM's binary is missing" away 500 "qemu-system-x86_64.*No such file"
+mv "$vmm.away" "$vmm"
+mv "$root/snapshots/tiny/disk.raw" "$root/snapshots/tiny/away"
+fails "the base is missing" nobase 500 .
+mv "$root/snapshots/tiny/away" "$root/snapshots/tiny/disk.raw"
+mkdir "$root/sandboxes/taken"
+touch "$root/sandboxes/taken/precious"
+create taken
+is "a directory that is not ours" $code 409
+is "is left alone" "$(find "$root/sandboxes" -type f)" "$root/sandboxes/taken/precious"
+rm -r "$root/sandboxes/taken"
+stop_runner
+is "it ends well" $code 0
+
+if [ "$(id -u)" = 0 ] && mkdir "$dir/small" && mount -t tmpfs -o size=160k tmpfs "$dir/small" 2>/dev/null; then
+    at_exit umount "$dir/small"
+    cp -r --sparse=always "$root/snapshots" "$dir/small/" 2>/dev/null
+    root_before=$root
+    root=$dir/small
+    ok "a runner on a small disk" start_runner
+    create full
+    is "disk full: status" "$code $(json code)" "400 BAD_REQUEST"
+    like "disk full: recoverable, as the contract says" "$(message)" \
+        '^\{"errorReason":"[^"]*[Nn]o space left on device[^"]* - you may attempt a recovery action","recoverable":true\}$'
+    nothing_left "disk full" full
+    run "$ctl" create full
+    like "disk full: what people read" "$err" "^runnerctl: create: .*No space left on device"
+    stop_runner
+    root=$root_before
+else
+    skip "mounting a small file system needs root" 8
+fi
+
+ok "a runner with a limit" start_runner "limits: {sandboxes: 2}"
+create one
+create two
+create three
+is "the limit of sandboxes: status" $code 500
+like "the limit of sandboxes: message" "$(message)" "limit of 2 sandboxes"
+run "$ctl" rm -f one
+create three
+is "one more after one less" $code 201
+run "$ctl" rm -f --all
+stop_runner
+
+# ---- what is handed out ----
+runner_network="{plugin: user, first_port: 19998, last_port: 19999}"
+ok "a runner with two ports" start_runner
+create one
+create two
+create three
+like "no port is left: message" "$code $(message)" "^500 .*(19998|port)"
+run "$ctl" rm -f one
+create three
+is "one more after one less" $code 201
+run "$ctl" rm -f --all
+nothing_left "with no port left" three
+stop_runner
+
+runner_network="{plugin: bridge, bridge: br-t}
+    ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.3, gateway: 10.9.0.1/24}"
+runner_prefix=(unshare --net --)
+if [ "$(id -u)" = 0 ] && unshare --net -- true 2>/dev/null && [ -e "$top_builddir/plugins/network/bridge.so" ]; then
+    ok "a runner with two addresses" start_runner
+    create one '"skipStart": true'
+    create two '"skipStart": true'
+    is "addresses are handed out" "$("$ctl" ls --json | grep -Eo '"address":"[^"]*"' | sort)" \
+        $'"address":"10.9.0.2"\n"address":"10.9.0.3"'
+    create three '"skipStart": true'
+    like "no address is left" "$code $(message)" "^500 address: address pool exhausted: 2 of 2"
+    run "$ctl" rm -f two
+    create three '"skipStart": true'
+    is "one more after one less" "$code $(json address "$("$ctl" info --json three)")" "201 10.9.0.3"
+    run "$ctl" rm -f --all
+    nothing_left "with no address left" three
+    stop_runner
+else
+    skip "a bridge needs root, network namespaces and the plugin" 7
+fi
+done_testing

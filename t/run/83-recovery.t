@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# tier: component
+# The runner dies and comes back: what runs is taken over, what is dead is noticed, what was half made is undone.
+. "${top_srcdir:-.}/t/run/lib.sh" || exit 99
+need curl
+
+state() {
+    json state "$("$ctl" info --json "$1")"
+}
+pid_of() {
+    json pid "$("$ctl" info --json "$1")"
+}
+is_alive() {
+    [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"
+}
+
+ok "the runner starts" start_runner "timeouts: {stop_grace: 1s}" || done_testing
+for id in runs-1 runs-2 frozen dies stopped; do
+    "$ctl" create $id >"$dir/x"
+done
+"$ctl" stop stopped >"$dir/x"
+"$ctl" pause frozen >"$dir/x"
+before=$("$ctl" ls --json | tr -d ' ')
+pids="$(pid_of runs-1) $(pid_of runs-2) $(pid_of frozen)"
+dying=$(pid_of dies)
+
+# ---- killed ----
+stop_runner KILL
+is "SIGKILL ends it" $code 137
+for pid in $pids $dying; do
+    ok "VM $pid goes on" is_alive "$pid"
+done
+run "$ctl" ls
+is "nobody answers" $code 3
+kill -KILL "$dying"
+ok "one VM dies meanwhile" await 10 eval '! is_alive "$dying"'
+ok "a new runner takes over" start_runner "timeouts: {stop_grace: 1s}"
+is "running ones" "$(state runs-1) $(state runs-2)" "started started"
+is "the paused one" "$(state frozen)" paused
+is "the stopped one" "$(state stopped)" stopped
+like "the dead one" "$(state dies)" '^(stopped|error)$'
+is "the same processes" "$(pid_of runs-1) $(pid_of runs-2) $(pid_of frozen)" "$pids"
+for id in runs-1 runs-2 frozen stopped; do
+    is "$id: the same record" "$("$ctl" ls --json | tr -d ' ' | grep -o "{\"id\":\"$id\"[^}]*")" \
+        "$(grep -o "{\"id\":\"$id\"[^}]*" <<<"$before")"
+done
+run "$ctl" exec runs-1 -- x
+is "guests answer" "$code $out" "0 fake guest"
+run "$ctl" resume frozen
+is "the paused one goes on" "$code $(state frozen)" "0 started"
+run "$ctl" start dies
+is "the dead one starts" "$code $(state dies)" "0 started"
+run "$ctl" start stopped
+is "so does the stopped one" "$code $(state stopped)" "0 started"
+kill -TERM "$(pid_of runs-2)"
+ok "the end of an adopted VM is noticed" await 10 eval '[ "$(state runs-2)" != started ]'
+
+# ---- ended in order ----
+stop_runner TERM
+is "SIGTERM: exit status" $code 0
+ok "and again" start_runner
+is "states" "$(state runs-1) $(state frozen) $(state dies) $(state stopped)" "started started started started"
+run "$ctl" create another
+is "ports of the adopted are not given twice" "$code $(state another)" "0 started"
+for id in runs-1 frozen dies stopped another; do
+    run "$ctl" exec $id -- x
+    is "$id answers" "$code $out" "0 fake guest"
+done
+
+# ---- half made ----
+vm_wish half "no-guest"
+"$ctl" create half >"$dir/x" 2>&1 &
+create=$!
+ok "a create is under way" await 10 test -s "$root/sandboxes/half/vmm.pid"
+half=$(grep -Eo '^[0-9]+' "$root/sandboxes/half/vmm.pid")
+stop_runner KILL
+wait $create
+is "its client hears of it" $? 1
+ok "its VM lives" is_alive "$half"
+ok "a new runner" start_runner
+is "what was half made is gone" "$(state half)" destroyed
+ok "with its files" await 10 test ! -e "$root/sandboxes/half"
+ok "and its VM" await 10 eval '! is_alive "$half"'
+
+# ---- records that make no sense ----
+stop_runner
+mkdir "$root/sandboxes/nonsense" "$root/sandboxes/empty" "$root/sandboxes/UPPER"
+echo 'no json' >"$root/sandboxes/nonsense/runner.json"
+touch "$root/sandboxes/UPPER/file"
+ok "a runner among strange directories" start_runner
+is "the others are there" "$(state runs-1)" started
+ok "what cannot be read is left alone" test -s "$root/sandboxes/nonsense/runner.json"
+ok "what is no sandbox is left alone" test -e "$root/sandboxes/UPPER/file"
+like "and the log says so" "$(cat "$runner_log")" "nonsense"
+
+run "$ctl" rm -f --all
+is "all of it goes" $code 0
+stop_runner
+is "it ends well" $code 0
+done_testing
