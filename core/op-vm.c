@@ -73,9 +73,17 @@ int op_plan_spawn(struct op *op, struct runner_error *err)
     return status < 0 ? error_wrap(err, "vmm") : OP_NEXT;
 }
 
+/* What the host lacks, or how its VMM answers, is not the client's mistake: no 400 or 404 comes of it. */
+static int blame_host(struct runner_error *err)
+{
+    if (err != NULL && (err->code == RUNNER_E_INVALID || err->code == RUNNER_E_NOTFOUND))
+        err->code = RUNNER_E_IO;
+    return -1;
+}
+
 int op_run_batch(struct op *op, struct runner_error *err)
 {
-    return batch_run(&op->call, op->batch, err) < 0 ? -1 : OP_NEXT;
+    return batch_run(&op->call, op->batch, err) < 0 ? blame_host(err) : OP_NEXT;
 }
 
 /* ---- coming up ---- */
@@ -110,7 +118,7 @@ int op_boot(struct op *op, struct runner_error *err)
     vm_view_init(&view, op->host, op->sandbox->record);
     status = HOST_CALL(op->host, RUNNER_VMM, vmm, boot, &op->call, &view.vm, err);
     vm_view_done(&view);
-    return status < 0 ? error_wrap(err, "boot") : OP_NEXT;
+    return status < 0 ? (error_wrap(err, "boot"), blame_host(err)) : OP_NEXT;
 }
 
 int op_ready(struct op *op, struct runner_error *err)
