@@ -1,0 +1,97 @@
+# For tests with real guests, on top of lib.sh: . lib-vm.sh after it. The runner, its bridge and its guests live in a
+# network namespace of the test's own; images are made once and kept in $RUNNER_TEST_CACHE.
+#   need_vm IMAGE...          skips the whole test unless this machine can boot them
+#   start_vm_runner NETWORK [HOST LINES]    bridge or user; more lines of the host section (two blanks deep)
+#   in_netns COMMAND...       within the test's namespace
+#   vm_create ID [OPTION...]  with runnerctl; 256 MiB guests of one CPU
+cache=${RUNNER_TEST_CACHE:-/var/cache/runner-ch-test}
+netns=rt-$$
+
+need_vm() {
+    local image
+    [ "$(id -u)" = 0 ] || skip_all "needs root"
+    [ -c /dev/net/tun ] || skip_all "needs /dev/net/tun"
+    need qemu-system-x86_64 ip nft
+    ip netns add "$netns" 2>/dev/null || skip_all "needs network namespaces"
+    at_exit ip netns del "$netns"
+    ip -n "$netns" link set lo up
+    for image in "$@"; do
+        # Always called: it sees for itself whether there is something to do.
+        "$top_builddir/runner-image" build "$image" --root "$cache" --guestd "$top_builddir/guest/runner-guestd" \
+            >"$dir/image.log" 2>&1 || { diag "$(tail -n 20 "$dir/image.log")"; die_early "image $image was not made"; }
+    done
+}
+
+die_early() {
+    report 1 "$1"
+    done_testing
+}
+
+in_netns() { ip netns exec "$netns" "$@"; }
+
+write_vm_config() { # NETWORK [HOST LINES]
+    local network="{plugin: user}"
+    [ "$1" = user ] || network="{plugin: bridge, bridge: br0, uplink: none}"
+    cat >"$dir/runner.yaml" <<YAML
+listen: ["unix:$RUNNER_SOCKET"]
+timeouts: {create: 10m, start: 10m, ready: 9m}
+hosts:
+  - name: local
+    root: $root
+    run_dir: $dir/run
+    defaults: {cpus: 1, memory_mb: 256, min_memory_mb: 256, disk_gb: 3}
+    transport: {plugin: local}
+    vmm: {plugin: qemu}
+    network: $network
+YAML
+    [ "$1" = user ] || echo "    ipam: {plugin: static-pool, range: 10.0.0.2-10.0.0.254, gateway: 10.0.0.1/24}" >>"$dir/runner.yaml"
+    printf '%s\n' "${2:-    disk: {plugin: qcow2\}}" >>"$dir/runner.yaml"
+}
+
+kill_all_vms() {
+    local file pid
+    for file in "$root"/sandboxes/*/vmm.pid; do
+        pid=$(grep -Eo '^[0-9]+' "$file" 2>/dev/null) || continue
+        case $(readlink "/proc/$pid/exe") in */qemu-system-x86_64) kill -KILL "$pid" ;; esac
+    done
+}
+
+start_vm_runner() {
+    export RUNNER_SOCKET=$dir/api.sock
+    if [ ! -d "$root" ]; then
+        mkdir -p "$dir/run" "$root"
+        ln -s "$cache/snapshots" "$root/snapshots"
+        [ ! -f "$cache/accel-qemu.json" ] || cp "$cache/accel-qemu.json" "$root/"
+        at_exit kill_all_vms
+        at_exit eval 'kill -KILL $runner_pid'
+    fi
+    write_vm_config "$@"
+    ip netns exec "$netns" env -i PATH="$PATH" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
+        --plugin-dir "${plugin_dir:-$top_builddir/plugins}" >>"$runner_log" 2>&1 </dev/null &
+    runner_pid=$!
+    await 60 runner_is_up && return
+    diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
+    return 1
+}
+
+# check() tries the accelerator in the background; afterwards the runner's figures are its own.
+vmm_is_known() {
+    http GET /info
+    [ -n "$(json vmm)" ]
+}
+
+vm_create() {
+    local id=$1
+    shift
+    "$ctl" create "$id" --snapshot "${snapshot:-tiny}" "$@"
+}
+
+# What the machine holds because of us, as one line that can be compared: TAPs, files, processes; the runner's fds, threads.
+leftovers() {
+    printf 'taps=%s files=%s vms=%s fds=%s threads=%s\n' \
+        "$(ip -n "$netns" -o link show type tun | grep -c -v 'tap-idle\|state DOWN' || true)" \
+        "$(find "$root/sandboxes" "$dir/run" -mindepth 1 | wc -l)" \
+        "$(ip netns pids "$netns" | while read -r p; do readlink "/proc/$p/exe"; done | grep -c qemu-system || true)" \
+        "$(find "/proc/$runner_pid/fd" -mindepth 1 | wc -l)" "$(find "/proc/$runner_pid/task" -maxdepth 1 -mindepth 1 | wc -l)"
+}
+no_leftovers() { [ "$(leftovers)" = "$before" ]; }
