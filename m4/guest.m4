@@ -12,6 +12,10 @@ AC_DEFUN([RUNNER_GUEST], [
     AC_MSG_RESULT([$runner_have_guest])
     LIBS=$runner_saved_LIBS
   ])
+  # libevent_core can resolve names, of which the linker warns; the daemon does not ask it to.
+  GUEST_LDFLAGS=
+  RUNNER_TRY_FLAG([LDFLAGS], [-Wl,--no-warnings], [GUEST_LDFLAGS])
+  AC_SUBST([GUEST_LDFLAGS])
   AS_IF([test "$runner_have_guest" = no], [runner_left_out="$runner_left_out
   guest daemon (needs the static archives of libc, libevent_core and yajl)"])
   AC_SUBST([GUEST_STATIC_LIBS])

@@ -16,6 +16,10 @@ AC_DEFUN([RUNNER_WARNINGS], [
   AC_ARG_ENABLE([developer], [AS_HELP_STRING([--enable-developer], [warnings are errors [in a git checkout]])],
     [], [enable_developer=$developer_default])
   WARNING_FLAGS="-Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wformat=2 -Wvla"
+  # gcc hears no "(void)" before a call whose result is ignored on purpose; clang, which does, still warns.
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[#ifdef __clang__
+#error
+#endif]])], [WARNING_FLAGS="$WARNING_FLAGS -Wno-unused-result"])
   AS_IF([test "$enable_developer" = yes], [WARNING_FLAGS="$WARNING_FLAGS -Werror"])
   AC_SUBST([WARNING_FLAGS])
 ])
@@ -27,6 +31,53 @@ AC_DEFUN([RUNNER_FUZZ], [
   AS_IF([test "$enable_fuzz" = yes],
     [SANITIZER_FLAGS="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -g -O1"])
   AM_CONDITIONAL([FUZZ], [test "$enable_fuzz" = yes])
+])
+
+# RUNNER_HARDENING: checks of bounds and of the stack, read-only relocations: where the compiler has them and no sanitizer
+# does it better. CFLAGS and LDFLAGS come after these and so have the last word.
+AC_DEFUN([RUNNER_HARDENING], [
+  AC_ARG_ENABLE([hardening], [AS_HELP_STRING([--disable-hardening], [build without run-time protections])],
+    [], [enable_hardening=yes])
+  AS_IF([test -n "$SANITIZER_FLAGS"], [enable_hardening=no])
+  HARDENING_CPPFLAGS= HARDENING_CFLAGS= HARDENING_LDFLAGS=
+  AS_IF([test "$enable_hardening" = yes], [
+    RUNNER_TRY_FLAG([CFLAGS], [-fstack-protector-strong], [HARDENING_CFLAGS])
+    RUNNER_TRY_FLAG([CFLAGS], [-fstack-clash-protection], [HARDENING_CFLAGS])
+    RUNNER_TRY_FLAG([LDFLAGS], [-Wl,-z,relro], [HARDENING_LDFLAGS])
+    RUNNER_TRY_FLAG([LDFLAGS], [-Wl,-z,now], [HARDENING_LDFLAGS])
+    # Needs an optimizing build; a level in CPPFLAGS is left alone.
+    RUNNER_TRY_FLAG([CPPFLAGS], [-D_FORTIFY_SOURCE=2], [HARDENING_CPPFLAGS])
+  ])
+  runner_hardening=`AS_ECHO(["$HARDENING_CFLAGS$HARDENING_CPPFLAGS$HARDENING_LDFLAGS"]) | sed 's/^ *//;s/^$/none/'`
+  AC_SUBST([HARDENING_CPPFLAGS])
+  AC_SUBST([HARDENING_CFLAGS])
+  AC_SUBST([HARDENING_LDFLAGS])
+])
+
+# RUNNER_TRY_FLAG(VARIABLE, FLAG, TO): appends FLAG, which belongs in VARIABLE (CFLAGS ...), to TO when a program is built
+# with it without a warning.
+AC_DEFUN([RUNNER_TRY_FLAG], [
+  AC_MSG_CHECKING([whether $CC takes $2])
+  runner_saved_$1=$$1 runner_saved_werror=$CFLAGS
+  $1="$2 $$1"
+  CFLAGS="$CFLAGS -Werror"
+  AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <string.h>]], [[char text[8]; memset(text, 0, sizeof text); return text[0];]])],
+    [runner_takes=yes; $3="$$3 $2"], [runner_takes=no])
+  CFLAGS=$runner_saved_werror
+  $1=$runner_saved_$1
+  AC_MSG_RESULT([$runner_takes])
+])
+
+# RUNNER_CORE_DIRECTORY: autoconf removes a memory dump, "core", after each test. Here that is a folder: it need not try.
+AC_DEFUN([RUNNER_CORE_DIRECTORY], [
+rm ()
+{
+  if test "x$[]1" = x-f && test "x$[]2" = xcore && test -d core; then
+    shift; shift
+    set x -f "$[]@"; shift
+  fi
+  command rm "$[]@"
+}
 ])
 
 # RUNNER_PART(NAME, PKG-CONFIG MODULES, WHAT): an optional part; sets <NAME>_CFLAGS, _LIBS and conditional HAVE_<NAME>.
@@ -44,6 +95,6 @@ runner-ch $PACKAGE_VERSION
   prefix      $prefix
   plugins in  $libdir/$PACKAGE_NAME/<kind>/
   sanitizers  $enable_sanitizers
-  unit tests  $have_criterion (Criterion)"])
+  hardening   $runner_hardening"])
   AS_IF([test -n "$runner_left_out"], [AS_ECHO(["left out:$runner_left_out"])], [AS_ECHO(["left out: nothing"])])
 ])

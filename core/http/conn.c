@@ -61,6 +61,7 @@ void conn_new(struct front *front, int fd, bool is_unix)
         peer_name(fd, c->peer);
     }
     list_append(&front->conns, &c->all);
+    front->n_conns++;
     front_count(&front->count.connections, 1);
     front_count(&front->count.open, 1);
     conn_run(c);
@@ -77,6 +78,7 @@ void conn_close(struct conn *c, bool reset)
     c->state = CONN_CLOSED;
     timer_stop(&c->timer);
     list_remove(&c->all);
+    front->n_conns--;
     list_remove(&c->turn);
     if (c->dial != NULL)
         c->dial->conn = NULL;

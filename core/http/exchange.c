@@ -272,6 +272,9 @@ bool tunnel_run(struct conn *c)
         return true;
     if (c->is_req_shut && c->is_res_shut)
         return exchange_close(c, false);
+    /* A side whose end was passed on already is not read any more: its reset shows only here. */
+    if ((c->is_req_shut && c->side.is_dead) || (c->is_res_shut && c->up->side.is_dead))
+        return exchange_close(c, true);
     timer_stop(&c->timer);
     return false;
 }

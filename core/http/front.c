@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -106,7 +107,12 @@ void front_fd_freed(struct front *front)
 static void listener_accept(struct front *front, struct front_listener *l)
 {
     for (int i = 0; i < ACCEPTS_MAX && !front->is_draining && front->accept_at_ms == 0; i++) {
-        int fd = accept4(l->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd;
+        if (front->n_conns >= front->conns_max) {
+            accept_pause(front);
+            return;
+        }
+        fd = accept4(l->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0)
             conn_new(front, fd, l->listener->is_unix);
         else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -279,6 +285,18 @@ static void *front_main(void *arg)
     return NULL;
 }
 
+/* A third of the descriptors that this loop may count on: a REST request needs three, a proxied one two. */
+static size_t conns_max(unsigned loops)
+{
+    struct rlimit limit;
+    size_t share;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    share = (size_t)limit.rlim_cur / loops / 3;
+    return share < 16 ? 16 : share;
+}
+
 static void front_durations(struct front *front)
 {
     const struct http_config *config = front->config;
@@ -318,6 +336,7 @@ int front_new(struct http_server *server, const struct http_config *config, cons
     front->backend = backend;
     front->epoll = epoll_create1(EPOLL_CLOEXEC);
     front->now_ms = num_now_ms();
+    front->conns_max = conns_max(config->loops);
     list_init(&front->conns);
     list_init(&front->turns);
     list_init(&front->upstreams);

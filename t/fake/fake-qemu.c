@@ -179,6 +179,7 @@ static void open_disk(char *json)
             fake_fail("-blockdev: Could not open '%s': %s", path, strerror(errno));
         if (is_written && fcntl(fd, F_OFD_SETLK, &lock) < 0)
             fake_fail("-blockdev: Failed to get \"write\" lock\nIs another process using the image [%s]?", path);
+        *end = '"'; /* others read the command line */
         path = end + 1;
     }
 }
@@ -203,14 +204,15 @@ struct option {
 
 /* Those whose value does not matter here are checked for being there. */
 static const struct option options[] = {
-    {"-name", true},    {"-nodefaults", false}, {"-no-user-config", false},
-    {"-display", true}, {"-machine", true},     {"-accel", true},
-    {"-cpu", true},     {"-smp", true},         {"-m", true},
-    {"-kernel", true},  {"-initrd", true},      {"-append", true},
-    {"-chardev", true}, {"-mon", true},         {"-add-fd", true},
-    {"-serial", true},  {"-blockdev", true},    {"-device", true},
-    {"-netdev", true},  {"-object", true},      {"-no-reboot", false},
-    {"-action", true},  {"-sandbox", true},     {"-S", false},
+    {"-name", true},       {"-nodefaults", false}, {"-no-user-config", false},
+    {"-display", true},    {"-machine", true},     {"-accel", true},
+    {"-bios", true},       {"-cpu", true},         {"-smp", true},
+    {"-m", true},          {"-kernel", true},      {"-initrd", true},
+    {"-append", true},     {"-chardev", true},     {"-mon", true},
+    {"-add-fd", true},     {"-serial", true},      {"-blockdev", true},
+    {"-device", true},     {"-netdev", true},      {"-object", true},
+    {"-no-reboot", false}, {"-action", true},      {"-sandbox", true},
+    {"-S", false},
 };
 
 static void apply(const char *name, char *value)

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "plugins/vmm/qemu/accel.h"
+#include "plugins/vmm/qemu/probe.h"
 #include "plugins/vmm/qemu/qmp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -71,7 +71,7 @@ static void parse(const char *text, size_t size)
 
     if (qmp_parse(text, size, &message, &err) < 0)
         check_error(&err);
-    if (accel_parse_version(text, &facts) && strlen(facts.version) >= sizeof facts.version)
+    if (probe_parse_version(text, &facts) && strlen(facts.version) >= sizeof facts.version)
         abort();
 }
 

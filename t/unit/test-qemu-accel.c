@@ -8,6 +8,7 @@
 #include "core/util/json.h"
 #include "plugins/vmm/qemu/accel.h"
 #include "plugins/vmm/qemu/probe-guest.h"
+#include "plugins/vmm/qemu/probe.h"
 #include "t/plugin/fake-host.h"
 
 #define BOOT_ID  "11111111-2222-3333-4444-555555555555"
@@ -24,7 +25,7 @@ static void setup(void)
     qemu = (struct qemu){.host = fake_host(),
                          .binary = "/opt/qemu",
                          .accel = "auto",
-                         .machine = "auto",
+                         .firmware = "seabios",
                          .tb_size_bytes = 64 << 20,
                          .lock = PTHREAD_MUTEX_INITIALIZER};
 }
@@ -86,7 +87,8 @@ Test(accel, without_kvm)
     fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
     expect_choice(false);
     expect_not_ran("[kvm]");
-    cr_expect_str_eq(fake_host_log(), "info vmm.accel vmm=qemu version=7.2.22 accel=tcg reason=there is no /dev/kvm\n");
+    cr_expect_str_eq(fake_host_log(),
+                     "info vmm.accel vmm=qemu version=7.2.22 accel=tcg reason=there is no /dev/kvm firmware=seabios\n");
 }
 
 Test(accel, configured_tcg)
@@ -156,12 +158,12 @@ Test(accel, configured_kvm_that_fails)
 
 static void kept(char *text, size_t size, const char *boot_id, const char *works, const char *kernel)
 {
-    cr_assert_lt(
-        snprintf(text, size,
-                 "{\"schema\":1,\"bootId\":\"%s\",\"binary\":\"/opt/qemu\",\"mtime\":1700000000,\"size\":5000,"
-                 "\"cpu\":\"host\",\"version\":\"7.2.22\",\"kvmWorks\":%s,\"reason\":\"kept\",\"kernel\":\"%s\"}",
-                 boot_id, works, kernel),
-        (int)size);
+    cr_assert_lt(snprintf(text, size,
+                          "{\"schema\":1,\"bootId\":\"%s\",\"binary\":\"/opt/qemu\",\"mtime\":1700000000,\"size\":5000,"
+                          "\"cpu\":\"host\",\"accel\":\"auto\",\"firmware\":\"seabios\",\"kvmDevice\":true,\"version\":"
+                          "\"7.2.22\",\"kvmWorks\":%s,\"reason\":\"kept\",\"kernel\":\"%s\"}",
+                          boot_id, works, kernel),
+                 (int)size);
 }
 
 Test(accel, kept_verdict)
@@ -233,6 +235,40 @@ Test(accel, manifests_of_others)
     }
 }
 
+/* ---- firmware ---- */
+
+Test(accel, qboot)
+{
+    qemu.firmware = "auto";
+    scene(false, NULL);
+    fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
+    fake_host_answer(RUNNER_RUN, "[-bios][qboot.rom][-accel][tcg,", 0, 0, PROBE_MARKER);
+    expect_choice(false);
+    cr_expect(qemu.facts.has_qboot);
+    cr_expect_not_null(strstr(fake_host_log(), "firmware=qboot"));
+    expect_ran("\"qbootWorks\":true");
+}
+
+Test(accel, no_qboot)
+{
+    qemu.firmware = "auto";
+    scene(false, NULL);
+    fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
+    fake_host_refuse(RUNNER_RUN, "[qboot.rom]", RUNNER_E_IO, "could not load PC BIOS 'qboot.rom'");
+    expect_choice(false);
+    cr_expect_not(qemu.facts.has_qboot);
+}
+
+Test(accel, configured_qboot_that_fails)
+{
+    qemu.firmware = "qboot";
+    scene(false, NULL);
+    fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
+    fake_host_refuse(RUNNER_RUN, "[qboot.rom]", RUNNER_E_IO, "could not load PC BIOS 'qboot.rom'");
+    cr_expect_eq(accel_choose(&qemu, fake_call(), true, &err), -1);
+    cr_expect_str_eq(err.message, "could not load PC BIOS 'qboot.rom'");
+}
+
 Test(accel, binary_in_path)
 {
     qemu.binary = "qemu";
@@ -284,13 +320,13 @@ Test(accel, versions)
 {
     struct qemu_facts facts = {0};
 
-    cr_expect(accel_parse_version("QEMU emulator version 10.0.0", &facts));
+    cr_expect(probe_parse_version("QEMU emulator version 10.0.0", &facts));
     cr_expect_eq(facts.major, 10);
     cr_expect_str_eq(facts.version, "10.0.0");
-    cr_expect_not(accel_parse_version("QEMU emulator version x", &facts));
-    cr_expect_not(accel_parse_version("QEMU emulator version 7", &facts));
-    cr_expect_not(accel_parse_version("", &facts));
-    cr_expect_not(accel_parse_version("QEMU emulator version 1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17", &facts));
+    cr_expect_not(probe_parse_version("QEMU emulator version x", &facts));
+    cr_expect_not(probe_parse_version("QEMU emulator version 7", &facts));
+    cr_expect_not(probe_parse_version("", &facts));
+    cr_expect_not(probe_parse_version("QEMU emulator version 1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17", &facts));
 }
 
 Test(accel, probe_guest_is_multiboot)

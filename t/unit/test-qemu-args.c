@@ -22,7 +22,7 @@ static const struct runner_nic *nics[ARGS_NICS_MAX + 1] = {&nic};
 
 static void setup(void)
 {
-    qemu = (struct qemu){.binary = "qemu", .accel = "auto", .machine = "auto", .tb_size_bytes = 64 << 20};
+    qemu = (struct qemu){.binary = "qemu", .accel = "auto", .tb_size_bytes = 64 << 20};
     facts = (struct qemu_facts){.is_known = true, .major = 7, .minor = 2};
     root = (struct runner_image){.size = sizeof root,
                                  .path = "/s/disk.qcow2",
@@ -84,7 +84,7 @@ Test(args, whole)
 {
     static const char expected[] =
         "qemu\n-name\nsb-1,debug-threads=on\n-nodefaults\n-no-user-config\n-display\nnone\n"
-        "-machine\npc-q35-7.2,usb=off,vmport=off,smm=off,hpet=off,graphics=off\n"
+        "-machine\npc-q35-7.2,usb=off,vmport=off,smm=off,hpet=off\n"
         "-accel\ntcg,tb-size=64\n-cpu\nmax\n-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\nsize=1024M\n"
         "-kernel\n/k/vmlinux\n-initrd\n/k/initramfs.img\n-append\nconsole=ttyS0 quiet\n"
         "-chardev\nsocket,id=qmp,fd=3,server=on,wait=off\n-mon\nchardev=qmp,mode=control\n"
@@ -129,8 +129,8 @@ Test(args, machine)
     facts.major = 6;
     facts.minor = 1;
     expect_words("\npc-q35-6.1,");
-    qemu.machine = "microvm";
-    expect_words("\nmicrovm,");
+    facts.has_qboot = true;
+    expect_words("hpet=off\n-bios\nqboot.rom\n");
 }
 
 Test(args, room_to_grow)

@@ -69,25 +69,8 @@ static void write_text(const char *path, const char *text)
     cr_assert_eq(fclose(file), 0);
 }
 
-/* The fake reads its wishes from <its path>.conf, so each test has a path of its own for it. */
-static void setup(void)
+static void setup_vm(void)
 {
-    const char *top = getenv("top_builddir");
-    auto_free char *program = mem_printf("%s/t/fake/fake-qemu", top != NULL ? top : ".");
-    auto_free char *real = realpath(program, NULL);
-    struct runner_value values[] = {{"binary", NULL, 0}, {"accel", "tcg", 0}, {"tb_size", NULL, 64 << 20}};
-
-    cr_assert_not_null(real, "%s: build it first", program);
-    cr_assert_not_null(mkdtemp(dir));
-    binary = at("qemu");
-    cr_assert_eq(symlink(real, binary), 0);
-    fake_host_reset();
-    fake_host_root(dir);
-    transport_load();
-    values[0].text = binary;
-    cr_assert_eq(runner_plugin_1()->load(fake_host(), &err), 0);
-    cr_assert_eq(runner_plugin_1()->create(values, ARRAY_LEN(values), &self, &err), 0);
-    ops = runner_plugin_1()->ops;
     vm = (struct runner_vm){.size = sizeof vm,
                             .id = "sb-1",
                             .dir = dir,
@@ -102,6 +85,36 @@ static void setup(void)
                             .kernel = at("kernel"),
                             .cmdline = "quiet"};
     write_text(vm.kernel, "");
+}
+
+static void setup_plugin(const char *program, const char *accel, const char *firmware)
+{
+    struct runner_value values[] = {
+        {"binary", program, 0}, {"accel", accel, 0}, {"firmware", firmware, 0}, {"tb_size", NULL, 64 << 20}};
+
+    cr_assert_not_null(mkdtemp(dir));
+    fake_host_reset();
+    fake_host_root(dir);
+    transport_load();
+    cr_assert_eq(runner_plugin_1()->load(fake_host(), &err), 0);
+    cr_assert_eq(runner_plugin_1()->create(values, ARRAY_LEN(values), &self, &err), 0);
+    ops = runner_plugin_1()->ops;
+    setup_vm();
+}
+
+/* The fake reads its wishes from <its path>.conf, so each test has a path of its own for it. */
+static void setup(void)
+{
+    const char *top = getenv("top_builddir");
+    auto_free char *program = mem_printf("%s/t/fake/fake-qemu", top != NULL ? top : ".");
+    auto_free char *real = realpath(program, NULL);
+    static char link[64];
+
+    cr_assert_not_null(real, "%s: build it first", program);
+    (void)snprintf(link, sizeof link, "/tmp/test-qemu-link.%d", (int)getpid());
+    setup_plugin(link, "tcg", "seabios");
+    binary = mem_dup(link);
+    cr_assert_eq(symlink(real, binary), 0);
 }
 
 static int kill_vm(int number)
@@ -122,6 +135,12 @@ static void teardown(void)
     (void)kill_vm(SIGKILL);
     cr_expect_eq(transport->run(transport_self, fake_call(), &steps, 1, &result, &err), 0, "%s", err.message);
     runner_plugin_1()->destroy(self);
+    if (binary != NULL) {
+        auto_free char *wishes = mem_printf("%s.conf", binary);
+
+        (void)unlink(wishes);
+        (void)unlink(binary);
+    }
     free(binary);
     free((void *)(uintptr_t)vm.socket_path);
     free((void *)(uintptr_t)vm.pid_path);
@@ -316,13 +335,13 @@ Test(qemu, no_kernel)
     expect_boot_error(RUNNER_E_NOTFOUND, expected);
 }
 
-Test(qemu, port_in_use)
+/* Gives the machine a user network on a port that a listener of ours had, and returns that listener. */
+static int take_port(void)
 {
+    static const struct runner_nic *nics[] = {&nic};
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const struct runner_nic *nics[] = {&nic};
     socklen_t len = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    auto_free char *expected = NULL;
 
     cr_assert_eq(bind(fd, (struct sockaddr *)&address, len), 0);
     cr_assert_eq(listen(fd, 1), 0);
@@ -330,12 +349,18 @@ Test(qemu, port_in_use)
     nic.forward_port = ntohs(address.sin_port);
     vm.n_nics = 1;
     vm.nics = nics;
-    expected =
+    return fd;
+}
+
+Test(qemu, port_in_use)
+{
+    auto_close int fd = take_port();
+    auto_free char *expected =
         mem_printf("QEMU ended with status 1: qemu-system-x86_64: -netdev user: Could not set up host forwarding "
                    "rule 'tcp:127.0.0.1:%u-10.0.2.15:2280'",
                    nic.forward_port);
+
     expect_boot_error(RUNNER_E_BUSY, expected);
-    close(fd);
 }
 
 Test(qemu, silence_is_no_death)
@@ -399,4 +424,105 @@ Test(qemu, missing_binary)
     cr_expect_eq(runner_plugin_1()->check(self, fake_call(), &err), -1);
     cr_expect_eq(err.code, RUNNER_E_NOTFOUND, "%s", err.message);
     cr_expect_not_null(strstr(err.message, binary));
+}
+
+/* ---- the real one ---- */
+
+static void run(const char *const argv[])
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv};
+    const struct runner_step *steps = &step;
+    struct runner_result result = {.size = sizeof result};
+
+    cr_assert_eq(transport->run(transport_self, fake_call(), &steps, 1, &result, &err), 0, "%s", err.message);
+    fake_host()->release(result.out);
+}
+
+#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
+
+static void setup_real(void)
+{
+    if (access("/usr/bin/qemu-system-x86_64", X_OK) < 0 || access("/usr/bin/qemu-img", X_OK) < 0)
+        cr_skip_test("qemu-system-x86_64 or qemu-img is not installed");
+    setup_plugin("qemu-system-x86_64", "auto", "auto");
+}
+
+TestSuite(real_qemu, .init = setup_real, .fini = teardown, .timeout = 120);
+
+/* A multiboot kernel that jumps to itself: magic, flags (addresses follow), checksum, addresses, code. */
+static void write_idle_kernel(void)
+{
+    static const uint32_t image[] = {0x1badb002, 0x10000,   0u - (0x1badb002 + 0x10000), 0x100000, 0x100000, 0, 0,
+                                     0x100020,   0xfeebfeeb};
+    FILE *file = fopen(vm.kernel, "we");
+
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(image, sizeof image, 1, file), 1);
+    cr_assert_eq(fclose(file), 0);
+}
+
+Test(real_qemu, life)
+{
+    auto_free char *base = at("base.raw"), *overlay = at("disk.qcow2"), *seed = at("seed,1.iso");
+    struct runner_image disks[] = {
+        {.size = sizeof disks[0], .path = overlay, .format = "qcow2", .backing_path = base, .backing_format = "raw"},
+        {.size = sizeof disks[1], .flags = RUNNER_I_READONLY, .path = seed, .format = "raw"}};
+    const struct runner_image *list[] = {&disks[0], &disks[1]};
+    char text[100];
+
+    RUN("qemu-img", "create", "-q", "-f", "raw", base, "16M");
+    RUN("qemu-img", "create", "-q", "-f", "raw", seed, "1M");
+    RUN("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", overlay, "64M");
+    write_idle_kernel();
+    close(take_port());
+    vm.n_disks = 2;
+    vm.disks = list;
+    vm.max_cpus = 2;
+    vm.max_memory_bytes = 1 << 30;
+    start();
+    cr_expect_eq(ops->describe(self, text, sizeof text), 0);
+    cr_log_info("%s; %s", text, fake_host_log());
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
+    cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(state(), RUNNER_VM_PAUSED);
+    cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(ops->power_button(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(state(), RUNNER_VM_RUNNING, "this guest knows no power button");
+    cr_assert_eq(kill_vm(SIGTERM), 0);
+    await_end();
+    cr_expect_eq(state(), RUNNER_VM_ABSENT);
+    cr_expect_not(exists(vm.socket_path));
+}
+
+Test(real_qemu, missing_disk)
+{
+    struct runner_image disk = {.size = sizeof disk, .path = "/nonexistent/disk", .format = "raw"};
+    const struct runner_image *list[] = {&disk};
+
+    write_idle_kernel();
+    vm.n_disks = 1;
+    vm.disks = list;
+    cr_assert_eq(spawn(), 0, "%s", err.message);
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_NOTFOUND);
+    cr_expect_not_null(strstr(err.message, "QEMU ended with status 1: qemu-system-x86_64: -blockdev"), "%s",
+                       err.message);
+    cr_expect_not_null(strstr(err.message, "Could not open '/nonexistent/disk': No such file or directory"), "%s",
+                       err.message);
+}
+
+/* The second start finds the verdict of the first. */
+Test(real_qemu, verdict_is_kept)
+{
+    auto_free char *path = at("accel-qemu.json");
+
+    cr_assert_eq(runner_plugin_1()->check(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect(exists(path));
+    cr_expect_not_null(strstr(fake_host_ran(), "[--version]"));
+    fake_host_reset();
+    fake_host_root(dir);
+    fake_host_on_step(on_step, NULL);
+    cr_assert_eq(runner_plugin_1()->check(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect_null(strstr(fake_host_ran(), "RUN"), "%s", fake_host_ran());
 }

@@ -1,8 +1,7 @@
 /*
- * Which QEMU this is, and whether KVM runs a guest here. A /dev/kvm proves nothing, nor does a QEMU that starts with it:
- * some hosts have one on which no Linux kernel gets anywhere, in silence. So guests are tried, a tiny one first and then,
- * where there is one, the kernel that sandboxes boot; each has a time limit, and the verdict is kept in
- * <root>/accel-qemu.json until the host boots again or the QEMU, its processor model or that kernel changes.
+ * Which QEMU this is, whether KVM runs a guest here, and which firmware. A /dev/kvm proves nothing, nor does a QEMU that
+ * starts with it: some hosts have one on which no Linux kernel gets anywhere, in silence. So guests are tried, a tiny one
+ * first and then, where there is one, the kernel that sandboxes boot; each has a time limit, and the verdict is kept.
  */
 #ifndef QEMU_ACCEL_H
 #define QEMU_ACCEL_H
@@ -17,8 +16,5 @@ int accel_choose(struct qemu *self, struct runner_call *call, bool is_again, str
 
 /* A copy of self->facts, made known first when they are not. */
 int accel_facts(struct qemu *self, struct runner_call *call, struct qemu_facts *ret, struct runner_error *err);
-
-/* "QEMU emulator version 7.2.22 (Debian ...)": true when it is such a line. */
-bool accel_parse_version(const char *text, struct qemu_facts *ret);
 
 #endif

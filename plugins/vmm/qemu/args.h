@@ -2,6 +2,7 @@
 #ifndef QEMU_ARGS_H
 #define QEMU_ARGS_H
 
+#include "core/util/str.h"
 #include "plugins/vmm/qemu/qemu.h"
 
 /* Descriptor numbers in the new process. */
@@ -22,8 +23,8 @@ void args_add(struct args *args, const char *format, ...) __attribute__((format(
 /* The text with commas doubled, as option values want them; the caller frees. */
 char *args_value(const char *text);
 
-/* "pc-q35-7.2", "microvm,...": for -machine. */
-void args_add_machine(struct args *args, const struct qemu *qemu, const struct qemu_facts *facts);
+/* -machine and -bios. */
+void args_add_machine(struct args *args, const struct qemu_facts *facts);
 /* -accel and -cpu. */
 void args_add_accel(struct args *args, const struct qemu *qemu, bool has_kvm);
 

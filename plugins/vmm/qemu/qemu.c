@@ -55,7 +55,7 @@ static int qemu_create(const struct runner_value *values, size_t n, void **ret_s
     self->host = host;
     self->binary = text_or(value_text(values, n, "binary"), "qemu-system-x86_64");
     self->accel = text_or(value_text(values, n, "accel"), "auto");
-    self->machine = text_or(value_text(values, n, "machine"), "auto");
+    self->firmware = text_or(value_text(values, n, "firmware"), "auto");
     self->cpu = value_text(values, n, "cpu");
     self->probe_kernel = value_text(values, n, "probe_kernel");
     self->probe_initramfs = value_text(values, n, "probe_initramfs");
@@ -157,7 +157,7 @@ static int qemu_describe(void *instance, char *ret_text, size_t size)
 /* ---- descriptor ---- */
 
 static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
-static const char *const machines[] = {"auto", "q35", "microvm", NULL};
+static const char *const firmwares[] = {"auto", "qboot", "seabios", NULL};
 
 static const struct runner_param params[] = {
     {.name = "binary", .type = RUNNER_T_STRING, .dflt = "qemu-system-x86_64", .doc = "QEMU: a name in PATH, or a path"},
@@ -166,11 +166,11 @@ static const struct runner_param params[] = {
      .dflt = "auto",
      .choices = accels,
      .doc = "auto: KVM when it really runs a guest, else emulation; kvm: refuse to start without it; tcg: emulation"},
-    {.name = "machine",
+    {.name = "firmware",
      .type = RUNNER_T_STRING,
      .dflt = "auto",
-     .choices = machines,
-     .doc = "auto: q35; microvm: fewer devices, no hot-plug, needs a bzImage kernel"},
+     .choices = firmwares,
+     .doc = "auto: qboot, which boots sooner, where this QEMU brings it; qboot; seabios"},
     {.name = "cpu", .type = RUNNER_T_STRING, .doc = "processor model as -cpu takes it; default host (KVM) or max"},
     {.name = "tb_size",
      .type = RUNNER_T_BYTES,

@@ -9,7 +9,8 @@
 
 struct qemu_facts { /* found out by accel_choose() */
     bool is_known;
-    bool has_kvm;     /* use KVM: it ran a guest, or the configuration says so and it did */
+    bool has_kvm;     /* it ran a guest */
+    bool has_qboot;   /* boot by qboot, not SeaBIOS */
     int major, minor; /* of QEMU */
     char version[32]; /* "7.2.22" */
 };
@@ -17,7 +18,7 @@ struct qemu_facts { /* found out by accel_choose() */
 struct qemu {
     const struct runner_host *host;
     /* Parameters: strings of core's, valid until destroy(). */
-    const char *binary, *accel, *machine, *cpu;
+    const char *binary, *accel, *firmware, *cpu; /* cpu: NULL for the default */
     const char *probe_kernel, *probe_initramfs; /* NULL: those of a snapshot */
     int64_t tb_size_bytes;
     pthread_mutex_t lock; /* guards facts; held for a copy, never across a call of the host */

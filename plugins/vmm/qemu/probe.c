@@ -1,0 +1,132 @@
+#include "plugins/vmm/qemu/probe.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/util/error.h"
+#include "plugins/vmm/qemu/host.h"
+#include "plugins/vmm/qemu/probe-guest.h"
+
+#define VERSION_MS 10000
+#define TINY_MS    4000  /* takes 50 to 100 ms where KVM works, 3.2 s where it interprets each instruction */
+#define KERNEL_MS  10000 /* a kernel is in its init after 0.3 to 0.6 s where KVM works */
+
+bool probe_parse_version(const char *text, struct qemu_facts *ret)
+{
+    static const char head[] = "QEMU emulator version ";
+    const char *start = strstr(text, head);
+    size_t len;
+    int major, minor;
+
+    if (start == NULL)
+        return false;
+    start += sizeof head - 1;
+    len = strspn(start, "0123456789.");
+    if (len >= sizeof ret->version || sscanf(start, "%4d.%4d", &major, &minor) != 2)
+        return false;
+    memcpy(ret->version, start, len);
+    ret->version[len] = '\0';
+    ret->major = major;
+    ret->minor = minor;
+    return true;
+}
+
+int probe_version(struct qemu *self, struct runner_call *call, struct qemu_facts *facts, struct runner_error *err)
+{
+    struct runner_batch *batch = self->host->batch_new(call);
+    auto_args struct args args = ARGS_INIT;
+    auto_free char *out = NULL;
+
+    if (batch == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "batch");
+    args_add(&args, "%s", self->binary);
+    args_add(&args, "--version");
+    if (host_add_run(self, batch, &args, VERSION_MS, err) >= 0 && self->host->run(call, batch, err) == 0)
+        out = host_text(self, batch, 0);
+    self->host->batch_free(batch);
+    if (out == NULL)
+        return error_wrap(err, "QEMU '%s'", self->binary);
+    if (!probe_parse_version(out, facts))
+        return fail(err, RUNNER_E_INVALID, 0, "'%s --version' does not answer as QEMU does", self->binary);
+    return 0;
+}
+
+/* ---- guests ---- */
+
+static void add_probe_words(const struct qemu *self, const struct qemu_facts *facts, const char *kernel,
+                            const char *initramfs, struct args *args)
+{
+    static const char *const words[] = {
+        "-nodefaults", "-no-user-config",         "-no-reboot", "-display",   "none", "-m", "256M",
+        "-chardev",    "stdio,id=con,signal=off", "-serial",    "chardev:con"};
+
+    args_add(args, "%s", self->binary);
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        args_add(args, "%s", words[i]);
+    args_add_machine(args, facts);
+    args_add_accel(args, self, facts->has_kvm);
+    args_add(args, "-kernel");
+    args_add(args, "%s", kernel);
+    if (initramfs != NULL) {
+        args_add(args, "-initrd");
+        args_add(args, "%s", initramfs);
+        args_add(args, "-append");
+        args_add(args, "console=ttyS0 quiet reboot=t panic=-1 runner.probe");
+    }
+}
+
+/* Runs the batch, whose step `index` is the RUN: the marker on the first serial port, and an end of its own accord. */
+static int expect_marker(struct qemu *self, struct runner_call *call, struct runner_batch *batch, int index,
+                         struct runner_error *err)
+{
+    auto_free char *out = NULL;
+
+    if (index < 0 || self->host->run(call, batch, err) < 0)
+        return -1;
+    out = host_text(self, batch, index);
+    if (strstr(out, PROBE_MARKER) == NULL)
+        return fail(err, RUNNER_E_NOTSUP, 0, "the guest ended without a word");
+    return 0;
+}
+
+int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts,
+                 const struct kernel *kernel, struct runner_error *err)
+{
+    struct runner_batch *batch = self->host->batch_new(call);
+    auto_args struct args args = ARGS_INIT;
+    int status;
+
+    if (batch == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "batch");
+    add_probe_words(self, facts, kernel->path, kernel->initramfs, &args);
+    status = expect_marker(self, call, batch, host_add_run(self, batch, &args, KERNEL_MS, err), err);
+    self->host->batch_free(batch);
+    return status;
+}
+
+/* One batch, so that the file goes whatever happens. */
+int probe_tiny(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts, struct runner_error *err)
+{
+    static atomic_uint counter; /* two instances may probe at once */
+    auto_free char *path =
+        mem_printf("%s/probe-%ld-%u.bin", self->host->root(call), (long)getpid(), atomic_fetch_add(&counter, 1));
+    auto_args struct args args = ARGS_INIT;
+    size_t size;
+    const void *guest = probe_guest(&size);
+    struct runner_batch *batch;
+    int index, status = -1;
+
+    if (size == 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "no probe guest for this architecture");
+    batch = self->host->batch_new(call);
+    if (batch == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "batch");
+    add_probe_words(self, facts, path, NULL, &args);
+    if (host_add_write(self, call, batch, path, guest, size, true, err) >= 0 &&
+        (index = host_add_run(self, batch, &args, TINY_MS, err)) >= 0 &&
+        host_add_path(self, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
+        status = expect_marker(self, call, batch, index, err);
+    self->host->batch_free(batch);
+    return status;
+}

@@ -1,0 +1,285 @@
+"""What the rows of the bench share: a runner in a folder of its own, requests to it, its cost, VMMs started by hand."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
+BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
+FAKE = os.path.join(BUILD, "t/fake/fake-qemu")
+BY_HAND = os.path.join(BUILD, "t/bench/by-hand")
+GIB = 1 << 30
+
+
+class Skip(Exception):
+    """Why a row has no figures."""
+
+
+def quantile(values, q):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * q))]
+
+
+median = statistics.median
+
+
+def file_system(path):
+    """The type of the file system that path is on."""
+    best, kind = "", "?"
+    with open("/proc/self/mounts") as mounts:
+        for line in mounts:
+            _, point, fs = line.split()[:3]
+            inside = path == point or path.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= len(best):
+                best, kind = point, fs
+    return kind
+
+
+def free_ports(n, first=23000):
+    """n ports of 127.0.0.1 that nobody listens at."""
+    ports = []
+    for port in range(first, 32000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == n:
+            return ports
+    raise Skip("no free ports")
+
+
+class Client(http.client.HTTPConnection):
+    """Keep-alive HTTP over a unix socket."""
+
+    def __init__(self, path):
+        super().__init__("runner")
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+    def call(self, method, path, body=None):
+        text = None if body is None else json.dumps(body)
+        self.request(method, path, text, {"Content-Type": "application/json"})
+        reply = self.getresponse()
+        text = reply.read()
+        if reply.status >= 300:
+            raise RuntimeError(f"{method} {path}: {reply.status} {text.decode(errors='replace')}")
+        return json.loads(text) if text else None
+
+
+CONFIG = """\
+listen: ["unix:{dir}/api.sock"]
+api: {{version: 0}}
+log: {{level: info}}
+limits: {{queue: 4096}}
+timeouts: {{create: 20m, ready: 15m, start: 20m}}
+hosts:
+  - name: local
+    root: {root}
+    run_dir: {dir}/run
+    transport: {{plugin: local}}
+    vmm: {{plugin: qemu, {vmm}}}
+    disk: {{plugin: qcow2}}
+    network: {{plugin: user, first_port: 20000, last_port: 22999}}
+"""
+
+
+class Runner:
+    """A runner in a folder below `base`; with a snapshot's folder it runs real machines, without fake ones."""
+
+    def __init__(self, base, snapshot=None):
+        self.dir = tempfile.mkdtemp(prefix="rb.", dir=base)
+        self.root = os.path.join(self.dir, "root")
+        self.socket = os.path.join(self.dir, "api.sock")
+        self.fs = file_system(self.dir)
+        os.makedirs(os.path.join(self.root, "snapshots"))
+        os.makedirs(os.path.join(self.dir, "run"))
+        if snapshot is None:
+            self.make_snapshot()
+            vmm = f"binary: {FAKE}, accel: tcg"
+        else:
+            os.symlink(os.path.abspath(snapshot), os.path.join(self.root, "snapshots/tiny"))
+            vmm = "accel: auto"
+        with open(os.path.join(self.dir, "runner.yaml"), "w") as file:
+            file.write(CONFIG.format(dir=self.dir, root=self.root, vmm=vmm))
+        self.log = open(os.path.join(self.dir, "runner.log"), "wb")
+        argv = [os.path.join(BUILD, "runner-ch"), "-c", os.path.join(self.dir, "runner.yaml")]
+        self.process = subprocess.Popen(argv + ["--plugin-dir", os.path.join(BUILD, "plugins")],
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.pid = self.process.pid
+        self.clock = (~self.pid << 3) | 2  # the processor time of a process, all threads that it has or had
+        self.client = Client(self.socket)
+        self.ids = []
+        self.wait_up()
+
+    def make_snapshot(self):
+        at = os.path.join(self.root, "snapshots/tiny")
+        os.makedirs(at)
+        for name in ("vmlinux", "initramfs.img"):
+            with open(os.path.join(at, name), "w") as file:
+                file.write(name)
+        with open(os.path.join(at, "disk.raw"), "wb") as file:
+            file.truncate(64 << 20)
+        with open(os.path.join(at, "manifest.json"), "w") as file:
+            json.dump({"schema": 1, "name": "tiny", "version": "1", "arch": "x86_64", "kernel": "vmlinux",
+                       "initramfs": "initramfs.img", "cmdline": "console=ttyS0 quiet", "daemon": True,
+                       "disk": {"file": "disk.raw", "format": "raw", "sizeBytes": 64 << 20}}, file)
+
+    def wait_up(self):
+        for _ in range(600):
+            if self.process.poll() is not None:
+                break
+            try:
+                self.client.call("GET", "/info")
+                return
+            except OSError:
+                self.client.close()
+                time.sleep(0.05)
+        with open(self.log.name) as log:
+            raise Skip("the runner does not come up: " + log.read()[-300:].strip())
+
+    def create(self, client=None):
+        """A sandbox; its id, the reply, the milliseconds it took."""
+        id = str(uuid.uuid4())
+        body = {"id": id, "snapshot": "tiny", "userId": "bench", "osUser": "root",
+                "cpuQuota": 1, "memoryQuota": 1, "storageQuota": 3}
+        begin = time.monotonic_ns()
+        reply = (client or self.client).call("POST", "/sandboxes", body)
+        ms = (time.monotonic_ns() - begin) / 1e6
+        self.ids.append(id)
+        return id, reply, ms
+
+    def create_many(self, n, at_once):
+        """n creates, at_once of them at a time; seconds until all have answered."""
+        def one(_):
+            client = Client(self.socket)
+            try:
+                self.create(client)
+            finally:
+                client.close()
+        begin = time.monotonic()
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(one, range(n)))
+        return time.monotonic() - begin
+
+    def destroy_all(self, at_once=16):
+        def one(id):
+            client = Client(self.socket)
+            try:
+                client.call("DELETE", "/sandboxes/" + id)
+            finally:
+                client.close()
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(one, self.ids))
+        self.ids = []
+
+    def cpu_ms(self):
+        return time.clock_gettime_ns(self.clock) / 1e6
+
+    def status(self):
+        """RSS and private memory in KiB, threads, descriptors."""
+        with open(f"/proc/{self.pid}/status") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        number = lambda key: int(lines[key].split()[0])
+        return {"rss": number("VmRSS"), "anon": number("RssAnon"), "threads": number("Threads"),
+                "fds": len(os.listdir(f"/proc/{self.pid}/fd"))}
+
+    def vmm_of(self, id):
+        """The command line of a sandbox's VMM."""
+        with open(os.path.join(self.root, "sandboxes", id, "vmm.pid")) as file:
+            pid = int(file.readline())
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return [word.decode() for word in file.read().split(b"\0")[:-1]]
+
+    def close(self):
+        try:
+            self.destroy_all()
+        except (OSError, RuntimeError, http.client.HTTPException):
+            pass
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class ByHand:
+    """The VMM of one sandbox of a runner, started by hand: the same command line with a fresh overlay and port."""
+
+    def __init__(self, runner, name):
+        id, _, _ = runner.create()
+        self.argv = runner.vmm_of(id)
+        self.dir = os.path.join(runner.dir, name)
+        os.makedirs(self.dir)
+        self.sandbox = os.path.join(runner.root, "sandboxes", id)
+        shutil.copy(os.path.join(self.sandbox, "cloud-init.iso"), self.dir)
+        with open(os.path.join(self.sandbox, "runner.json")) as file:
+            record = json.load(file)
+        self.port = record["nic"]["forwardPort"]
+        self.base = record["disk"]["backingPath"]
+        self.bytes = record["disk"]["sizeBytes"]
+        runner.destroy_all()
+        self.pids = []
+
+    def prepare(self, n, first=23000):
+        """What n starts need, ahead of the clock; their command lines."""
+        lines = []
+        for i, port in enumerate(free_ports(n, first)):
+            at = os.path.join(self.dir, str(i))
+            shutil.rmtree(at, ignore_errors=True)
+            os.makedirs(at)
+            shutil.copy(os.path.join(self.dir, "cloud-init.iso"), at)
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.base, "-F", "raw",
+                            os.path.join(at, "disk.qcow2"), str(self.bytes)], check=True)
+            words = [word.replace(self.sandbox, at).replace(f"127.0.0.1:{self.port}-", f"127.0.0.1:{port}-")
+                     for word in self.argv]
+            lines.append([BY_HAND, str(port), os.path.join(at, "qmp"), os.path.join(at, "serial.log"),
+                          os.path.join(at, "vmm.log")] + words)
+        return lines
+
+    def start(self, line):
+        """Milliseconds from the start to the daemon's answer, and those of the starter's processor time."""
+        done = subprocess.run(line, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"a VMM by hand does not answer: {' '.join(line)}")
+        pid, us, cpu_us = map(int, done.stdout.split())
+        self.pids.append(pid)
+        return us / 1e3, cpu_us / 1e3
+
+    def start_all(self, lines):
+        """Seconds until all have answered."""
+        begin = time.monotonic()
+        with ThreadPoolExecutor(len(lines)) as pool:
+            list(pool.map(self.start, lines))
+        return time.monotonic() - begin
+
+    def stop_all(self):
+        for pid in self.pids:
+            try:
+                fd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            os.close(fd)
+        while any(os.path.exists(f"/proc/{pid}") for pid in self.pids):
+            time.sleep(0.01)
+        self.pids = []
