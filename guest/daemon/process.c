@@ -16,9 +16,17 @@ struct process {
     struct process *next;
 };
 
+/* A pipe whose reader has what it wanted, while somebody may still write. */
+struct leftover {
+    struct event *readable;
+    int fd;
+    struct leftover *next;
+};
+
 static struct {
     struct event *sigchld;
     struct process *first;
+    struct leftover *leftovers;
 } self;
 
 static void reap(evutil_socket_t signal, short what, void *arg)
@@ -43,6 +51,43 @@ static void reap(evutil_socket_t signal, short what, void *arg)
     }
 }
 
+/* ---- leftovers ---- */
+
+static void leftover_free(struct leftover *l)
+{
+    for (struct leftover **at = &self.leftovers; *at != NULL; at = &(*at)->next)
+        if (*at == l) {
+            *at = l->next;
+            break;
+        }
+    if (l->readable != NULL)
+        event_free(l->readable);
+    close(l->fd);
+    free(l);
+}
+
+static void on_leftover(evutil_socket_t fd, short what, void *arg)
+{
+    char buffer[16384];
+    ssize_t n = read(fd, buffer, sizeof buffer);
+
+    (void)what;
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        leftover_free(arg);
+}
+
+void process_drain(struct event_base *base, int fd)
+{
+    struct leftover *l = mem_alloc(sizeof *l);
+
+    l->fd = fd;
+    l->next = self.leftovers;
+    self.leftovers = l;
+    l->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_leftover, l);
+    if (l->readable == NULL || event_add(l->readable, NULL) < 0)
+        leftover_free(l);
+}
+
 int process_init(struct event_base *base, struct runner_error *err)
 {
     self.sigchld = evsignal_new(base, SIGCHLD, reap, NULL);
@@ -58,6 +103,8 @@ void process_done(void)
         self.first = p->next;
         free(p);
     }
+    while (self.leftovers != NULL)
+        leftover_free(self.leftovers);
     event_free(self.sigchld);
 }
 
@@ -201,33 +248,4 @@ const char *process_shell(void)
         if (strcmp(slash + 1, names[i]) == 0 && access(shell, X_OK) == 0)
             return shell;
     return access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
-}
-
-/* ---- leftovers ---- */
-
-static void on_leftover(evutil_socket_t fd, short what, void *arg)
-{
-    struct event **event = arg;
-    char buffer[16384];
-    ssize_t n = read(fd, buffer, sizeof buffer);
-
-    (void)what;
-    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-        return;
-    event_free(*event);
-    free(event);
-    close(fd);
-}
-
-void process_drain(struct event_base *base, int fd)
-{
-    struct event **event = mem_alloc(sizeof *event);
-
-    *event = event_new(base, fd, EV_READ | EV_PERSIST, on_leftover, event);
-    if (*event == NULL || event_add(*event, NULL) < 0) {
-        if (*event != NULL)
-            event_free(*event);
-        free(event);
-        close(fd);
-    }
 }
