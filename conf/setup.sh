@@ -2,8 +2,10 @@
 # shellcheck shell=bash
 
 start_ns=$(date +%s%N)
+elapsed_ms() { echo $((($(date +%s%N) - start_ns) / 1000000)); }
 elapsed() {
-    local ms=$((($(date +%s%N) - start_ns) / 1000000))
+    local ms
+    ms=$(elapsed_ms)
     printf '%d.%d' $((ms / 1000)) $((ms % 1000 / 100))
 }
 step() { printf '==> [%6s s] %s\n' "$(elapsed)" "$*"; }
@@ -58,7 +60,7 @@ build() {
     mkdir -p "$dir"
     log=$dir/build.log
     if ! {
-        { [ -x "$top/configure" ] || (cd "$top" && autoreconf -fi); } &&
+        { [ -f "$top/Makefile.in" ] || (cd "$top" && autoreconf -fi); } &&
             cd "$dir" &&
             { [ -f Makefile ] || "$top/configure" -q "${options[@]}"; } &&
             make -s -j"$(nproc)" "$@"
