@@ -1,6 +1,7 @@
 #include "guest/daemon/init.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/util/num.h"
 #include "guest/daemon/disk.h"
@@ -66,20 +68,28 @@ static void open_console(void)
         close(fd);
 }
 
-static bool wants_probe(void)
+/* What the kernel's command line asks of us. */
+struct request {
+    bool wants_probe;    /* runner.probe: say that the machine runs, and end */
+    char init[PATH_MAX]; /* runner.init=PATH: who is process 1 once the disk is there; empty: we are */
+};
+
+static void read_request(struct request *ret)
 {
     auto_close int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
     char text[4096];
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     char *at = text, *word;
 
+    memset(ret, 0, sizeof *ret);
     if (n < 0)
-        return false;
+        return;
     text[n] = '\0';
     while ((word = strsep(&at, " \n")) != NULL)
         if (strcmp(word, "runner.probe") == 0)
-            return true;
-    return false;
+            ret->wants_probe = true;
+        else if (strncmp(word, "runner.init=", 12) == 0)
+            (void)snprintf(ret->init, sizeof ret->init, "%s", word + 12);
 }
 
 /* ---- the boot ---- */
@@ -120,14 +130,30 @@ static void grow_in_background(void)
     _exit(0);
 }
 
+/* The image's own init goes on; its daemon is a service of it, and reachable from its start. */
+static _Noreturn void hand_over(const char *init)
+{
+    struct runner_error err = ERROR_INIT;
+    char *argv[] = {(char *)init, NULL};
+    sigset_t none;
+
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)execv(init, argv);
+    (void)fail_errno(&err, errno, "run '%s'", init);
+    give_up(&err);
+}
+
 static void boot(struct init *self)
 {
     struct runner_error err = ERROR_INIT;
+    struct request request;
 
     if (disk_mount_kernel(&err) < 0)
         give_up(&err);
     open_console();
-    if (wants_probe()) {
+    read_request(&request);
+    if (request.wants_probe) {
         (void)!write(1, "runner-probe-ok\n", 16);
         power_off();
     }
@@ -142,8 +168,11 @@ static void boot(struct init *self)
     load_seed(&self->seed);
     if (disk_switch_root(ROOT_DEVICE, &err) < 0)
         give_up(&err);
-    disk_mount_system();
+    if (request.init[0] == '\0')
+        disk_mount_system();
     set_up_network(&self->seed);
+    if (request.init[0] != '\0')
+        hand_over(request.init);
 }
 
 /* ---- the server ---- */
