@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/iso-frame.h"
+
 #define LIBISOFS_WITHOUT_LIBBURN /* its header then declares struct burn_source */
 #include <libisofs/libisofs.h>
 
@@ -143,7 +145,8 @@ static int build_locked(const char *label, const struct iso_file *files, size_t 
     return source_read(source, ret_iso, err);
 }
 
-int iso_build(const char *label, const struct iso_file *files, size_t n, struct str *ret_iso, struct runner_error *err)
+static int build(const char *label, const struct iso_file *files, size_t n, struct str *ret_iso,
+                 struct runner_error *err)
 {
     int status;
 
@@ -154,4 +157,23 @@ int iso_build(const char *label, const struct iso_file *files, size_t n, struct 
     status = build_locked(label, files, n, ret_iso, err);
     pthread_mutex_unlock(&library_lock);
     return status;
+}
+
+int iso_build(const char *label, const struct iso_file *files, size_t n, struct str *ret_iso, struct runner_error *err)
+{
+    struct iso_file marked[FRAME_FILES_MAX];
+    auto_str struct str marks = STR_INIT, iso = STR_INIT;
+
+    if (!frame_fits(files, n))
+        return build(label, files, n, ret_iso, err);
+    if (frame_take(label, files, n, ret_iso))
+        return 0;
+    frame_marks(files, n, marked, &marks);
+    if (build(label, marked, n, &iso, err) < 0)
+        return -1;
+    if (!frame_keep(label, files, n, &iso))
+        return build(label, files, n, ret_iso, err);
+    *ret_iso = iso;
+    iso = (struct str)STR_INIT;
+    return 0;
 }

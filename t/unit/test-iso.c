@@ -90,6 +90,58 @@ Test(iso, isoinfo_agrees)
     scratch_remove(&s);
 }
 
+/* ---- volumes of the same shape, which are made of one frame ---- */
+
+static void expect_content(const struct iso_file *wanted, size_t n)
+{
+    auto_str struct str iso = STR_INIT;
+    struct runner_error err = ERROR_INIT;
+    size_t len;
+
+    cr_assert_eq(iso_build("cidata", wanted, n, &iso, &err), 0, "%s", err.message);
+    cr_assert_eq(iso.len % SECTOR, 0);
+    for (size_t i = 0; i < n; i++) {
+        auto_free char *data = volume_read(&iso, wanted[i].name, &len);
+        cr_assert_not_null(data, "%s", wanted[i].name);
+        cr_assert_eq(len, wanted[i].len);
+        cr_assert_eq(memcmp(data, wanted[i].data, len), 0, "%s: '%.40s'", wanted[i].name, data);
+    }
+}
+
+Test(iso, the_same_shape_has_its_own_content)
+{
+    static char big[2][5000];
+
+    memset(big[0], 'x', sizeof big[0]);
+    memset(big[1], 'y', sizeof big[1]);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < 2; i++) {
+            const struct iso_file shape[] = {{"meta-data", i == 0 ? "the first content" : "another content 2", 17},
+                                             {"empty", "", 0},
+                                             {"user-data", big[i], sizeof big[i]}};
+            expect_content(shape, ARRAY_LEN(shape));
+        }
+}
+
+Test(iso, more_shapes_than_frames_are_kept)
+{
+    static const char text[] = "a text that all of them are the beginning of";
+
+    for (int round = 0; round < 2; round++)
+        for (size_t len = 0; len < sizeof text; len++)
+            expect_content(&(struct iso_file){"runner.json", text, len}, 1);
+}
+
+Test(iso, what_is_too_large_for_a_frame)
+{
+    static char daemon[200000];
+
+    for (size_t i = 0; i < sizeof daemon; i++)
+        daemon[i] = (char)(i * 7);
+    expect_content((const struct iso_file[]){{"meta-data", "twenty bytes of text", 20}, {"daemon", daemon, sizeof daemon}},
+                   2);
+}
+
 /* ---- threads, leaks ---- */
 
 static void *builder_run(void *arg)
@@ -101,7 +153,7 @@ static void *builder_run(void *arg)
         auto_str struct str iso = STR_INIT;
         auto_free char *found = NULL;
         struct runner_error err = ERROR_INIT;
-        int text_len = snprintf(text, sizeof text, "%lx-%d", (unsigned long)pthread_self(), i);
+        int text_len = snprintf(text, sizeof text, "%016lx-%d", (unsigned long)pthread_self(), i);
         const struct iso_file file = {"f", text, (size_t)text_len};
         size_t len;
         if (iso_build("cidata", &file, 1, &iso, &err) < 0 || (found = volume_read(&iso, "f", &len)) == NULL ||
