@@ -113,7 +113,7 @@ rm -r "$root/sandboxes/taken"
 stop_runner
 is "it ends well" $code 0
 
-if [ "$(id -u)" = 0 ] && mkdir "$dir/small" && mount -t tmpfs -o size=160k tmpfs "$dir/small" 2>/dev/null; then
+if [ "$(id -u)" = 0 ] && mkdir "$dir/small" && mount -t tmpfs -o size=48k tmpfs "$dir/small" 2>/dev/null; then
     at_exit umount "$dir/small"
     cp -r --sparse=always "$root/snapshots" "$dir/small/" 2>/dev/null
     root_before=$root

@@ -141,6 +141,36 @@ static void check_write_and_read(void)
     tap_ok(RUN(.kind = 999) < 0 && says(RUNNER_E_NOTSUP, "999"), "an unknown kind is refused");
 }
 
+/* Blocks of zeros are holes, wherever they are. */
+static void check_holes(void)
+{
+    static const struct {
+        size_t len, at[3]; /* at: the bytes that are not zero */
+        blkcnt_t blocks_max;
+    } cases[] = {{200000, {0, 1, 2}, 16},         {200000, {199999, 0, 199998}, 24}, {200000, {100000, 1, 1}, 24},
+                 {200000, {4095, 4096, 9000}, 32}, {8192, {8191, 8191, 8191}, 16},    {131080, {0, 65543, 131079}, 32}};
+    const char *f = at("holes");
+    auto_free char *data = mem_array(200000, 1);
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct stat st = {0};
+
+        memset(data, 0, 200000);
+        for (size_t k = 0; k < 3; k++)
+            data[cases[i].at[k]] = (char)(k + 1);
+        tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = data, .len = cases[i].len, .number = 0600) == 0 &&
+                   stat(f, &st) == 0 && st.st_blocks <= cases[i].blocks_max &&
+                   RUN(.kind = RUNNER_READ, .path = f, .number = 200000) == 0 && result.len == cases[i].len &&
+                   memcmp(result.out, data, cases[i].len) == 0,
+               "WRITE: %zu bytes, most of them zero", cases[i].len);
+    }
+    memset(data, 0, 200000);
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = data, .len = 200000, .number = 0600) == 0 &&
+               RUN(.kind = RUNNER_READ, .path = f, .number = 200000) == 0 && result.len == 200000 &&
+               memcmp(result.out, data, 200000) == 0,
+           "WRITE: nothing but zeros");
+}
+
 static void check_mkdir_and_list(void)
 {
     const char *d = at("m/a/b");
@@ -631,6 +661,7 @@ int main(void)
     before = count_in("/proc/self/fd");
     self = host_create(plugin, NULL);
     check_write_and_read();
+    check_holes();
     check_mkdir_and_list();
     check_rename_and_grow();
     check_clone();

@@ -9,7 +9,8 @@
 #define ENDED_MAX 1024 /* how many wait statuses are remembered */
 
 struct child {
-    struct child *next; /* the newest first */
+    struct child *next;          /* in its bucket */
+    struct child *older, *newer; /* of those that have ended */
     char *pid_path;
     pid_t pid;
     int pidfd;  /* -1: it has ended */
@@ -26,8 +27,47 @@ static void child_close(struct local *self, struct child *c)
     c->pidfd = -1;
 }
 
-static void child_free(struct local *self, struct child *c)
+static struct child **bucket_of(struct local *self, const char *pid_path)
 {
+    uint32_t hash = 2166136261u;
+
+    for (; *pid_path != '\0'; pid_path++)
+        hash = (hash ^ (unsigned char)*pid_path) * 16777619u;
+    return &self->children[hash % CHILD_BUCKETS];
+}
+
+/* Called with the lock held, as those below: where it is linked, or the end of its bucket. */
+static struct child **link_of(struct local *self, const char *pid_path)
+{
+    struct child **link = bucket_of(self, pid_path);
+
+    while (*link != NULL && strcmp((*link)->pid_path, pid_path) != 0)
+        link = &(*link)->next;
+    return link;
+}
+
+static void ended_add(struct local *self, struct child *c)
+{
+    c->older = self->newest_ended;
+    *(c->older != NULL ? &c->older->newer : &self->oldest_ended) = c;
+    self->newest_ended = c;
+    self->n_ended++;
+}
+
+static void ended_remove(struct local *self, struct child *c)
+{
+    *(c->older != NULL ? &c->older->newer : &self->oldest_ended) = c->newer;
+    *(c->newer != NULL ? &c->newer->older : &self->newest_ended) = c->older;
+    self->n_ended--;
+}
+
+static void child_remove(struct local *self, struct child **link)
+{
+    struct child *c = *link;
+
+    *link = c->next;
+    if (c->pidfd < 0)
+        ended_remove(self, c);
     child_close(self, c);
     free(c->pid_path);
     free(c);
@@ -40,7 +80,6 @@ static int status_of(const siginfo_t *info)
     return (info->si_status & 0x7f) | (info->si_code == CLD_DUMPED ? 0x80 : 0);
 }
 
-/* Called with the lock held. */
 static void reap_one(struct local *self, struct child *c)
 {
     siginfo_t info = {0};
@@ -55,25 +94,7 @@ static void reap_one(struct local *self, struct child *c)
         c->status = status_of(&info);
     }
     child_close(self, c);
-    self->n_ended++;
-}
-
-/* Called with the lock held. Drops the oldest of the ended ones beyond the bound. */
-static void forget_old(struct local *self)
-{
-    while (self->n_ended > ENDED_MAX) {
-        struct child **oldest = NULL, *c;
-
-        for (struct child **p = &self->children; *p != NULL; p = &(*p)->next)
-            if ((*p)->pidfd < 0)
-                oldest = p;
-        if (oldest == NULL)
-            return;
-        c = *oldest;
-        *oldest = c->next;
-        self->n_ended--;
-        child_free(self, c);
-    }
+    ended_add(self, c);
 }
 
 void child_reap(struct local *self)
@@ -86,38 +107,29 @@ void child_reap(struct local *self)
         n = epoll_wait(self->epoll_fd, events, ARRAY_LEN(events), 0);
         for (int i = 0; i < n; i++)
             reap_one(self, events[i].data.ptr);
-        forget_old(self);
+        while (self->n_ended > ENDED_MAX)
+            child_remove(self, link_of(self, self->oldest_ended->pid_path));
         pthread_mutex_unlock(&self->lock);
     } while (n == (int)ARRAY_LEN(events));
-}
-
-/* Called with the lock held. */
-static void forget_path(struct local *self, const char *pid_path)
-{
-    for (struct child **p = &self->children; *p != NULL; p = &(*p)->next) {
-        struct child *old = *p;
-        if (strcmp(old->pid_path, pid_path) != 0)
-            continue;
-        if (old->pidfd >= 0)
-            reap_one(self, old);
-        if (old->pidfd < 0)
-            self->n_ended--;
-        *p = old->next;
-        child_free(self, old);
-        return;
-    }
 }
 
 void child_add(struct local *self, const char *pid_path, pid_t pid, int pidfd)
 {
     struct child *c = mem_alloc(sizeof *c);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    struct child **link;
 
     *c = (struct child){.pid_path = mem_dup(pid_path), .pid = pid, .pidfd = pidfd};
     pthread_mutex_lock(&self->lock);
-    forget_path(self, pid_path);
-    c->next = self->children;
-    self->children = c;
+    link = link_of(self, pid_path);
+    if (*link != NULL) {
+        if ((*link)->pidfd >= 0)
+            reap_one(self, *link);
+        child_remove(self, link);
+    }
+    link = bucket_of(self, pid_path);
+    c->next = *link;
+    *link = c;
     (void)epoll_ctl(self->epoll_fd, EPOLL_CTL_ADD, pidfd, &event); /* fails only for want of memory: then ALIVE reaps */
     pthread_mutex_unlock(&self->lock);
 }
@@ -128,8 +140,7 @@ enum child_state child_find(struct local *self, const char *pid_path, pid_t *ret
     struct child *c;
 
     pthread_mutex_lock(&self->lock);
-    for (c = self->children; c != NULL && strcmp(c->pid_path, pid_path) != 0; c = c->next)
-        ;
+    c = *link_of(self, pid_path);
     if (c != NULL && c->pidfd >= 0)
         reap_one(self, c);
     if (c != NULL) {
@@ -145,9 +156,7 @@ enum child_state child_find(struct local *self, const char *pid_path, pid_t *ret
 
 void child_free_all(struct local *self)
 {
-    while (self->children != NULL) {
-        struct child *c = self->children;
-        self->children = c->next;
-        child_free(self, c);
-    }
+    for (size_t i = 0; i < CHILD_BUCKETS; i++)
+        while (self->children[i] != NULL)
+            child_remove(self, &self->children[i]);
 }

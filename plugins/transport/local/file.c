@@ -10,6 +10,7 @@
 #include "plugins/transport/local/path.h"
 
 #define NAMES_MAX 100000
+#define BLOCK     4096
 
 static bool is_absent(int sys_errno)
 {
@@ -61,17 +62,50 @@ int file_mkdir(const struct act *a, const struct runner_step *step, struct runne
 
 /* ---- write, read ---------------------------------------------------------------------------------------------- */
 
-static int write_all(int fd, const char *data, size_t len)
+static int write_at(int fd, const char *data, size_t len, size_t at)
 {
     while (len > 0) {
-        ssize_t n = write(fd, data, len);
+        ssize_t n = pwrite(fd, data, len, (off_t)at);
 
         if (n < 0 && errno != EINTR)
             return -1;
         if (n > 0) {
             data += n;
             len -= (size_t)n;
+            at += (size_t)n;
         }
+    }
+    return 0;
+}
+
+static bool is_zero(const char *data, size_t len)
+{
+    return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* The length of what begins at data and is, by blocks, zero (or not). */
+static size_t run_length(const char *data, size_t len, bool is_hole)
+{
+    size_t n = 0;
+
+    while (n < len && is_zero(data + n, len - n < BLOCK ? len - n : BLOCK) == is_hole)
+        n += len - n < BLOCK ? len - n : BLOCK;
+    return n;
+}
+
+/* Into an empty file. Blocks of zeros stay holes: most of a disk's header and of a seed is zero. */
+static int write_all(int fd, const char *data, size_t len)
+{
+    size_t at = 0, n;
+
+    while (at < len) {
+        at += run_length(data + at, len - at, true);
+        n = run_length(data + at, len - at, false);
+        if (write_at(fd, data + at, n, at) < 0)
+            return -1;
+        at += n;
+        if (n == 0 && ftruncate(fd, (off_t)len) < 0) /* it ends with a hole */
+            return -1;
     }
     return 0;
 }
