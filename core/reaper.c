@@ -12,36 +12,59 @@
 #include "core/util/error.h"
 
 struct watch {
-    int fd;
+    uint32_t number; /* descriptors are used again, these are not */
     char id[64];
-    struct watch *next;
 };
 
 struct reaper {
     struct engine *engine;
     pthread_t thread;
     int epoll_fd, stop_fd;
-    pthread_mutex_t mutex; /* guards watches */
-    struct watch *watches;
+    pthread_mutex_t mutex;  /* guards what follows, and the watch_fd of every sandbox */
+    struct watch **watches; /* by descriptor */
+    size_t n_watches;       /* room for */
+    uint32_t last_number;
 };
 
-/* Takes the watch out of the list; true when it was there: who gets true owns the end. */
-static struct watch *take(struct reaper *reaper, const char *id, int fd)
+/* Called with the lock held: the watch on fd is over; its memory is the caller's. */
+static struct watch *take(struct reaper *reaper, int fd)
 {
-    struct watch **link, *found;
+    struct watch *watch = reaper->watches[fd];
+
+    reaper->watches[fd] = NULL;
+    epoll_ctl(reaper->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+    close(fd);
+    return watch;
+}
+
+/* The watch of an event, or NULL when it was forgotten meanwhile: who gets it owns the end. */
+static struct watch *take_event(struct reaper *reaper, uint64_t data)
+{
+    struct watch *watch = NULL;
+    size_t fd = (uint32_t)data;
 
     pthread_mutex_lock(&reaper->mutex);
-    for (link = &reaper->watches; *link != NULL; link = &(*link)->next)
-        if (fd >= 0 ? (*link)->fd == fd : strcmp((*link)->id, id) == 0)
-            break;
-    found = *link;
-    if (found != NULL) {
-        *link = found->next;
-        epoll_ctl(reaper->epoll_fd, EPOLL_CTL_DEL, found->fd, NULL);
-        close(found->fd);
-    }
+    if (fd < reaper->n_watches && reaper->watches[fd] != NULL && reaper->watches[fd]->number == data >> 32)
+        watch = take(reaper, (int)fd);
     pthread_mutex_unlock(&reaper->mutex);
-    return found;
+    return watch;
+}
+
+/* Called with the lock held. */
+static int add(struct reaper *reaper, struct watch *watch, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    if ((size_t)fd >= reaper->n_watches) {
+        size_t n = (size_t)fd + 64;
+        reaper->watches = mem_grow(reaper->watches, n, sizeof *reaper->watches);
+        memset(reaper->watches + reaper->n_watches, 0, (n - reaper->n_watches) * sizeof *reaper->watches);
+        reaper->n_watches = n;
+    }
+    watch->number = ++reaper->last_number;
+    reaper->watches[fd] = watch;
+    event.data.u64 = (uint64_t)watch->number << 32 | (uint32_t)fd;
+    return epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
 static void exited(struct reaper *reaper, const char *id)
@@ -62,9 +85,9 @@ static void *run(void *arg)
         int n = epoll_wait(reaper->epoll_fd, events, ARRAY_LEN(events), -1);
         for (int i = 0; i < n; i++) {
             struct watch *watch;
-            if (events[i].data.fd == reaper->stop_fd)
+            if (events[i].data.u64 == (uint64_t)reaper->stop_fd)
                 return NULL;
-            watch = take(reaper, NULL, events[i].data.fd);
+            watch = take_event(reaper, events[i].data.u64);
             if (watch != NULL)
                 exited(reaper, watch->id);
             free(watch);
@@ -83,7 +106,7 @@ struct reaper *reaper_new(struct engine *engine)
     pthread_mutex_init(&reaper->mutex, NULL);
     reaper->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     reaper->stop_fd = eventfd(0, EFD_CLOEXEC);
-    stop.data.fd = reaper->stop_fd;
+    stop.data.u64 = (uint64_t)reaper->stop_fd; /* number 0: no watch has it */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     status = epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, reaper->stop_fd, &stop);
@@ -106,12 +129,10 @@ void reaper_free(struct reaper *reaper)
         return;
     (void)!write(reaper->stop_fd, &one, sizeof one);
     pthread_join(reaper->thread, NULL);
-    while (reaper->watches != NULL) {
-        struct watch *next = reaper->watches->next;
-        close(reaper->watches->fd);
-        free(reaper->watches);
-        reaper->watches = next;
-    }
+    for (size_t fd = 0; fd < reaper->n_watches; fd++)
+        if (reaper->watches[fd] != NULL)
+            free(take(reaper, (int)fd));
+    free(reaper->watches);
     close(reaper->epoll_fd);
     close(reaper->stop_fd);
     pthread_mutex_destroy(&reaper->mutex);
@@ -123,25 +144,23 @@ void reaper_watch(struct reaper *reaper, struct sandbox *sandbox)
     const char *id = sandbox->record->id;
     auto_free char *pid_path = host_sandbox_path(sandbox->host, id, "vmm.pid");
     struct watch *watch = mem_alloc(sizeof *watch);
-    struct epoll_event event = {.events = EPOLLIN};
     struct runner_error err = ERROR_INIT;
     struct runner_call call;
+    int fd;
 
     reaper_forget(reaper, sandbox);
     (void)snprintf(watch->id, sizeof watch->id, "%s", id);
     call_init(&call, sandbox->host, id, 10000);
-    if (host_watch(sandbox->host, &call, pid_path, &watch->fd, &err) < 0) {
+    if (host_watch(sandbox->host, &call, pid_path, &fd, &err) < 0) {
         if (err.code == RUNNER_E_NOTFOUND)
             exited(reaper, id);
         else
             log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", err.message, NULL);
         free(watch);
     } else {
-        event.data.fd = watch->fd;
         pthread_mutex_lock(&reaper->mutex);
-        watch->next = reaper->watches;
-        reaper->watches = watch;
-        if (epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0)
+        sandbox->watch_fd = fd;
+        if (add(reaper, watch, fd) < 0)
             log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", strerrordesc_np(errno), NULL);
         pthread_mutex_unlock(&reaper->mutex);
     }
@@ -150,5 +169,14 @@ void reaper_watch(struct reaper *reaper, struct sandbox *sandbox)
 
 void reaper_forget(struct reaper *reaper, struct sandbox *sandbox)
 {
-    free(take(reaper, sandbox->record->id, -1));
+    struct watch *watch = NULL;
+
+    pthread_mutex_lock(&reaper->mutex);
+    /* Its process may have ended, and the descriptor be another's by now. */
+    if (sandbox->watch_fd != 0 && reaper->watches[sandbox->watch_fd] != NULL &&
+        strcmp(reaper->watches[sandbox->watch_fd]->id, sandbox->record->id) == 0)
+        watch = take(reaper, sandbox->watch_fd);
+    sandbox->watch_fd = 0;
+    pthread_mutex_unlock(&reaper->mutex);
+    free(watch);
 }
