@@ -23,6 +23,8 @@
 #define ROOT_DEVICE   "/dev/vda"
 #define MODULE_LIST   "/lib/modules/load"
 #define AWAIT_DISK_MS 10000
+#define SEED_DEVICE   "/dev/vdb"
+#define AWAIT_SEED_MS 1000
 #define TERM_MS       5000 /* between TERM and KILL at the end */
 #define KILL_MS       2000
 #define RESPAWN_MS    1000 /* the server is started at most this often */
@@ -99,6 +101,8 @@ static void load_seed(struct seed *s)
     struct runner_error err = ERROR_INIT;
 
     seed_default(s);
+    (void)disk_await(SEED_DEVICE, AWAIT_SEED_MS,
+                     NULL); /* it comes with the root disk, if at all; any other disk will do too */
     if (seed_load_disk(s, &err) < 0)
         say("seed: %s; going on without", err.message);
 }

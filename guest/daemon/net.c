@@ -41,7 +41,7 @@ static bool is_wanted(int fd, const char *name, const struct seed_network *n, st
     return true;
 }
 
-static int find_interface(int fd, const struct seed_network *n, struct ifreq *ret, struct runner_error *err)
+static bool find_wanted(int fd, const struct seed_network *n, struct ifreq *ret)
 {
     struct if_nameindex *list = if_nameindex();
     bool is_found = false;
@@ -50,10 +50,17 @@ static int find_interface(int fd, const struct seed_network *n, struct ifreq *re
         is_found = is_wanted(fd, i->if_name, n, ret);
     if (list != NULL)
         if_freenameindex(list);
-    if (is_found)
+    return is_found;
+}
+
+/* A device of another address is better than none: a VMM may not take the address that it is told. */
+static int find_interface(int fd, const struct seed_network *n, struct ifreq *ret, struct runner_error *err)
+{
+    struct seed_network any = {.has_mac = false};
+
+    if (find_wanted(fd, n, ret) || find_wanted(fd, &any, ret))
         return 0;
-    return fail(err, RUNNER_E_NOTFOUND, 0,
-                n->has_mac ? "no network device has the MAC address of the seed" : "no network device");
+    return fail(err, RUNNER_E_NOTFOUND, 0, "no network device");
 }
 
 static void set_address(struct sockaddr *sa, uint32_t address)

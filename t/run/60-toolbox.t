@@ -1,10 +1,10 @@
 #!/bin/bash
 # The guest daemon on loopback: what HTTP, files and the proxy must hold, and then Daytona's published client, which npm
 # brings (kept in the cache directory, skipped with the reason when the registry is out of reach).
-. "${top_srcdir:-.}/t/run/lib.sh"
+. "${top_srcdir:-.}/t/run/lib.sh" || exit 99
+. "$top_srcdir/t/run/lib-client.sh"
 
 guestd=$top_builddir/guest/runner-guestd
-client_version=0.161.0
 [ -x "$guestd" ] || skip_all "guest/runner-guestd is not built (a library is missing)"
 need curl python3
 
@@ -258,34 +258,7 @@ is 'a WebSocket gets marked messages and a close' "$websocket" \
     "101 s3pPLMBiTxaQ9kYGzzhZRbK+xOo= b'\\x01\\x01\\x01in\\n\\x01\\x01\\x01out\\n\\x02\\x02\\x02err\\n' b'\\x03\\xe8'"
 
 # ---- Daytona's client ----
-run_client() {
-    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/runner-ch/toolbox-client-$client_version line
-    if ! command -v npm >/dev/null; then
-        skip "npm is not installed" 1
-        return
-    fi
-    if [ ! -d "$cache/node_modules/@daytonaio/toolbox-api-client" ]; then
-        mkdir -p "$cache" && echo '{"private": true}' >"$cache/package.json"
-        if ! timeout 120 npm install --prefix "$cache" --no-audit --no-fund --silent \
-            "@daytonaio/toolbox-api-client@$client_version" >"$dir/npm.log" 2>&1; then
-            rm -rf "$cache"
-            skip "npm cannot install @daytonaio/toolbox-api-client: $(tail -n 1 "$dir/npm.log")" 1
-            return
-        fi
-    fi
-    timeout 120 node "$top_srcdir/t/run/toolbox-client.mjs" "$base" "$cache" >"$dir/client.log" 2>&1
-    client_status=$?
-    while read -r line; do
-        case $line in
-        ok\ -\ *) report 0 "client: ${line#ok - }" ;;
-        not\ ok\ -\ *) report 1 "client: ${line#not ok - }" ;;
-        *) diag "$line" ;;
-        esac
-    done <"$dir/client.log"
-    grep -q '^ok' "$dir/client.log" && [ $client_status -eq 0 ]
-    report $? 'client: all of it ran'
-}
-run_client
+run_client "$base"
 
 # ---- the end ----
 kill -TERM "$guestd_pid"

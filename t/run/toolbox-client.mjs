@@ -1,15 +1,17 @@
 // toolbox-client.mjs BASE-URL CLIENT-DIRECTORY [TOKEN]: drives a toolbox API with Daytona's published client.
 // Prints "ok - NAME" and "not ok - NAME: why" lines. The base URL is a guest daemon's, or a runner's
-// .../sandboxes/{id}/toolbox with its token.
+// .../sandboxes/{id}/toolbox with its token, or unix:SOCKET:/sandboxes/{id}/toolbox.
 import { createRequire } from 'node:module'
 import { randomBytes } from 'node:crypto'
 import assert from 'node:assert/strict'
 
-const [base, directory, token] = process.argv.slice(2)
+const [where, directory, token] = process.argv.slice(2)
+const [, socketPath, path] = where.match(/^unix:([^:]+):(.*)$/) ?? []
+const base = socketPath ? `http://runner${path}` : where
 const load = createRequire(`${directory}/package.json`)
 const { Configuration, FileSystemApi, InfoApi, PortApi, ProcessApi } = load('@daytonaio/toolbox-api-client')
 const axios = load('axios')
-const http = axios.create({ headers: token ? { Authorization: `Bearer ${token}` } : {}, timeout: 60000 })
+const http = axios.create({ headers: token ? { Authorization: `Bearer ${token}` } : {}, timeout: 60000, socketPath })
 const configuration = new Configuration({ basePath: base })
 const make = (Api) => new Api(configuration, base, http)
 const files = make(FileSystemApi)
