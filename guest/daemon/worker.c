@@ -1,6 +1,7 @@
 #include "guest/daemon/worker.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 
@@ -38,6 +39,9 @@ static _Noreturn void child(int fd, worker_fn *fn, const void *arg)
     char is_good;
 
     (void)signal(SIGTERM, SIG_DFL);
+    /* Other clients' connections must end when the server closes them, not when this child ends. */
+    fd = dup2(fd, STDERR_FILENO + 1);
+    (void)close_range((unsigned)fd + 1, UINT_MAX, 0);
     is_good = fn(arg, &out, &err) == 0;
     if (write_all(fd, &is_good, 1))
         (void)(is_good ? write_all(fd, str_text(&out), out.len) : write_all(fd, &err, sizeof err));
@@ -117,7 +121,6 @@ void worker_run(struct exchange *x, int status, worker_fn *fn, const void *arg)
         return;
     }
     if (pid == 0) {
-        close(fds[0]);
         child(fds[1], fn, arg);
     }
     close(fds[1]);
