@@ -22,9 +22,11 @@ packages() {
     done | tr '\n' ' '
 }
 
+# A program of that name will do: npm comes with nodejs where that is not Debian's.
 missing_packages() {
     local name missing=()
     for name in $(packages "$@"); do
+        ! command -v "$name" >/dev/null || continue
         dpkg-query -W -f '${db:Status-Abbrev}' "$name" 2>/dev/null | grep -q '^ii' || missing+=("$name")
     done
     echo "${missing[*]}"
