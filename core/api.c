@@ -64,8 +64,9 @@ static void on_done(struct op *op, void *ctx)
     struct pending *pending = ctx;
     bool is_vm_gone = op->kind == OP_STOP || op->kind == OP_DESTROY;
 
-    if (is_vm_gone && pending->api->server != NULL)
-        http_forget(pending->api->server, op->id, true);
+    /* A paused guest's idle connections go too: a request on one would hang, where a new one is refused. */
+    if ((is_vm_gone || op->kind == OP_PAUSE) && pending->api->server != NULL)
+        http_forget(pending->api->server, op->id, is_vm_gone);
     if (op->err.code != 0)
         http_reply_error(pending->request, &op->err);
     else

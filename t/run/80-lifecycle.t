@@ -149,12 +149,14 @@ http POST /sandboxes/$A/pause
 is "pause of a stopped one" "$code $(json code)" "409 CONFLICT"
 "$ctl" start $A >"$dir/x"
 pid=$(pid_of $A)
+http GET /sandboxes/$A/toolbox/version
+is "toolbox of a running one" $code 200
 http POST /sandboxes/$A/pause
 is "pause" "$code $(state $A)" "200 paused"
 http POST /sandboxes/$A/pause
 is "pause of a paused one" $code 200
-http GET /sandboxes/$A/toolbox/version
-is "toolbox of a paused one" "$code $(json code)" "400 BAD_REQUEST"
+http GET /sandboxes/$A/toolbox/version --max-time 10
+is "toolbox of a paused one, on no old connection" "$code $(json code)" "400 BAD_REQUEST"
 http POST /sandboxes/$A/resume
 is "resume" "$code $(state $A)" "200 started"
 http POST /sandboxes/$A/resume
