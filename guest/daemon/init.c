@@ -141,6 +141,9 @@ static _Noreturn void hand_over(const char *init)
     char *argv[] = {(char *)init, NULL};
     sigset_t none;
 
+    if (disk_grow_root(ROOT_DEVICE, &err) < 0)
+        say("disk: %s", err.message);
+    error_clear(&err);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)execv(init, argv);
