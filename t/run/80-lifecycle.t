@@ -149,14 +149,19 @@ http POST /sandboxes/$A/pause
 is "pause of a stopped one" "$code $(json code)" "409 CONFLICT"
 "$ctl" start $A >"$dir/x"
 pid=$(pid_of $A)
-http GET /sandboxes/$A/toolbox/version
-is "toolbox of a running one" $code 200
+toolbox() { # often enough to meet each of the runner's loops
+    local i
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        http GET /sandboxes/$A/toolbox/version --max-time 5
+        echo "$code $(json code)"
+    done | sort -u
+}
+is "toolbox of a running one" "$(toolbox)" "200 "
 http POST /sandboxes/$A/pause
 is "pause" "$code $(state $A)" "200 paused"
 http POST /sandboxes/$A/pause
 is "pause of a paused one" $code 200
-http GET /sandboxes/$A/toolbox/version --max-time 10
-is "toolbox of a paused one, on no old connection" "$code $(json code)" "400 BAD_REQUEST"
+is "toolbox of a paused one, on no old connection" "$(toolbox)" "400 BAD_REQUEST"
 http POST /sandboxes/$A/resume
 is "resume" "$code $(state $A)" "200 started"
 http POST /sandboxes/$A/resume
