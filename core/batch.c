@@ -152,6 +152,7 @@ static const struct {
     [RUNNER_TAP_DEL] = {"TAP_DEL", NEED_PATH},
     [RUNNER_KILL] = {"KILL", NEED_PATH},
     [RUNNER_ALIVE] = {"ALIVE", NEED_PATH},
+    [RUNNER_PATCH] = {"PATCH", NEED_PATH},
 };
 
 static int validate(const struct runner_step *step, struct runner_error *err)

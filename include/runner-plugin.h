@@ -133,7 +133,10 @@ enum {
     RUNNER_KILL,
     /* path: pid file of a SPAWN. out: status = 0 alive and number = its pid; status = 1: it has ended, or never was,
      * and number2 = its wait status as waitpid(2) gives it, or -1 when that is not known. */
-    RUNNER_ALIVE
+    RUNNER_ALIVE,
+    /* path, data, len, number: offset in bytes. Writes in place into a file that is there (else NOTFOUND); one that is
+     * shorter grows, with a hole up to the offset. RUNNER_S_SYNC as above. */
+    RUNNER_PATCH
 };
 
 enum { /* runner_step.flags */

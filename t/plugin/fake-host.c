@@ -164,6 +164,7 @@ static const char *const kind_names[] = {
     [RUNNER_READ] = "READ",       [RUNNER_CLONE] = "CLONE",     [RUNNER_GROW] = "GROW",   [RUNNER_RENAME] = "RENAME",
     [RUNNER_REMOVE] = "REMOVE",   [RUNNER_STAT] = "STAT",       [RUNNER_LIST] = "LIST",   [RUNNER_STATFS] = "STATFS",
     [RUNNER_TAP_ADD] = "TAP_ADD", [RUNNER_TAP_DEL] = "TAP_DEL", [RUNNER_KILL] = "KILL",   [RUNNER_ALIVE] = "ALIVE",
+    [RUNNER_PATCH] = "PATCH",
 };
 
 static const char *kind_name(uint32_t kind)
@@ -190,6 +191,9 @@ static void add_number(struct str *s, const struct runner_step *step)
         break;
     case RUNNER_TAP_ADD:
         str_addf(s, " owner=%" PRId64, step->number);
+        break;
+    case RUNNER_PATCH:
+        str_addf(s, " at=%" PRId64, step->number);
         break;
     case RUNNER_KILL:
         str_addf(s, " signal=%" PRId64, step->number);

@@ -171,6 +171,26 @@ static void check_holes(void)
            "WRITE: nothing but zeros");
 }
 
+static void check_patch(void)
+{
+    const char *f = at("patched");
+
+    tap_ok(RUN(.kind = RUNNER_PATCH, .path = f, .data = "x", .len = 1) < 0 && says(RUNNER_E_NOTFOUND, f) && !is_there(f),
+           "PATCH: absent");
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abcdef", .len = 6, .number = 0640) == 0 &&
+               RUN(.kind = RUNNER_PATCH, .path = f, .data = "XY", .len = 2, .number = 1) == 0 &&
+               RUN(.kind = RUNNER_PATCH, .path = f, .data = "Z", .len = 1, .number = 8, .flags = RUNNER_S_SYNC) == 0 &&
+               RUN(.kind = RUNNER_READ, .path = f, .number = 9) == 0 && result.len == 9 &&
+               memcmp(result.out, "aXYdef\0\0Z", 9) == 0 && mode_of(f) == 0640,
+           "PATCH: in place, and beyond the end");
+    tap_ok(RUN(.kind = RUNNER_PATCH, .path = f, .data = "x", .len = 1, .number = -1) < 0 &&
+               says(RUNNER_E_INVALID, "offset -1"),
+           "PATCH: a negative offset");
+    tap_ok(symlink(f, at("link")) == 0 && RUN(.kind = RUNNER_PATCH, .path = at("link"), .data = "x", .len = 1) < 0 &&
+               unlink(at("link")) == 0,
+           "PATCH: a link is not followed");
+}
+
 static void check_mkdir_and_list(void)
 {
     const char *d = at("m/a/b");
@@ -662,6 +682,7 @@ int main(void)
     self = host_create(plugin, NULL);
     check_write_and_read();
     check_holes();
+    check_patch();
     check_mkdir_and_list();
     check_rename_and_grow();
     check_clone();

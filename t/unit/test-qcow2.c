@@ -102,6 +102,15 @@ static void make_file(const char *path, const void *data, size_t len, int64_t si
     cr_assert_eq(ftruncate(fd, size), 0);
 }
 
+static void make_longer(const char *path, int64_t size)
+{
+    struct stat st;
+
+    cr_assert_eq(stat(path, &st), 0);
+    cr_assert_leq(st.st_size, size);
+    cr_assert_eq(truncate(path, size), 0);
+}
+
 /* ---- planning ---- */
 
 static struct runner_image base_image(const char *path, const char *format, int64_t size_bytes)
@@ -126,23 +135,39 @@ static void release_image(struct runner_image *image)
     fake_host()->release((void *)image->backing_format);
 }
 
-/* Carries out the WRITE and the GROW step as a transport would. */
+static void write_at(const char *path, const struct runner_step *step, int64_t at)
+{
+    auto_close int fd = open(path, O_WRONLY);
+
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(pwrite(fd, step->data, step->len, at), (ssize_t)step->len);
+}
+
+/* Carries out the WRITE, PATCH and GROW steps as a transport would. */
 static void carry_out(const struct runner_batch *batch)
 {
-    const struct runner_step *write_step = fake_batch_step(batch, 0), *grow = fake_batch_step(batch, 1);
+    size_t n = fake_batch_len(batch), written = 0;
+    const struct runner_step *first = fake_batch_step(batch, 0), *grow = fake_batch_step(batch, n - 1);
 
-    cr_assert_eq(fake_batch_len(batch), 2);
-    cr_assert_eq(write_step->kind, RUNNER_WRITE);
-    cr_assert_eq(write_step->number, 0600);
-    cr_assert(write_step->flags & RUNNER_S_EXCL);
-    cr_assert_not_null(write_step->undo);
-    cr_assert_eq(write_step->undo->kind, RUNNER_REMOVE);
-    cr_assert_str_eq(write_step->undo->path, write_step->path);
+    cr_assert_eq(n, 4);
+    cr_assert_eq(first->kind, RUNNER_WRITE);
+    cr_assert_eq(first->number, 0600);
+    cr_assert(first->flags & RUNNER_S_EXCL);
+    cr_assert_not_null(first->undo);
+    cr_assert_eq(first->undo->kind, RUNNER_REMOVE);
+    cr_assert_str_eq(first->undo->path, first->path);
+    make_file(first->path, "", 0, 0);
+    for (size_t i = 0; i < n - 1; i++) {
+        const struct runner_step *step = fake_batch_step(batch, i);
+        cr_assert(i == 0 || step->kind == RUNNER_PATCH);
+        cr_assert_str_eq(step->path, first->path);
+        write_at(step->path, step, i == 0 ? 0 : step->number);
+        written += step->len;
+    }
+    cr_assert_lt(written, 4096);
     cr_assert_eq(grow->kind, RUNNER_GROW);
-    cr_assert_str_eq(grow->path, write_step->path);
-    cr_assert_geq(grow->number, (int64_t)write_step->len);
-    cr_assert_leq(write_step->len, 132 * 1024);
-    make_file(write_step->path, write_step->data, write_step->len, grow->number);
+    cr_assert_str_eq(grow->path, first->path);
+    make_longer(grow->path, grow->number);
 }
 
 static void judge(const char *path, const char *base, const char *format, int64_t size_bytes)

@@ -55,12 +55,22 @@ static int check(const struct qcow2_image *image, struct runner_error *err)
     return 0;
 }
 
+static void zeros(struct str *s, size_t len)
+{
+    str_reserve(s, len);
+    memset(s->ptr, 0, len + 1);
+    s->len = len;
+}
+
 /* Cluster 0: the fixed part, the backing format's extension, the end of extensions (zero), the backing file's name. */
-static void put_header(char *at, const struct qcow2_image *image)
+static void put_header(struct str *head, const struct qcow2_image *image)
 {
     uint32_t format_len = (uint32_t)strlen(image->backing_format), path_len = (uint32_t)strlen(image->backing_path);
     uint32_t path_at = HEADER_LENGTH + 8 + (format_len + 7) / 8 * 8 + 8;
+    char *at;
 
+    zeros(head, path_at + path_len);
+    at = head->ptr;
     memcpy(at, "QFI\xfb", 4);
     put32(at + 4, 3); /* version */
     put64(at + 8, path_at);
@@ -79,27 +89,29 @@ static void put_header(char *at, const struct qcow2_image *image)
     memcpy(at + path_at, image->backing_path, path_len);
 }
 
-int qcow2_header(const struct qcow2_image *image, struct str *ret_head, int64_t *ret_file_bytes,
-                 struct runner_error *err)
+int qcow2_header(const struct qcow2_image *image, struct qcow2_file *ret_file, struct runner_error *err)
 {
-    auto_str struct str head = STR_INIT;
+    struct qcow2_part *parts = ret_file->parts;
     int64_t l1_bytes, clusters;
-    size_t len;
 
     if (check(image, err) < 0)
         return -1;
     l1_bytes = divide_up(image->size_bytes, L1_ENTRY_BYTES) * 8;
     clusters = L1_TABLE + divide_up(l1_bytes, CLUSTER);
-    len = (size_t)REFCOUNT_BLOCK * CLUSTER + 2 * (size_t)clusters;
-    str_reserve(&head, len);
-    memset(head.ptr, 0, len + 1);
-    head.len = len;
-    put_header(head.ptr, image);
-    put64(head.ptr + (size_t)REFCOUNT_TABLE * CLUSTER, (uint64_t)REFCOUNT_BLOCK * CLUSTER);
+    put_header(&parts[0].data, image);
+    parts[1].at = (int64_t)REFCOUNT_TABLE * CLUSTER;
+    zeros(&parts[1].data, 8);
+    put64(parts[1].data.ptr, (uint64_t)REFCOUNT_BLOCK * CLUSTER);
+    parts[2].at = (int64_t)REFCOUNT_BLOCK * CLUSTER;
+    zeros(&parts[2].data, 2 * (size_t)clusters);
     for (int64_t i = 0; i < clusters; i++)
-        head.ptr[(size_t)REFCOUNT_BLOCK * CLUSTER + 2 * (size_t)i + 1] = 1;
-    *ret_file_bytes = clusters * CLUSTER;
-    *ret_head = head;
-    head = (struct str)STR_INIT;
+        parts[2].data.ptr[2 * i + 1] = 1;
+    ret_file->size_bytes = clusters * CLUSTER;
     return 0;
+}
+
+void qcow2_file_done(struct qcow2_file *file)
+{
+    for (size_t i = 0; i < QCOW2_PARTS; i++)
+        str_done(&file->parts[i].data);
 }

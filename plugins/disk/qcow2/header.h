@@ -17,11 +17,26 @@ struct qcow2_image {
     const char *backing_format;  /* "raw", "qcow2" */
 };
 
-/*
- * *ret_head becomes the file's beginning up to its last byte that is not zero, and *ret_file_bytes its whole length: what
- * lies between is zero. INVALID when the image is not as described above. The caller frees the head.
- */
-int qcow2_header(const struct qcow2_image *image, struct str *ret_head, int64_t *ret_file_bytes,
-                 struct runner_error *err);
+#define QCOW2_PARTS 3
+
+/* What the file holds; all else in it is zero. */
+struct qcow2_file {
+    struct qcow2_part {
+        int64_t at; /* bytes from the file's beginning, ascending; the first at 0 */
+        struct str data;
+    } parts[QCOW2_PARTS];
+    int64_t size_bytes;
+};
+#define QCOW2_FILE_INIT {.size_bytes = 0}
+
+void qcow2_file_done(struct qcow2_file *file);
+static inline void cleanup_qcow2_file(struct qcow2_file *file)
+{
+    qcow2_file_done(file);
+}
+#define auto_qcow2_file CLEANUP(cleanup_qcow2_file)
+
+/* INVALID when the image is not as described above. ret_file is initialized, and the caller's to end, whatever happens. */
+int qcow2_header(const struct qcow2_image *image, struct qcow2_file *ret_file, struct runner_error *err);
 
 #endif

@@ -45,16 +45,26 @@ static int check_base(const struct runner_disk *disk, struct runner_error *err)
     return 0;
 }
 
-/* The file's head, then its length; the undo of the first covers both. */
-static int add_steps(struct runner_batch *batch, const char *path, const struct str *head, int64_t file_bytes,
+/* The file's head, its other parts, its length; the undo of the first covers all. */
+static int add_steps(struct runner_batch *batch, const char *path, const struct qcow2_file *file,
                      struct runner_error *err)
 {
     struct runner_step undo = {RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
     struct runner_step write = {RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_EXCL, .path = path,
-                                .data = head->ptr, .len = head->len, .number = 0600, .undo = &undo};
-    struct runner_step grow = {RUNNER_STEP_INIT, .kind = RUNNER_GROW, .path = path, .number = file_bytes};
+                                .data = file->parts[0].data.ptr, .len = file->parts[0].data.len, .number = 0600,
+                                .undo = &undo};
+    struct runner_step grow = {RUNNER_STEP_INIT, .kind = RUNNER_GROW, .path = path, .number = file->size_bytes};
 
-    return host->add(batch, &write, err) < 0 || host->add(batch, &grow, err) < 0 ? -1 : 0;
+    if (host->add(batch, &write, err) < 0)
+        return -1;
+    for (size_t i = 1; i < QCOW2_PARTS; i++) {
+        const struct qcow2_part *part = &file->parts[i];
+        struct runner_step patch = {RUNNER_STEP_INIT, .kind = RUNNER_PATCH, .path = path, .data = part->data.ptr,
+                                    .len = part->data.len, .number = part->at};
+        if (host->add(batch, &patch, err) < 0)
+            return -1;
+    }
+    return host->add(batch, &grow, err) < 0 ? -1 : 0;
 }
 
 static char *host_copy(const char *text)
@@ -90,15 +100,14 @@ static int qcow2_clone(void *self, struct runner_call *call, struct runner_batch
 {
     struct qcow2_image image = {disk->size_bytes, disk->base->path, disk->base->format};
     struct runner_image made = {.size = sizeof made};
-    auto_str struct str head = STR_INIT;
+    auto_qcow2_file struct qcow2_file file = QCOW2_FILE_INIT;
     auto_free char *path = disk_path(disk);
-    int64_t file_bytes;
 
     (void)self, (void)call;
-    if (check_base(disk, err) < 0 || qcow2_header(&image, &head, &file_bytes, err) < 0 ||
+    if (check_base(disk, err) < 0 || qcow2_header(&image, &file, err) < 0 ||
         describe_image(disk, path, &made, err) < 0)
         return -1;
-    if (add_steps(batch, path, &head, file_bytes, err) < 0) {
+    if (add_steps(batch, path, &file, err) < 0) {
         host->release((void *)made.path);
         host->release((void *)made.format);
         host->release((void *)made.backing_path);

@@ -60,7 +60,7 @@ int file_mkdir(const struct act *a, const struct runner_step *step, struct runne
     return fail_errno(err, errno, "make directory '%s'", step->path);
 }
 
-/* ---- write, read ---------------------------------------------------------------------------------------------- */
+/* ---- write, patch, read ---------------------------------------------------------------------------------------------- */
 
 static int write_at(int fd, const char *data, size_t len, size_t at)
 {
@@ -123,6 +123,23 @@ int file_write(const struct act *a, const struct runner_step *step, struct runne
         return fail_errno(err, errno, "write '%s'", step->path);
     if (draft_publish(&d, step->flags & RUNNER_S_SYNC, step->flags & RUNNER_S_EXCL, err) < 0)
         return error_wrap(err, "write '%s'", step->path);
+    return 0;
+}
+
+int file_patch(const struct act *a, const struct runner_step *step, struct runner_result *result,
+               struct runner_error *err)
+{
+    auto_close int fd = open(step->path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+
+    (void)a;
+    (void)result;
+    if (fd < 0)
+        return fail_errno(err, errno == ENOTDIR ? ENOENT : errno, "patch '%s'", step->path);
+    if (step->number < 0)
+        return fail(err, RUNNER_E_INVALID, 0, "patch '%s': offset %lld", step->path, (long long)step->number);
+    if (write_at(fd, step->data, step->len, (size_t)step->number) < 0 ||
+        ((step->flags & RUNNER_S_SYNC) && fsync(fd) < 0))
+        return fail_errno(err, errno, "patch '%s'", step->path);
     return 0;
 }
 

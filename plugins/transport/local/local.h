@@ -46,7 +46,7 @@ step_fn spawn_run;
 step_fn proc_kill, proc_alive;
 int proc_watch(const struct act *a, const char *pid_path, int *ret_fd, struct runner_error *err);
 /* file.c */
-step_fn file_mkdir, file_write, file_read, file_grow, file_rename, file_stat, file_list, file_statfs;
+step_fn file_mkdir, file_write, file_patch, file_read, file_grow, file_rename, file_stat, file_list, file_statfs;
 /* tree.c */
 step_fn tree_remove;
 /* copy.c */

@@ -26,6 +26,7 @@ static const struct {
     [RUNNER_TAP_DEL] = {"tap_del", tap_del, IS_INTERFACE},
     [RUNNER_KILL] = {"kill", proc_kill, NEEDS_PATH},
     [RUNNER_ALIVE] = {"alive", proc_alive, NEEDS_PATH},
+    [RUNNER_PATCH] = {"patch", file_patch, NEEDS_PATH},
 };
 
 static int check_path(const char *kind, const char *path, struct runner_error *err)
