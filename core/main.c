@@ -1,6 +1,7 @@
 /* runner-ch: the daemon. Start order: configuration, hosts, workers, HTTP, then recovery; SIGTERM reverses it. */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 
-enum { EXIT_CONFIG = 2, EXIT_SERVER = 1, CHECK_MS = 30000 };
+enum { EXIT_CONFIG = 2, EXIT_SERVER = 1, CHECK_MS = 30000, ARENAS = 2 };
 
 static const char usage[] =
     "Usage: runner-ch [OPTION]...\n"
@@ -253,6 +254,7 @@ static int serve(struct engine *engine)
     sigaddset(&stop, SIGINT);
     sigprocmask(SIG_BLOCK, &stop, NULL);
     raise_descriptor_limit();
+    (void)mallopt(M_ARENA_MAX, ARENAS); /* threads that mostly wait; an arena each would keep what each once needed */
     engine->index = index_new();
     engine->pool = pool_new((size_t)config->workers, (size_t)config->limits.queue);
     engine->reaper = reaper_new(engine);

@@ -1,5 +1,7 @@
 #include "core/pool.h"
 
+#include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -11,6 +13,7 @@
 
 #define BUCKETS 1024
 #define STACK_SIZE (256 * 1024)
+#define IDLE_MS    1000 /* without work for so long, memory goes back to the system */
 
 struct lane {
     char *name;               /* NULL: of one task only, not in the table */
@@ -19,16 +22,26 @@ struct lane {
     struct lane *next_ready;
 };
 
+/* The one that went idle last is woken first: its stack and its share of the heap are warm, and the others need none. */
+struct worker {
+    struct pool *pool;
+    pthread_t thread;
+    pthread_cond_t wake;
+    bool is_idle; /* in the pool's list */
+    struct worker *next_idle;
+};
+
 struct pool {
     pthread_mutex_t mutex; /* guards all below */
-    pthread_cond_t ready;  /* a lane has work, or is_stopping */
+    struct worker *idlers;
     pthread_cond_t idle;   /* n_tasks became 0 */
     struct lane *buckets[BUCKETS];
     struct lane *first_ready, *last_ready;
     size_t n_tasks, n_running, limit;
     bool is_draining, is_stopping;
-    pthread_t *threads;
-    size_t n_threads;
+    bool has_worked;       /* since memory was last given back */
+    struct worker *workers;
+    size_t n_workers;
 };
 
 static size_t bucket_of(const char *name)
@@ -61,6 +74,17 @@ static void lane_drop(struct pool *pool, struct lane *lane)
     free(lane);
 }
 
+static void wake_one(struct pool *pool)
+{
+    struct worker *worker = pool->idlers;
+
+    if (worker == NULL)
+        return;
+    pool->idlers = worker->next_idle;
+    worker->is_idle = false;
+    pthread_cond_signal(&worker->wake);
+}
+
 static void make_ready(struct pool *pool, struct lane *lane)
 {
     lane->next_ready = NULL;
@@ -69,7 +93,7 @@ static void make_ready(struct pool *pool, struct lane *lane)
     else
         pool->first_ready = lane;
     pool->last_ready = lane;
-    pthread_cond_signal(&pool->ready);
+    wake_one(pool);
 }
 
 static struct task *lane_pop(struct lane *lane)
@@ -82,10 +106,53 @@ static struct task *lane_pop(struct lane *lane)
     return task;
 }
 
+static struct timespec in_ms(int ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    return until;
+}
+
+/* Called with the mutex held, as the next ones. Where nothing was done for a while, memory goes back to the system. */
+static void trim(struct pool *pool)
+{
+    pool->has_worked = false;
+    pthread_mutex_unlock(&pool->mutex);
+    (void)malloc_trim(0);
+    pthread_mutex_lock(&pool->mutex);
+}
+
+/* Until woken. The worker that ended the last task waits with a limit. */
+static void await_work(struct pool *pool, struct worker *self)
+{
+    struct timespec until = in_ms(IDLE_MS);
+    bool is_last = pool->has_worked && pool->n_tasks == 0;
+
+    self->is_idle = true;
+    self->next_idle = pool->idlers;
+    pool->idlers = self;
+    while (self->is_idle)
+        if (!is_last) {
+            pthread_cond_wait(&self->wake, &pool->mutex);
+        } else if (pthread_cond_timedwait(&self->wake, &pool->mutex, &until) == ETIMEDOUT) {
+            is_last = false;
+            if (pool->n_tasks == 0)
+                trim(pool);
+        }
+}
+
 /* A lane is off the ready list while one of its tasks runs: that is what keeps it in order. */
 static void *work(void *arg)
 {
-    struct pool *pool = arg;
+    struct worker *self = arg;
+    struct pool *pool = self->pool;
 
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
@@ -93,7 +160,7 @@ static void *work(void *arg)
         struct task *task;
 
         while (pool->first_ready == NULL && !pool->is_stopping)
-            pthread_cond_wait(&pool->ready, &pool->mutex);
+            await_work(pool, self);
         lane = pool->first_ready;
         if (lane == NULL)
             break;
@@ -109,6 +176,7 @@ static void *work(void *arg)
         pthread_mutex_lock(&pool->mutex);
         pool->n_running--;
         pool->n_tasks--;
+        pool->has_worked = true;
         if (lane->first == NULL)
             lane_drop(pool, lane);
         else
@@ -120,30 +188,44 @@ static void *work(void *arg)
     return NULL;
 }
 
-struct pool *pool_new(size_t threads, size_t limit)
+static void start_workers(struct pool *pool, size_t n, const pthread_condattr_t *monotonic)
 {
-    struct pool *pool = mem_alloc(sizeof *pool);
-    pthread_condattr_t monotonic;
     pthread_attr_t attr;
     sigset_t all, before;
 
-    pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->ready, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->idle, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    pool->limit = limit;
-    pool->threads = mem_array(threads, sizeof *pool->threads);
+    pool->workers = mem_array(n, sizeof *pool->workers);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_SIZE);
-    while (pool->n_threads < threads && pthread_create(&pool->threads[pool->n_threads], &attr, work, pool) == 0)
-        pool->n_threads++;
+    while (pool->n_workers < n) {
+        struct worker *worker = &pool->workers[pool->n_workers];
+
+        worker->pool = pool;
+        pthread_cond_init(&worker->wake, monotonic);
+        if (pthread_create(&worker->thread, &attr, work, worker) != 0) {
+            pthread_cond_destroy(&worker->wake);
+            break;
+        }
+        pool->n_workers++;
+    }
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (pool->n_threads == 0) {
+}
+
+struct pool *pool_new(size_t threads, size_t limit)
+{
+    struct pool *pool = mem_alloc(sizeof *pool);
+    pthread_condattr_t monotonic;
+
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->idle, &monotonic);
+    pool->limit = limit;
+    start_workers(pool, threads, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pool->n_workers == 0) {
         pool_free(pool);
         return NULL;
     }
@@ -196,17 +278,10 @@ void pool_drain(struct pool *pool)
 
 size_t pool_wait_idle(struct pool *pool, int timeout_ms)
 {
-    struct timespec until;
+    struct timespec until = in_ms(timeout_ms);
     size_t left;
     int status = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
     pthread_mutex_lock(&pool->mutex);
     while (pool->n_tasks > 0 && status == 0)
         status = pthread_cond_timedwait(&pool->idle, &pool->mutex, &until);
@@ -230,13 +305,15 @@ void pool_free(struct pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     pool->is_stopping = true;
-    pthread_cond_broadcast(&pool->ready);
+    while (pool->idlers != NULL)
+        wake_one(pool);
     pthread_mutex_unlock(&pool->mutex);
-    for (size_t i = 0; i < pool->n_threads; i++)
-        pthread_join(pool->threads[i], NULL);
+    for (size_t i = 0; i < pool->n_workers; i++) {
+        pthread_join(pool->workers[i].thread, NULL);
+        pthread_cond_destroy(&pool->workers[i].wake);
+    }
     pthread_cond_destroy(&pool->idle);
-    pthread_cond_destroy(&pool->ready);
     pthread_mutex_destroy(&pool->mutex);
-    free(pool->threads);
+    free(pool->workers);
     free(pool);
 }

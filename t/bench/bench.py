@@ -87,15 +87,15 @@ def row_memory(table):
         idle = runner.status()
         runner.create_many(64, 16)
         runner.destroy_all()
-        warm = runner.status()
+        warm = runner.status_at_rest()
         runner.create_many(n, 16)
-        full = runner.status()
+        full = runner.status_at_rest()
         runner.destroy_all()
-        after = runner.status()
+        after = runner.status_at_rest()
         for _ in range(1000 // 50):
             runner.create_many(50, 16)
             runner.destroy_all()
-        cycled = runner.status()
+        cycled = runner.status_at_rest()
     for name, state in (("idle", idle), ("after 64 creates", warm), (f"{n} live", full), ("all removed", after),
                         ("after 1000 cycles more", cycled)):
         print(f"memory, {name}: RSS {state['rss']} KiB (private {state['anon']}), {state['threads']} threads, "
