@@ -258,6 +258,19 @@ def early_413_from_a_unix_guest(front, guest):
 
 
 @test
+def late_upload_is_drained(front, guest):
+    client = front.connect().send(b"POST " + sandbox() + b" HTTP/1.1\r\nHost: h\r\n" + AUTH +
+                                  b"Content-Length: 1000\r\n\r\nabc")
+    server = guest.accept()
+    server.head()
+    server.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+    same(client.answer()[0], 413)
+    for _ in range(3):
+        client.send(bytes(300))  # to a closed socket, the second would fail
+    same(client.rest(), b"")
+
+
+@test
 def expect_passes_through(front, guest):
     box = sandbox()
     head = b"POST " + box + b" HTTP/1.1\r\nHost: h\r\n" + AUTH + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n"
@@ -870,6 +883,9 @@ def main():
             if front.process.poll() is not None:
                 print("Bail out! the driver ended with %d" % front.process.returncode)
                 return 1
+            front.process.terminate()  # what a failed test left behind is not the next one's
+            guest = Guest()
+            front = Front(guest)
     out = front.stop()
     clean = "drained" in out or "cut" in out
     print("%s %d - the driver ends when told" % ("ok" if clean else "not ok", len(TESTS) + 1))
