@@ -270,9 +270,10 @@ static int serve(struct engine *engine)
     reconcile_start(engine);
     sigwait(&stop, &signal_number);
     drain(engine, &api);
-    reaper_free(engine->reaper);
+    reaper_stop(engine->reaper);
     http_stop(api.server);
-    pool_free(engine->pool);
+    pool_free(engine->pool); /* what the reaper queued meanwhile still runs */
+    reaper_free(engine->reaper);
     index_free(engine->index);
     return 0;
 }

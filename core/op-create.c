@@ -34,15 +34,13 @@ static int repeat(struct op *op, struct runner_error *err)
 
 static int admit(struct op *op, struct runner_error *err)
 {
-    const struct config_limits *limits = &op->engine->config->limits;
+    int64_t limit = op->engine->config->limits.sandboxes;
     auto_snapshot struct snapshot *snapshot = NULL;
     struct record *plan = op->plan;
 
     op->sandbox = index_get(op->engine->index, op->id);
     if (op->sandbox != NULL)
         return repeat(op, err);
-    if (limits->sandboxes > 0 && index_count(op->engine->index) >= (size_t)limits->sandboxes)
-        return fail(err, RUNNER_E_NOSPACE, 0, "the limit of %lld sandboxes is reached", (long long)limits->sandboxes);
     if (snapshot_open(&op->call, op->host->config->root, plan->snapshot, &snapshot, err) < 0)
         return -1;
     plan->boot.kernel = mem_dup(snapshot->kernel);
@@ -55,7 +53,9 @@ static int admit(struct op *op, struct runner_error *err)
     op->batch = batch_new(&op->call);
     plan->created_ms = num_wall_ms();
     plan->state = SANDBOX_CREATING;
-    op->sandbox = index_add(op->engine->index, op->host, plan);
+    op->sandbox = index_add(op->engine->index, op->host, plan, (size_t)limit);
+    if (op->sandbox == NULL)
+        return fail(err, RUNNER_E_NOSPACE, 0, "the limit of %lld sandboxes is reached", (long long)limit);
     op->plan = NULL;
     return OP_NEXT;
 }
@@ -123,6 +123,7 @@ static int disk(struct op *op, struct runner_error *err)
 
     if (HOST_CALL(op->host, RUNNER_DISK, disk, clone, &op->call, op->batch, &wanted, &made, err) < 0)
         return error_wrap(err, "disk");
+    index_lock(op->engine->index);
     free(record->disk.backing_path);
     free(record->disk.backing_format);
     record->disk.path = (char *)made.path;
@@ -130,6 +131,7 @@ static int disk(struct op *op, struct runner_error *err)
     record->disk.backing_path = (char *)made.backing_path;
     record->disk.backing_format = (char *)made.backing_format;
     record->disk.size_bytes = made.size_bytes;
+    index_unlock(op->engine->index);
     return OP_NEXT;
 }
 

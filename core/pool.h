@@ -29,7 +29,7 @@ void pool_drain(struct pool *pool);
 /* Waits until nothing waits or runs, at most timeout_ms; how many tasks are left. */
 size_t pool_wait_idle(struct pool *pool, int timeout_ms);
 size_t pool_load(struct pool *pool, size_t *ret_running);
-/* Joins the threads; only after pool_wait_idle() returned 0. */
+/* Runs what is left, then joins the threads. */
 void pool_free(struct pool *pool);
 
 #endif

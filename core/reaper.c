@@ -121,14 +121,18 @@ struct reaper *reaper_new(struct engine *engine)
     return NULL;
 }
 
-void reaper_free(struct reaper *reaper)
+void reaper_stop(struct reaper *reaper)
 {
     uint64_t one = 1;
 
-    if (reaper == NULL)
-        return;
     (void)!write(reaper->stop_fd, &one, sizeof one);
     pthread_join(reaper->thread, NULL);
+}
+
+void reaper_free(struct reaper *reaper)
+{
+    if (reaper == NULL)
+        return;
     for (size_t fd = 0; fd < reaper->n_watches; fd++)
         if (reaper->watches[fd] != NULL)
             free(take(reaper, (int)fd));

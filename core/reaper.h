@@ -8,7 +8,8 @@
 #include "core/engine.h"
 
 struct reaper *reaper_new(struct engine *engine); /* NULL: out of descriptors or threads */
-void reaper_free(struct reaper *reaper);          /* stops the thread; takes NULL */
+void reaper_stop(struct reaper *reaper);          /* joins the thread: no end is noticed any more; once */
+void reaper_free(struct reaper *reaper);          /* after reaper_stop(), when no operation runs any more; takes NULL */
 
 /* From the sandbox's lane. Watching twice is fine; a process that ended already is noticed at once. */
 void reaper_watch(struct reaper *reaper, struct sandbox *sandbox);

@@ -28,7 +28,7 @@ static void add_unreadable(struct bring_up *b, const char *id, const char *why)
     record->error = mem_dup(why);
     record->snapshot = mem_dup("unknown");
     record->cpus = 1;
-    index_put(b->engine->index, index_add(b->engine->index, b->host, record));
+    index_put(b->engine->index, index_add(b->engine->index, b->host, record, 0));
     b->n_unreadable++;
     log_event(RUNNER_LOG_ERROR, "reconcile.unreadable", "id", id, "error", why, NULL);
 }
@@ -80,7 +80,7 @@ static void take_record(struct bring_up *b, const char *id, const struct runner_
             log_event(RUNNER_LOG_ERROR, "reconcile.adopt_failed", "id", id, "error", err.message, NULL);
             b->n_unreadable++;
         }
-        index_put(b->engine->index, index_add(b->engine->index, b->host, record));
+        index_put(b->engine->index, index_add(b->engine->index, b->host, record, 0));
         b->n_found++;
     }
 }

@@ -103,15 +103,19 @@ void index_put(struct index *index, struct sandbox *sandbox)
         sandbox_free(sandbox);
 }
 
-struct sandbox *index_add(struct index *index, struct host *host, struct record *record)
+struct sandbox *index_add(struct index *index, struct host *host, struct record *record, size_t limit)
 {
-    struct sandbox *sandbox = mem_alloc(sizeof *sandbox);
-    struct sandbox **bucket;
+    struct sandbox *sandbox, **bucket;
 
+    index_lock(index);
+    if (limit > 0 && index->n >= limit) {
+        index_unlock(index);
+        return NULL;
+    }
+    sandbox = mem_alloc(sizeof *sandbox);
     sandbox->host = host;
     sandbox->record = record;
     sandbox->refs = 1;
-    index_lock(index);
     if (index->n >= index->n_buckets)
         grow(index);
     bucket = bucket_of(index, record->id);
@@ -135,17 +139,6 @@ void index_remove(struct index *index, struct sandbox *sandbox)
         index->n--;
     }
     index_unlock(index);
-}
-
-void index_replace(struct index *index, struct sandbox *sandbox, struct record *record)
-{
-    struct record *old;
-
-    index_lock(index);
-    old = sandbox->record;
-    sandbox->record = record;
-    index_unlock(index);
-    record_free(old);
 }
 
 void index_each(struct index *index, void (*fn)(const struct sandbox *, void *), void *ctx)

@@ -31,12 +31,11 @@ void index_unlock(struct index *index);
 /* A reference, or NULL. */
 struct sandbox *index_get(struct index *index, const char *id);
 void index_put(struct index *index, struct sandbox *sandbox); /* gives a reference back; takes NULL */
-/* Takes the record over; the id is not in the index. A reference. */
-struct sandbox *index_add(struct index *index, struct host *host, struct record *record);
+/* Takes the record over; the id is not in the index. A reference, or NULL when limit (0: none) are in it already: the
+ * record stays the caller's. */
+struct sandbox *index_add(struct index *index, struct host *host, struct record *record, size_t limit);
 /* The caller's reference stays valid. */
 void index_remove(struct index *index, struct sandbox *sandbox);
-/* A new record takes the old one's place (it is freed). */
-void index_replace(struct index *index, struct sandbox *sandbox, struct record *record);
 
 /* Calls fn for each under the lock: it must be short. */
 void index_each(struct index *index, void (*fn)(const struct sandbox *, void *), void *ctx);

@@ -3,7 +3,7 @@
 AC_DEFUN([RUNNER_GUEST], [
   PKG_CHECK_MODULES([GUEST], [libevent_core], [runner_have_guest=yes], [runner_have_guest=no])
   GUEST_STATIC_LIBS="-levent_core -lyajl_s"
-  AS_IF([test "$runner_have_guest" = yes && test "$enable_sanitizers" != yes], [
+  AS_IF([test "$runner_have_guest" = yes && test "$enable_sanitizers" = no], [
     runner_saved_LIBS=$LIBS
     LIBS="-static $GUEST_STATIC_LIBS"
     AC_MSG_CHECKING([whether the guest daemon links statically])

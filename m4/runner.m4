@@ -1,13 +1,17 @@
-# RUNNER_SANITIZERS: --enable-sanitizers builds everything with ASan and UBSan.
+# RUNNER_SANITIZERS: --enable-sanitizers builds everything with ASan and UBSan; --enable-sanitizers=thread with TSan, under
+# which Criterion does not start: t/unit/test-pool and the component tests do.
 AC_DEFUN([RUNNER_SANITIZERS], [
   AC_ARG_ENABLE([sanitizers],
-    [AS_HELP_STRING([--enable-sanitizers], [build with address and undefined behaviour sanitizers])],
+    [AS_HELP_STRING([--enable-sanitizers@<:@=thread@:>@], [build with the address and undefined behaviour sanitizers, or with that for threads])],
     [], [enable_sanitizers=no])
   SANITIZER_FLAGS=
-  AS_IF([test "$enable_sanitizers" = yes],
-    [SANITIZER_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g"])
+  AS_CASE([$enable_sanitizers],
+    [no], [],
+    [yes], [SANITIZER_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g"],
+    [thread], [SANITIZER_FLAGS="-fsanitize=thread -fno-omit-frame-pointer -O1 -g"],
+    [AC_MSG_ERROR([--enable-sanitizers takes no value or "thread"])])
   AC_SUBST([SANITIZER_FLAGS])
-  AM_CONDITIONAL([SANITIZERS], [test "$enable_sanitizers" = yes])
+  AM_CONDITIONAL([SANITIZERS], [test "$enable_sanitizers" != no])
 ])
 
 # RUNNER_WARNINGS: warnings always; --enable-developer turns them into errors (default in a git checkout).

@@ -105,7 +105,8 @@ int error_wrap(struct runner_error *err, const char *format, ...)
     length = vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
     if (length >= 0 && (size_t)length < sizeof err->message)
-        (void)snprintf(err->message + length, sizeof err->message - (size_t)length, ": %s", old);
+        (void)snprintf(err->message + length, sizeof err->message - (size_t)length, ": %.*s",
+                       (int)(sizeof err->message - (size_t)length), old);
     make_line(err->message);
     return -1;
 }
