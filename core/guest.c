@@ -12,9 +12,11 @@
 #define REPLY_MAX (16 * 1024)
 
 /* An attempt that gets no answer is given up and made anew: a SYN lost before the guest's network was up would be sent
- * again only after a second. Attempts get longer, so that a slow guest is heard too. */
+ * again only after a second. Attempts get longer, so that a slow guest is heard too, by a sixteenth each: one that is cut
+ * short or begins in vain costs that part of the guest's start at most. */
 #define ATTEMPT_FIRST_MS 25
 #define ATTEMPT_MAX_MS   1000
+#define ATTEMPT_GROWTH   16
 #define PAUSE_MS         5
 
 /* Whether the reply is whole: its head, and as much body as it says. Without a Content-Length the peer's close ends it. */
@@ -99,7 +101,9 @@ int guest_wait_ready(struct runner_call *call, const struct runner_nic *nic, int
         call_init_child(&attempt, call, attempt_ms);
         if (ask(&attempt, address, ret_version, &attempt_err) == 0)
             return 0;
-        attempt_ms = attempt_ms * 5 / 4 < ATTEMPT_MAX_MS ? attempt_ms * 5 / 4 + 1 : ATTEMPT_MAX_MS;
+        attempt_ms += attempt_ms / ATTEMPT_GROWTH + 1;
+        if (attempt_ms > ATTEMPT_MAX_MS)
+            attempt_ms = ATTEMPT_MAX_MS;
         status = call_wait(call, exit_fd, POLLIN, PAUSE_MS);
         if (status > 0)
             return fail(err, RUNNER_E_UNREACHABLE, 0, "the virtual machine ended before its daemon answered");

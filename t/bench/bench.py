@@ -108,7 +108,7 @@ def row_memory(table):
 
 def find_snapshot():
     places = [os.environ.get("SNAPSHOT"), os.path.join(BUILD, "guest/image/snapshots/tiny"),
-              "/var/lib/cloud-hypervisor/snapshots/tiny"]
+              "/var/cache/runner-ch-test/snapshots/tiny", "/var/lib/cloud-hypervisor/snapshots/tiny"]
     for place in places:
         if place and os.path.exists(os.path.join(place, "manifest.json")):
             return place

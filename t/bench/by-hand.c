@@ -28,6 +28,7 @@
 /* As core/guest.c. */
 #define ATTEMPT_FIRST_MS 25
 #define ATTEMPT_MAX_MS   1000
+#define ATTEMPT_GROWTH   16
 #define PAUSE_MS         5
 #define GIVE_UP_S        600
 
@@ -126,7 +127,9 @@ static bool wait_ready(int port, int pidfd)
             close(fd);
         if (is_up)
             return true;
-        attempt_ms = attempt_ms * 5 / 4 < ATTEMPT_MAX_MS ? attempt_ms * 5 / 4 + 1 : ATTEMPT_MAX_MS;
+        attempt_ms += attempt_ms / ATTEMPT_GROWTH + 1;
+        if (attempt_ms > ATTEMPT_MAX_MS)
+            attempt_ms = ATTEMPT_MAX_MS;
         if (await(pidfd, POLLIN, now_us() + PAUSE_MS * 1000))
             return false;
     }
