@@ -113,17 +113,44 @@ rm -r "$root/sandboxes/taken"
 stop_runner
 is "it ends well" $code 0
 
-if [ "$(id -u)" = 0 ] && mkdir "$dir/small" && mount -t tmpfs -o size=48k tmpfs "$dir/small" 2>/dev/null; then
-    at_exit umount "$dir/small"
-    cp -r --sparse=always "$root/snapshots" "$dir/small/" 2>/dev/null
+# A disk with less and less in its way: whatever does not fit any more (the record, the disk, the seed, the VMM's files), the
+# error says it and nothing stays.
+disk_full() { # KIB free
+    local avail
+    rm -f "$root/fill"
+    avail=$(df --output=avail -k "$root" | tail -n 1)
+    head -c $(((avail - $1) * 1024)) /dev/zero >"$root/fill"
+    create full
+}
+if [ "$(id -u)" = 0 ] && mkdir "$dir/small" && mount -t tmpfs -o size=1m tmpfs "$dir/small" 2>/dev/null; then
+    at_exit umount -l "$dir/small"
+    cp -r --sparse=always "$root/snapshots" "$dir/small/"
     root_before=$root
     root=$dir/small
     ok "a runner on a small disk" start_runner
-    create full
+    points=0
+    kinds=
+    problems=
+    for ((free = 0; free < 512; free += 4)); do
+        disk_full $free
+        [ "$code" != 201 ] || break
+        points=$((points + 1))
+        [[ $code = 400 && $(message) == '{"errorReason":"'*'No space left on device'*'"recoverable":true}' ]] ||
+            problems+="with $free KiB: $code $(message)"$'\n'
+        kinds+=$(grep -Eo '(runner\.json|disk\.qcow2|cloud-init\.iso|pid)' <<<"$(message)" | tail -n 1)$'\n'
+        http GET /sandboxes/full
+        [ "$(json state) $(find "$root/sandboxes" "$dir/run" -mindepth 1) $(vms)" = "destroyed  0" ] ||
+            problems+="with $free KiB: $(json state) $(find "$root/sandboxes" "$dir/run" -mindepth 1) $(vms) VMs"$'\n'
+    done
+    is "disk full: at each point an error that says so, and nothing is left" "$problems" ""
+    ok "disk full: there were $points points" test $points -ge 5
+    like "disk full: the seed, the disk, the record" "$(sort -u <<<"$kinds" | tr '\n' ' ')" "cloud-init.iso disk.qcow2 .*runner.json"
+    is "with enough space it is created" $code 201
+    "$ctl" rm -f full >"$dir/x"
+    disk_full 0
     is "disk full: status" "$code $(json code)" "400 BAD_REQUEST"
     like "disk full: recoverable, as the contract says" "$(message)" \
         '^\{"errorReason":"[^"]*[Nn]o space left on device[^"]* - you may attempt a recovery action","recoverable":true\}$'
-    nothing_left "disk full" full
     run "$ctl" create full
     like "disk full: what people read" "$err" "^runnerctl: create: .*No space left on device"
     stop_runner

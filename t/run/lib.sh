@@ -43,6 +43,10 @@ lib_quit() {
     for ((i = ${#exit_commands[@]} - 1; i >= 0; i--)); do
         eval "${exit_commands[i]}" >/dev/null 2>&1
     done
+    if [ -s "$dir/runner.log" ] && { [ $test_is_done = no ] || [ $test_failed -gt 0 ]; }; then
+        echo "# the end of the runner's log:"
+        tail -n 40 "$dir/runner.log" | sed 's/^/#   /'
+    fi
     rm -rf "$dir"
     if [ $test_is_done = no ]; then
         echo "Bail out! the test ended early (exit status $status)"
@@ -197,10 +201,9 @@ YAML
 
 # VMs outlive the runner; those of a test do not outlive the test.
 kill_vms() {
-    local file pid
-    for file in "$root"/sandboxes/*/vmm.pid; do
-        pid=$(grep -Eo '^[0-9]+' "$file" 2>/dev/null) || continue
-        [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f "$vmm")" ] && kill -KILL "$pid"
+    local pid
+    for pid in $(vm_pids); do
+        kill -KILL "$pid"
     done
 }
 
@@ -228,21 +231,25 @@ start_runner() {
         ${UBSAN_OPTIONS:+UBSAN_OPTIONS="$UBSAN_OPTIONS"} "${runner_prefix[@]}" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
         --plugin-dir "$top_builddir/plugins" >>"$runner_log" 2>&1 </dev/null &
     runner_pid=$!
-    await 30 runner_is_up && return
+    await 30 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
     diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
     return 1
 }
 
 # The processes of the fake QEMU of this test.
-vms() {
-    local n=0 file
+vm_pids() {
+    local file pid
     for file in /proc/[0-9]*/cmdline; do
-        [ "$({ tr '\0' '\n' <"$file"; } 2>/dev/null | head -n 1)" = "$vmm" ] && n=$((n + 1))
+        pid=${file#/proc/}
+        [ "$({ tr '\0' '\n' <"$file"; } 2>/dev/null | head -n 1)" = "$vmm" ] && echo "${pid%/cmdline}"
     done
-    echo $n
 }
 
-# Ready, or ended: both end the wait.
+vms() {
+    vm_pids | wc -l
+}
+
+# Ready, or ended: both end the wait; which of them is looked at then.
 runner_is_up() {
     ! kill -0 "$runner_pid" 2>/dev/null || "$ctl" version
 }
