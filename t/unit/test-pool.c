@@ -107,9 +107,64 @@ static void test_limit(void)
     pool_free(pool);
 }
 
+struct meeting {
+    struct task task;
+    pthread_barrier_t *barrier;
+};
+
+static void meet(struct task *task)
+{
+    struct meeting *m = (struct meeting *)task;
+
+    pthread_barrier_wait(m->barrier);
+    free(m);
+}
+
+struct visit {
+    struct task task;
+    pthread_t *thread;
+};
+
+static void note_thread(struct task *task)
+{
+    struct visit *v = (struct visit *)task;
+
+    *v->thread = pthread_self();
+    free(v);
+}
+
+/* Once all of them have been at work, and are idle. */
+static void test_one_after_the_other(void)
+{
+    enum { THREADS = 8, VISITS = 100 };
+    struct pool *pool = pool_new(THREADS, 100);
+    pthread_t threads[VISITS];
+    pthread_barrier_t barrier;
+    bool is_same = true;
+
+    pthread_barrier_init(&barrier, NULL, THREADS);
+    for (int i = 0; i < THREADS; i++) {
+        struct meeting *m = mem_alloc(sizeof *m);
+        *m = (struct meeting){{.run = meet}, &barrier};
+        (void)pool_submit(pool, NULL, &m->task, false, NULL);
+    }
+    ok(pool_wait_idle(pool, 30000) == 0, "as many tasks as threads run at once");
+    for (int i = 0; i < VISITS; i++) {
+        struct visit *v = mem_alloc(sizeof *v);
+        *v = (struct visit){{.run = note_thread}, &threads[i]};
+        (void)pool_submit(pool, NULL, &v->task, false, NULL);
+        (void)pool_wait_idle(pool, 30000);
+        is_same = is_same && pthread_equal(threads[i], threads[0]);
+    }
+    ok(is_same, "tasks one after the other are one thread's");
+    pool_free(pool);
+    pthread_barrier_destroy(&barrier);
+}
+
 int main(void)
 {
     test_lanes();
+    test_one_after_the_other();
     test_limit();
     printf("1..%d\n", n_tests);
     return n_failed > 0;
