@@ -31,6 +31,8 @@ is "is paused" "$(json state)" paused
 ok "resume" "$ctl" resume vm-one
 run "$ctl" exec vm-one -- sh -c 'sync; cat /proc/sys/kernel/random/boot_id'
 boot=$out
+run "$ctl" exec vm-one -- sh -c 'read a _ </proc/uptime; sleep 3; read b _ </proc/uptime; echo "$a $b"'
+like "its clock keeps time" "$(awk '{print ($2 - $1 > 2.8 && $2 - $1 < 6) ? "yes" : "no: " $0}' <<<"$out")" '^yes'
 ok "stop, by the power button" "$ctl" stop vm-one
 http GET /sandboxes/vm-one
 is "is stopped" "$(json state)" stopped

@@ -86,7 +86,7 @@ Test(args, whole)
         "qemu\n-name\nsb-1,debug-threads=on\n-nodefaults\n-no-user-config\n-display\nnone\n"
         "-machine\npc-q35-7.2,usb=off,vmport=off,smm=off,hpet=off\n"
         "-accel\ntcg,tb-size=64\n-cpu\nmax\n-smp\ncpus=2,sockets=2,cores=1,threads=1\n-m\nsize=1024M\n"
-        "-kernel\n/k/vmlinux\n-initrd\n/k/initramfs.img\n-append\nconsole=ttyS0 quiet\n"
+        "-kernel\n/k/vmlinux\n-initrd\n/k/initramfs.img\n-append\nconsole=ttyS0 quiet tsc=unstable\n"
         "-chardev\nsocket,id=qmp,fd=3,server=on,wait=off\n-mon\nchardev=qmp,mode=control\n"
         "-add-fd\nfd=4,set=1\n-chardev\nfile,id=con,path=/dev/fdset/1,append=on\n-serial\nchardev:con\n"
         "-blockdev\n{\"driver\":\"qcow2\",\"node-name\":\"disk0\",\"discard\":\"unmap\",\"detect-zeroes\":\"unmap\","
