@@ -209,6 +209,7 @@ static int start_server(struct api *api, const struct config *config, struct run
     http.n_listen = config->n_listen;
     http.token = config->api.token;
     http.loops = (unsigned)config->loops;
+    http.conns_max = (size_t)config->limits.connections;
     http.body_max = (size_t)config->limits.body_bytes;
     api_backend(api, &backend);
     return http_start(&http, &backend, &api->server, err);

@@ -56,7 +56,7 @@ struct front {
     int64_t accept_at_ms; /* accepting pauses until then; 0: it does not */
     struct list conns, turns, upstreams, idle[FRONT_BUCKETS], timers[TIMER_N];
     int64_t duration_ms[TIMER_N];
-    size_t n_conns, conns_max; /* the rest of the descriptors is for upstreams and the operations */
+    size_t n_conns, conns_max; /* as configured, or fewer: other descriptors are for upstreams and operations */
     size_t n_idle, n_dials, n_requests, n_pairs;
     void **graves; /* objects closed in this round: queued events may still name them */
     size_t n_graves, graves_cap;

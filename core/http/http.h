@@ -21,6 +21,7 @@ struct http_config {
     size_t n_listen;
     const char *token;    /* what TCP clients must show; NULL or empty: every TCP request but GET / is refused */
     unsigned loops;       /* threads, 1 to 64 */
+    size_t conns_max;     /* clients connected at once, all loops together; 0: as many as there are descriptors for */
     unsigned pool_max;    /* idle connections to guests a loop keeps */
     size_t body_max;      /* bytes of a REST body; a proxied body has no limit */
     int64_t head_ms;      /* a request head, from its first byte to its last */

@@ -53,6 +53,15 @@ static int listeners_open(struct http_server *server, struct runner_error *err)
     return 0;
 }
 
+/* Loop i's share of the configured number; together exactly that many. */
+static void limit_conns(const struct http_config *config, unsigned i, struct front *front)
+{
+    size_t share = config->conns_max / config->loops + (i < config->conns_max % config->loops ? 1 : 0);
+
+    if (config->conns_max > 0 && share < front->conns_max)
+        front->conns_max = share;
+}
+
 static int fronts_start(struct http_server *server, struct runner_error *err)
 {
     server->fronts = mem_array(server->config.loops, sizeof *server->fronts);
@@ -61,6 +70,7 @@ static int fronts_start(struct http_server *server, struct runner_error *err)
                       &server->fronts[i], err) < 0)
             return -1;
         server->n_fronts++;
+        limit_conns(&server->config, i, server->fronts[i]);
         server->fronts[i]->rest = rest_new(server->fronts[i], server->rest);
     }
     for (; server->n_started < server->n_fronts; server->n_started++)

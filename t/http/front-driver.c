@@ -286,7 +286,7 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     http_config_init(&config);
     config.listen = listen;
-    while ((option = getopt(argc, argv, "l:t:g:n:o:")) != -1) {
+    while ((option = getopt(argc, argv, "l:t:g:n:c:o:")) != -1) {
         if (option == 'l' && config.n_listen < ARRAY_LEN(listen))
             listen[config.n_listen++] = optarg;
         else if (option == 't')
@@ -295,6 +295,8 @@ int main(int argc, char **argv)
             fake.guest = optarg;
         else if (option == 'n')
             config.loops = (unsigned)atoi(optarg);
+        else if (option == 'c')
+            config.conns_max = (size_t)atoi(optarg);
         else if (option == 'o')
             config_option(&config, optarg);
         else

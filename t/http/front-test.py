@@ -630,6 +630,30 @@ def descriptors_run_out(front, guest):
 
 
 @test
+def connections_are_limited(front, guest):
+    """Clients over the limit wait in the backlog, whichever loop would have taken them, and come in as others leave."""
+    for conns, loops in ((3, 2), (1, 4)):
+        other = Front(guest, loops=loops, conns=conns)
+        held = []
+        for _ in range(conns):
+            held.append(other.connect().send(get(b"/", auth=b"")))
+            same(held[-1].answer()[0], 200, "one within the limit")
+        waiting = [other.connect().send(get(b"/", auth=b"")), other.connect_unix().send(get(b"/", auth=b""))]
+        ready, _, _ = select.select([wire.sock for wire in waiting], [], [], 1.5)  # longer than accepting pauses
+        same(ready, [], "none over the limit is answered")
+        while waiting:
+            held.pop(0).close()
+            ready, _, _ = select.select([wire.sock for wire in waiting], [], [], PATIENCE)
+            same(len(ready), 1, "one takes the place of one that left")
+            held.append(next(wire for wire in waiting if wire.sock in ready))
+            waiting.remove(held[-1])
+            same(held[-1].answer()[0], 200)
+        for wire in held:
+            wire.close()
+        other.stop()
+
+
+@test
 def rest_bodies(front, guest):
     same(front.ask("POST /sandboxes", b'{"id":"abc"}')[::2], (201, b'{"id":"abc"}'))
     for body, why in ((b"", "empty"), (b"{", ""), (b"[1]", "array"), (b"{\"id\":1}", "id:"), (b'{"a":1,"a":2}', "a"),

@@ -107,12 +107,12 @@ class Guest:
 
 
 class Front:
-    def __init__(self, guest, *options, nofile=None, loops=2):
+    def __init__(self, guest, *options, nofile=None, loops=2, conns=0):
         COUNT[0] += 1
         self.socket_path = os.path.join(DIR, "front-%d.sock" % COUNT[0])
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None
         argv = [DRIVER, "-l", "127.0.0.1:0", "-l", "unix:" + self.socket_path, "-t", "secret", "-g", guest.name]
-        argv += ["-n", str(loops)]
+        argv += ["-n", str(loops), "-c", str(conns)]
         for option in options:
             argv += ["-o", option]
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, bufsize=0, preexec_fn=limit)
