@@ -1,6 +1,7 @@
 #include "plugins/transport/local/launch.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
@@ -167,6 +168,18 @@ static void child_main(const struct launch *l, pid_t parent, struct failure *fai
 
 /* ---- in the parent -------------------------------------------------------------------------------------------- */
 
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER; /* held from the fork to the exec */
+
+void launch_hold(void)
+{
+    pthread_mutex_lock(&starting);
+}
+
+void launch_release(void)
+{
+    pthread_mutex_unlock(&starting);
+}
+
 static __attribute__((noinline)) pid_t fork_child(const struct launch *l, struct failure *failure)
 {
     pid_t parent = getpid();
@@ -193,8 +206,10 @@ int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct 
 
     sigfillset(&all); /* no handler of ours may run in the child */
     pthread_sigmask(SIG_SETMASK, &all, &old);
+    launch_hold();
     pid = fork_child(l, (struct failure *)(uintptr_t)&failure);
     sys_errno = errno;
+    launch_release();
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (dumpable == 1) /* the child's change of ids took it from the memory both share */
         (void)prctl(PR_SET_DUMPABLE, 1);

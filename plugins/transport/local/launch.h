@@ -34,4 +34,11 @@ void launch_add_fd(struct launch *l, int from, int number);
  * to and including exec is an error here, and nothing is left to reap. */
 int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err);
 
+/*
+ * Between these two calls no child is being started. A child has copies of all our descriptors until its exec, whatever
+ * O_CLOEXEC says; where such a copy does harm (a TAP stays busy), the descriptor is opened and closed in between. Short.
+ */
+void launch_hold(void);
+void launch_release(void);
+
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "plugins/transport/local/launch.h"
 #include "plugins/transport/local/netlink.h"
 
 #define VNET_HDR_BYTES 12
@@ -132,7 +133,7 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
 {
     const char *idle;
     bool is_idle;
-    int index;
+    int index, status;
 
     (void)a;
     (void)result;
@@ -140,7 +141,10 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
         return -1;
     if (if_nametoindex(step->path) != 0)
         return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
-    if (obtain(step, idle, &index, &is_idle, err) < 0)
+    launch_hold(); /* a VMM is about to open it: no copy of ours may be left in another child */
+    status = obtain(step, idle, &index, &is_idle, err);
+    launch_release();
+    if (status < 0)
         return -1;
     if (join(step, index, is_idle, err) == 0)
         return 0;
@@ -150,11 +154,18 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
 
 static bool is_open(const char *name)
 {
-    auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    bool is_busy;
+    int fd;
 
     memcpy(request.ifr_name, name, strlen(name));
-    return fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0;
+    launch_hold();
+    fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    is_busy = fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0;
+    if (fd >= 0)
+        close(fd);
+    launch_release();
+    return is_busy;
 }
 
 /* Down and off its bridge, then renamed: an interface that is up can be renamed only since Linux 6.3. */
