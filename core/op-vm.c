@@ -13,6 +13,7 @@
 #define KILL_WAIT_MS  2000  /* after SIGTERM: the VMM flushes its caches and goes */
 #define DEATH_WAIT_MS 30000 /* after SIGKILL: the kernel frees the guest's memory */
 #define SERIAL_QUOTE  400
+#define SERIAL_READ   4096 /* bytes: there may be many line ends behind the last words */
 
 /* ---- planning ---- */
 
@@ -92,8 +93,8 @@ void op_quote_serial(struct op *op, struct runner_error *err)
 {
     auto_free char *path = host_sandbox_path(op->host, op->id, "serial.log");
     auto_batch struct runner_batch *batch = batch_new(&op->call);
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = path,
-                               .number = 64 << 20};
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL | RUNNER_S_TAIL,
+                               .path = path, .number = SERIAL_READ};
     const struct runner_result *result;
     struct runner_error ignored = ERROR_INIT;
     const char *end, *from;

@@ -10,6 +10,7 @@
 #include "core/util/num.h"
 
 #define GIB          ((double)(1 << 30))
+#define LOG_TAIL     (1 << 20) /* bytes */
 #define LOG_TAIL_MAX (64 << 20)
 
 static int wait_up(struct engine *engine, struct runner_call *call, struct runner_error *err)
@@ -177,13 +178,12 @@ int view_log(struct engine *engine, struct runner_call *call, const char *id, co
 {
     struct sandbox *sandbox;
     auto_batch struct runner_batch *batch = batch_new(call);
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL,
-                               .number = LOG_TAIL_MAX};
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL | RUNNER_S_TAIL,
+                               .number = LOG_TAIL};
     auto_free char *path = NULL;
     const struct runner_result *result;
-    int64_t limit = 1 << 20;
 
-    if (tail != NULL && !num_int(tail, 1, LOG_TAIL_MAX, &limit))
+    if (tail != NULL && !num_int(tail, 1, LOG_TAIL_MAX, &step.number))
         return fail(err, RUNNER_E_INVALID, 0, "tail: expected bytes, 1 to %d", LOG_TAIL_MAX);
     if (wait_up(engine, call, err) < 0)
         return -1;
@@ -198,8 +198,7 @@ int view_log(struct engine *engine, struct runner_call *call, const char *id, co
         return -1;
     result = batch_result(batch, 0);
     if (result->len > 0)
-        str_add_mem(out, result->out + (result->len > (size_t)limit ? result->len - (size_t)limit : 0),
-                    result->len > (size_t)limit ? (size_t)limit : result->len);
+        str_add_mem(out, result->out, result->len);
     return 0;
 }
 

@@ -103,7 +103,8 @@ enum {
      * its directory entry too, when the step ends. RUNNER_S_EXCL: EXISTS when there is one. */
     RUNNER_WRITE,
     /* path, number: limit in bytes (more: INVALID). out: out, len. Absent: NOTFOUND, or with RUNNER_S_OPTIONAL
-     * status = 1. */
+     * status = 1. RUNNER_S_TAIL: of a file that is larger, its last `number` bytes; out also: number = the file's size
+     * in bytes. */
     RUNNER_READ,
     /* path -> to, number: mode. A copy that shares blocks where the file system can (reflink), else copies the data and
      * keeps holes; with RUNNER_S_REFLINK it is NOTSUP where sharing is not possible. EXISTS when `to` exists. */
@@ -148,7 +149,8 @@ enum { /* runner_step.flags */
     RUNNER_S_PARENTS = 32,
     RUNNER_S_REFLINK = 64,
     RUNNER_S_ISOLATED = 128,
-    RUNNER_S_SECRET = 256   /* data is not shown when the batch is printed */
+    RUNNER_S_SECRET = 256,  /* data is not shown when the batch is printed */
+    RUNNER_S_TAIL = 512
 };
 
 enum {                      /* runner_fd.kind: what the transport opens for a new process */

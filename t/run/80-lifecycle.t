@@ -74,6 +74,15 @@ http GET "/sandboxes/$A/log?tail=4"
 is "log: its end" "$out" $'up\r'
 http GET "/sandboxes/$A/log?tail=x"
 is "log: tail is no number" $code 400
+log=$root/sandboxes/$A/serial.log
+size=$(stat -c %s "$log")
+truncate -s 100M "$log"
+printf end >>"$log"
+http GET "/sandboxes/$A/log?tail=3"
+is "log: the end of one that no answer would hold" "$code $out" "200 end"
+run "$ctl" log --tail 2000000 $A
+is "log: as much as was asked for" "$(stat -c %s "$dir/.out")" 2000000
+truncate -s "$size" "$log"
 
 # ---- into the guest ----
 run "$ctl" exec $A -- anything

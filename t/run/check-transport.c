@@ -108,6 +108,27 @@ static size_t count_in(const char *path)
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
+static void check_tail(const char *f) /* which holds abcdef */
+{
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 2, .flags = RUNNER_S_TAIL) == 0 && result.len == 2 &&
+               memcmp(result.out, "ef", 3) == 0 && result.number == 6,
+           "READ with TAIL: the last bytes of a larger file, and its size");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 6, .flags = RUNNER_S_TAIL) == 0 && result.len == 6 &&
+               memcmp(result.out, "abcdef", 7) == 0 && result.number == 6,
+           "READ with TAIL: all of one as large as the limit");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 0, .flags = RUNNER_S_TAIL) == 0 && result.len == 0 &&
+               result.number == 6,
+           "READ with TAIL: nothing of it");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = at("none"), .number = 5, .flags = RUNNER_S_OPTIONAL | RUNNER_S_TAIL) == 0 &&
+               result.status == 1 && RUN(.kind = RUNNER_READ, .path = dir, .number = 5, .flags = RUNNER_S_TAIL) < 0 &&
+               says(RUNNER_E_INVALID, "not a regular file"),
+           "READ with TAIL: absent, and a directory");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = "/proc/sys/kernel/random/boot_id", .number = 8, .flags = RUNNER_S_TAIL) ==
+                   0 &&
+               result.len == 8,
+           "READ with TAIL: never more than the limit, whatever size the file claims to have");
+}
+
 static void check_write_and_read(void)
 {
     const char *f = at("w");
@@ -121,6 +142,7 @@ static void check_write_and_read(void)
                RUN(.kind = RUNNER_READ, .path = f, .number = 6) == 0 && result.len == 6 &&
                memcmp(result.out, "abcdef", 7) == 0,
            "WRITE replaces, READ reads, ended by NUL");
+    check_tail(f);
     tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 5) < 0 && says(RUNNER_E_INVALID, "larger than 5 bytes"),
            "READ: over the limit");
     tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "x", .len = 1, .flags = RUNNER_S_EXCL) < 0 &&
