@@ -51,7 +51,8 @@ static int stat_binary(void *arg, const struct runner_step *step, struct runner_
     (void)arg;
     (void)e;
     if (step->kind == RUNNER_STAT) {
-        result->status = strcmp(step->path, "/opt/qemu") == 0 || strcmp(step->path, "/usr/bin/qemu") == 0 ? 0 : 1;
+        result->status = strcmp(step->path, "/r") != 0 && strcmp(step->path, "/opt/qemu") != 0 &&
+                         strcmp(step->path, "/usr/bin/qemu") != 0;
         result->number = 5000;
         result->number2 = 1700000000;
     }
@@ -110,6 +111,32 @@ Test(accel, kvm_that_works)
     expect_ran("WRITE /r/accel-qemu.json mode=0644");
     expect_ran("\"bootId\":\"" BOOT_ID
                "\",\"binary\":\"/opt/qemu\",\"mtime\":1700000000,\"size\":5000,\"cpu\":\"host\"");
+}
+
+static int stat_no_root(void *arg, const struct runner_step *step, struct runner_result *result, struct runner_error *e)
+{
+    if (step->kind != RUNNER_STAT || strcmp(step->path, "/r") != 0)
+        return stat_binary(arg, step, result, e);
+    result->status = 1;
+    return 0;
+}
+
+/* A mere check makes no root directory: the guest lies elsewhere, and nothing is kept. */
+Test(accel, no_root_directory)
+{
+    struct qemu_facts facts;
+
+    scene(true, NULL);
+    fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
+    fake_host_answer(RUNNER_RUN, "[-accel][kvm][-cpu][host]", 0, 0, PROBE_MARKER "\n");
+    fake_host_on_step(stat_no_root, NULL);
+    cr_assert_eq(accel_choose(&qemu, fake_call(), true, &err), 0, "%s", err.message);
+    cr_assert_eq(accel_facts(&qemu, fake_call(), &facts, &err), 0);
+    cr_expect(facts.has_kvm);
+    expect_ran("WRITE /tmp/probe-");
+    expect_ran("REMOVE /tmp/probe-");
+    expect_not_ran("MKDIR");
+    expect_not_ran("WRITE /r");
 }
 
 /* The kernel of a snapshot has the last word. */

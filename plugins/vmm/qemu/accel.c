@@ -18,14 +18,20 @@ static int check_over(struct qemu *self, struct runner_call *call, struct runner
     return fail(err, over, 0, "probe of QEMU: %s", over == RUNNER_E_CANCELLED ? "cancelled" : "deadline passed");
 }
 
+/* Where the tiny guest lies while it is tried. */
+static const char *probe_dir(const struct qemu *self, struct runner_call *call, const struct scene *scene)
+{
+    return scene->has_root ? self->host->root(call) : "/tmp";
+}
+
 /* The kernel of sandboxes has the last word. */
-static int try_kvm(struct qemu *self, struct runner_call *call, const struct kernel *kernel, struct verdict *verdict,
-                   struct runner_error *err)
+static int try_kvm(struct qemu *self, struct runner_call *call, const struct scene *scene, const struct kernel *kernel,
+                   struct verdict *verdict, struct runner_error *err)
 {
     struct runner_error cause = ERROR_INIT;
 
     verdict->facts.has_kvm = true;
-    if (probe_tiny(self, call, &verdict->facts, &cause) < 0) {
+    if (probe_tiny(self, call, probe_dir(self, call, scene), &verdict->facts, &cause) < 0) {
         verdict->facts.has_kvm = false;
     } else if (kernel->path != NULL) {
         (void)snprintf(verdict->kernel, sizeof verdict->kernel, "%s", kernel->path);
@@ -38,14 +44,16 @@ static int try_kvm(struct qemu *self, struct runner_call *call, const struct ker
 }
 
 /* qboot is a part of QEMU's own data, which some packages leave out: then SeaBIOS it is. */
-static int try_qboot(struct qemu *self, struct runner_call *call, struct verdict *verdict, struct runner_error *err)
+static int try_qboot(struct qemu *self, struct runner_call *call, const struct scene *scene, struct verdict *verdict,
+                     struct runner_error *err)
 {
+    const char *dir = probe_dir(self, call, scene);
     struct runner_error cause = ERROR_INIT;
 
     verdict->facts.has_qboot = true;
     if (strcmp(self->firmware, "qboot") == 0)
-        return probe_tiny(self, call, &verdict->facts, err);
-    if (probe_tiny(self, call, &verdict->facts, &cause) == 0)
+        return probe_tiny(self, call, dir, &verdict->facts, err);
+    if (probe_tiny(self, call, dir, &verdict->facts, &cause) == 0)
         return 0;
     verdict->facts.has_qboot = false;
     return check_over(self, call, err);
@@ -61,11 +69,11 @@ static int try_all(struct qemu *self, struct runner_call *call, const struct sce
         (void)snprintf(ret->reason, sizeof ret->reason, "the configuration says tcg");
     else if (!scene->has_kvm_device)
         (void)snprintf(ret->reason, sizeof ret->reason, "there is no /dev/kvm");
-    else if (try_kvm(self, call, kernel, ret, err) < 0)
+    else if (try_kvm(self, call, scene, kernel, ret, err) < 0)
         return -1;
     if (strcmp(self->firmware, "seabios") == 0)
         return 0;
-    return try_qboot(self, call, ret, err);
+    return try_qboot(self, call, scene, ret, err);
 }
 
 static int judge(struct qemu *self, struct runner_call *call, struct verdict *ret, struct runner_error *err)

@@ -24,9 +24,8 @@ char *host_text(const struct qemu *self, const struct runner_batch *batch, int i
     return result->out != NULL ? mem_dup_n(result->out, result->len) : mem_dup("");
 }
 
-/* A file below the root, which is made when it is missing; gone again when a later step fails, with is_undone. */
-int host_add_write(const struct qemu *self, struct runner_call *call, struct runner_batch *batch, const char *path,
-                   const void *data, size_t len, bool is_undone, struct runner_error *err)
+int host_add_write(const struct qemu *self, struct runner_batch *batch, const char *path, const void *data, size_t len,
+                   bool is_undone, struct runner_error *err)
 {
     const struct runner_step remove = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
     const struct runner_step write = {.size = RUNNER_STEP_INIT,
@@ -37,7 +36,5 @@ int host_add_write(const struct qemu *self, struct runner_call *call, struct run
                                       .number = 0644,
                                       .undo = is_undone ? &remove : NULL};
 
-    if (host_add_path(self, batch, RUNNER_MKDIR, RUNNER_S_PARENTS, 0755, self->host->root(call), err) < 0)
-        return -1;
     return self->host->add(batch, &write, err);
 }

@@ -9,10 +9,9 @@ int host_add_path(const struct qemu *self, struct runner_batch *batch, uint32_t 
 /* RUN, with nothing on standard input. */
 int host_add_run(const struct qemu *self, struct runner_batch *batch, const struct args *args, int64_t limit_ms,
                  struct runner_error *err);
-/* Two steps: a file below the root, which is made when it is missing; gone again when a later step fails, with
- * is_undone. The index of the second. */
-int host_add_write(const struct qemu *self, struct runner_call *call, struct runner_batch *batch, const char *path,
-                   const void *data, size_t len, bool is_undone, struct runner_error *err);
+/* A file in a directory that is there; gone again when a later step fails, with is_undone. */
+int host_add_write(const struct qemu *self, struct runner_batch *batch, const char *path, const void *data, size_t len,
+                   bool is_undone, struct runner_error *err);
 /* What a step that ran wrote, "" for nothing; the caller frees. */
 char *host_text(const struct qemu *self, const struct runner_batch *batch, int index);
 

@@ -106,11 +106,12 @@ int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_
 }
 
 /* One batch, so that the file goes whatever happens. */
-int probe_tiny(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts, struct runner_error *err)
+int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, const struct qemu_facts *facts,
+               struct runner_error *err)
 {
     static atomic_uint counter; /* two instances may probe at once */
     auto_free char *path =
-        mem_printf("%s/probe-%ld-%u.bin", self->host->root(call), (long)getpid(), atomic_fetch_add(&counter, 1));
+        mem_printf("%s/probe-%ld-%u.bin", dir, (long)getpid(), atomic_fetch_add(&counter, 1));
     auto_args struct args args = ARGS_INIT;
     size_t size;
     const void *guest = probe_guest(&size);
@@ -123,7 +124,7 @@ int probe_tiny(struct qemu *self, struct runner_call *call, const struct qemu_fa
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_probe_words(self, facts, path, NULL, &args);
-    if (host_add_write(self, call, batch, path, guest, size, true, err) >= 0 &&
+    if (host_add_write(self, batch, path, guest, size, true, err) >= 0 &&
         (index = host_add_run(self, batch, &args, TINY_MS, err)) >= 0 &&
         host_add_path(self, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
         status = expect_marker(self, call, batch, index, err);

@@ -10,8 +10,10 @@ int probe_version(struct qemu *self, struct runner_call *call, struct qemu_facts
 /* "QEMU emulator version 7.2.22 (Debian ...)": true when it is such a line. */
 bool probe_parse_version(const char *text, struct qemu_facts *ret);
 
-/* Runs the tiny guest on what facts says (accelerator, firmware, machine): 0 when it said its word and ended. */
-int probe_tiny(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts, struct runner_error *err);
+/* Runs the tiny guest on what facts says (accelerator, firmware, machine): 0 when it said its word and ended. It lies in
+ * dir meanwhile. */
+int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, const struct qemu_facts *facts,
+               struct runner_error *err);
 /* The same with the kernel that sandboxes boot. */
 int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts,
                  const struct kernel *kernel, struct runner_error *err);

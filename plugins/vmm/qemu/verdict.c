@@ -44,6 +44,7 @@ static void scene_read(const struct qemu *self, const struct runner_batch *batch
     (void)snprintf(scene->boot_id, sizeof scene->boot_id, "%.*s", (int)strcspn(boot->out ? boot->out : "", "\n"),
                    boot->out ? boot->out : "");
     scene->has_kvm_device = self->host->result(batch, 2)->status == 0;
+    scene->has_root = self->host->result(batch, 3)->status == 0;
     for (int i = first_binary; (stat = self->host->result(batch, i)) != NULL; i++)
         if (stat->status == 0) {
             scene->size = stat->number;
@@ -69,9 +70,10 @@ int scene_look(struct qemu *self, struct runner_call *call, struct scene *ret, s
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     if (host_add_path(self, batch, RUNNER_READ, 0, 4096, "/proc/sys/kernel/random/boot_id", err) >= 0 &&
         host_add_path(self, batch, RUNNER_READ, RUNNER_S_OPTIONAL, VERDICT_MAX, kept, err) >= 0 &&
-        host_add_path(self, batch, RUNNER_STAT, 0, 0, "/dev/kvm", err) >= 0 && add_binary(self, batch, err) >= 0 &&
-        self->host->run(call, batch, err) == 0) {
-        scene_read(self, batch, 3, ret);
+        host_add_path(self, batch, RUNNER_STAT, 0, 0, "/dev/kvm", err) >= 0 &&
+        host_add_path(self, batch, RUNNER_STAT, 0, 0, self->host->root(call), err) >= 0 &&
+        add_binary(self, batch, err) >= 0 && self->host->run(call, batch, err) == 0) {
+        scene_read(self, batch, 4, ret);
         result = 0;
     }
     self->host->batch_free(batch);
@@ -135,12 +137,15 @@ void verdict_keep(struct qemu *self, struct runner_call *call, const struct scen
 {
     struct runner_error err = ERROR_INIT;
     struct runner_field field = {"error", err.message};
-    struct runner_batch *batch = self->host->batch_new(call);
+    struct runner_batch *batch;
     auto_free char *path = verdict_path(self, call);
     auto_str struct str s = STR_INIT;
 
+    if (!scene->has_root)
+        return;
+    batch = self->host->batch_new(call);
     verdict_print(self, scene, verdict, &s);
-    if (batch == NULL || host_add_write(self, call, batch, path, s.ptr, s.len, false, &err) < 0 ||
+    if (batch == NULL || host_add_write(self, batch, path, s.ptr, s.len, false, &err) < 0 ||
         self->host->run(call, batch, &err) < 0)
         self->host->log(call, RUNNER_LOG_DEBUG, "vmm.accel_not_kept", &field, 1);
     self->host->batch_free(batch);

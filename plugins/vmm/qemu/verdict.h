@@ -12,6 +12,7 @@
 struct scene {
     char boot_id[64];
     bool has_kvm_device;
+    bool has_root;       /* the root directory is there: the runner makes it when it serves, a mere check does not */
     int64_t mtime, size; /* of the binary; 0: not found where programs lie, and then no verdict is recalled */
     struct json *kept;   /* the verdict kept, or NULL */
 };
@@ -29,7 +30,7 @@ struct verdict {
 /* The verdict kept, if it holds. A KVM that ran the tiny guest only is tried again once there is a kernel. */
 bool verdict_recall(const struct qemu *self, const struct scene *scene, const struct kernel *kernel,
                     struct verdict *ret);
-/* One batch; that it cannot be kept is logged at debug only: the next start tries again, and that is all. */
+/* Nothing without a root directory. One batch; that it cannot be kept is logged at debug only: the next start tries again, and that is all. */
 void verdict_keep(struct qemu *self, struct runner_call *call, const struct scene *scene,
                   const struct verdict *verdict);
 

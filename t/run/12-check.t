@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# tier: component
+# --check-config starts nothing and changes nothing, with a real transport and a fake QEMU that is tried.
+. "${top_srcdir:-.}/t/run/lib.sh" || exit 99
+export RUNNER_SOCKET=$dir/api.sock
+mkdir "$dir/bin"
+ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
+write_config
+check() {
+    run env -i PATH="$PATH" TMPDIR="$dir" "$top_builddir/runner-ch" --check-config --config "$dir/runner.yaml" \
+        --plugin-dir "$top_builddir/plugins"
+}
+files() { find "$dir" -mindepth 1 ! -name '.*' -printf '%P %T@\n' | sort; }
+
+before=$(files)
+check
+is "a configuration whose directories are not there yet" "$code $out" "0 configuration is fine"
+is "makes none" "$(files)" "$before"
+
+mkdir "$root"
+check
+is "with a root directory" "$code $out" "0 configuration is fine"
+is "what QEMU can do is remembered there, and nothing else" "$(ls -A "$root")" accel-qemu.json
+before=$(files)
+check
+is "once" "$code $(files)" "0 $before"
+
+rm "$vmm"
+check
+is "no QEMU: status" "$code" 2
+like "no QEMU: says so" "$err" "hosts\[0\].vmm: QEMU '$vmm'"
+done_testing
