@@ -67,7 +67,7 @@ build() {
             { [ -f Makefile ] || "$top/configure" -q "${options[@]}"; } &&
             make -s -j"$(nproc)" "$@"
     } >"$log" 2>&1; then
-        tail -n 40 "$log" >&2
+        grep -aE 'error:|undefined reference|\*\*\*' "$log" >&2 || tail -n 40 "$log" >&2
         die "the build failed; the whole of it is in $log"
     fi
     cd "$top" || exit 1
