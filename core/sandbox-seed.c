@@ -84,5 +84,6 @@ int sandbox_seed(const struct config_host *config, const struct record *record, 
         return -1;
     seed.daemon = daemon.ptr;
     seed.daemon_len = daemon.len;
+    seed.has_own_daemon = record->boot.has_daemon;
     return seed_build(&seed, ret_iso, err);
 }

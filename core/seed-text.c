@@ -180,6 +180,11 @@ static const char daemon_unit[] = "[Unit]\n"
                                   "[Install]\n"
                                   "WantedBy=multi-user.target\n";
 
+static bool is_installed(const struct seed *seed)
+{
+    return seed->daemon != NULL && !seed->has_own_daemon;
+}
+
 static void add_files(struct str *json, const struct seed *seed)
 {
     auto_str struct str unit_env = STR_INIT, login_env = STR_INIT;
@@ -191,7 +196,7 @@ static void add_files(struct str *json, const struct seed *seed)
     json_open(json, "write_files", '[');
     add_file(json, "/etc/runner-ch/environment", "0600", false, str_text(&unit_env));
     add_file(json, "/etc/environment", NULL, true, str_text(&login_env));
-    if (seed->daemon != NULL)
+    if (is_installed(seed))
         add_file(json, "/etc/systemd/system/" SEED_DAEMON_FILE ".service", "0644", false, daemon_unit);
     json_close(json, ']');
 }
@@ -251,7 +256,7 @@ void seed_user_data(const struct seed *seed, struct str *out)
     json_add_bool(&json, "resize_rootfs", true);
     add_user(&json, seed);
     add_files(&json, seed);
-    if (seed->daemon != NULL)
+    if (is_installed(seed))
         add_commands(&json);
     json_close(&json, '}');
     str_add(out, "#cloud-config\n");

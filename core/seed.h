@@ -5,6 +5,7 @@
 #ifndef CORE_SEED_H
 #define CORE_SEED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,8 +39,9 @@ struct seed { /* all of it is the caller's and only read */
     const struct runner_nic *nic;     /* mac, address, prefix_len, gateway, dns (blanks between), mtu; NULL or
                                          no address: no network */
     uint16_t daemon_port;             /* of the daemon in the guest */
-    const void *daemon;               /* program file to install and run as a systemd unit; NULL: the image has one */
+    const void *daemon;               /* program file to run as the daemon; NULL: the image's own is */
     size_t daemon_len;
+    bool has_own_daemon;              /* the image's runner-guestd runs the file; else cloud-init installs it as a unit */
 };
 
 /*

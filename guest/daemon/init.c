@@ -151,6 +151,17 @@ static _Noreturn void hand_over(const char *init)
     give_up(&err);
 }
 
+/* A daemon that the seed brings is the server in place of ours. */
+static void fetch_daemon(struct seed *s)
+{
+    struct runner_error err = ERROR_INIT;
+
+    if (!s->has_daemon || seed_fetch_daemon(&err) == 0)
+        return;
+    say("daemon of the seed: %s; the image's own serves", err.message);
+    s->has_daemon = false;
+}
+
 static void boot(struct init *self)
 {
     struct runner_error err = ERROR_INIT;
@@ -180,12 +191,14 @@ static void boot(struct init *self)
     set_up_network(&self->seed);
     if (request.init[0] != '\0')
         hand_over(request.init);
+    fetch_daemon(&self->seed);
 }
 
 /* ---- the server ---- */
 
 static void start_server(struct init *self)
 {
+    struct runner_error err = ERROR_INIT;
     sigset_t none;
 
     self->server_started_ms = num_now_ms();
@@ -198,6 +211,8 @@ static void start_server(struct init *self)
     close(self->signals);
     for (size_t i = 0; i < self->n_buttons; i++)
         close(self->buttons[i]);
+    if (self->seed.has_daemon && serve_other(SEED_DAEMON_COPY, &self->seed, &err) < 0)
+        say("daemon of the seed: %s; the image's own serves", err.message);
     _exit(serve(self->options, &self->seed));
 }
 

@@ -19,6 +19,15 @@ static int load_seed(const struct options *o, struct seed *ret)
     return -1;
 }
 
+/* As a unit of an image with an init of its own: the daemon that the volume brings takes this one's place. */
+static void try_other(const struct seed *s)
+{
+    struct runner_error err = ERROR_INIT;
+
+    if (s->has_daemon && (seed_fetch_daemon(&err) < 0 || serve_other(SEED_DAEMON_COPY, s, &err) < 0))
+        (void)fprintf(stderr, "runner-guestd: daemon of the seed: %s; this one serves\n", err.message);
+}
+
 int main(int argc, char **argv)
 {
     struct runner_error err = ERROR_INIT;
@@ -43,6 +52,7 @@ int main(int argc, char **argv)
     }
     if (load_seed(&o, &seed) < 0)
         return 2;
+    try_other(&seed);
     status = serve(&o, &seed);
     seed_done(&seed);
     return status;

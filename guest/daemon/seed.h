@@ -11,6 +11,9 @@
 #define SEED_DNS_MAX  3
 #define SEED_ARGS_MAX 1024
 
+#define SEED_DAEMON_FILE "runner-guestd"      /* on the volume: a server to be run in place of this one */
+#define SEED_DAEMON_COPY "/run/runner-daemon" /* where it is run from */
+
 struct seed_network {
     bool is_set;
     uint8_t mac[6];
@@ -32,7 +35,8 @@ struct seed {
     const struct json *entrypoint; /* array of texts, not empty, or NULL */
     const struct json *ssh_keys;   /* array of texts, or NULL */
     struct seed_network network;
-    int port; /* 2280 */
+    int port;        /* 2280 */
+    bool has_daemon; /* the volume holds SEED_DAEMON_FILE; seed_load_disk() sets it */
 };
 
 /* A seed that says nothing. */
@@ -43,6 +47,8 @@ int seed_load(const char *path, struct seed *ret, struct runner_error *err);
 /* From the ISO 9660 volume labelled cidata on one of the disks, which is mounted for a moment. NOTFOUND when there is
  * none. Needs root. */
 int seed_load_disk(struct seed *ret, struct runner_error *err);
+/* Copies the volume's SEED_DAEMON_FILE to SEED_DAEMON_COPY, mode 0755. Needs root. */
+int seed_fetch_daemon(struct runner_error *err);
 void seed_done(struct seed *s);
 
 /* Puts it into the environment of this process, which its children inherit: DAYTONA_SANDBOX_*, then env. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "guest/daemon/process.h"
 #include "guest/daemon/routes.h"
@@ -33,7 +34,6 @@ static int prepare(const struct seed *s, struct runner_error *err)
         return -1;
     seed_export(s);
     user_environment();
-    (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(022);
     raise_limits();
     return 0;
@@ -91,6 +91,7 @@ int serve(const struct options *o, const struct seed *s)
     struct event_base *base = event_base_new();
     int status = -1;
 
+    (void)signal(SIGPIPE, SIG_IGN);
     if (base == NULL)
         (void)fail(&err, RUNNER_E_NOMEM, 0, "event loop");
     else if (prepare(s, &err) == 0)
@@ -101,4 +102,14 @@ int serve(const struct options *o, const struct seed *s)
         event_base_free(base);
     libevent_global_shutdown();
     return status < 0 ? 1 : 0;
+}
+
+int serve_other(const char *path, const struct seed *s, struct runner_error *err)
+{
+    char *argv[] = {(char *)(uintptr_t)path, NULL};
+
+    if (prepare(s, err) < 0)
+        return -1;
+    (void)execv(path, argv);
+    return fail_errno(err, errno, "run '%s'", path);
 }

@@ -9,4 +9,8 @@
  * SIGTERM or SIGINT. Returns the exit status: 0, or 1 after a line on stderr. */
 int serve(const struct options *o, const struct seed *s);
 
+/* Runs another server, the program at path, in place of this process, with the same user, environment and directory. Only
+ * returns, -1, when that fails; serve() may follow. */
+int serve_other(const char *path, const struct seed *s, struct runner_error *err);
+
 #endif

@@ -226,6 +226,27 @@ Test(seed, brings_the_daemon)
     cr_assert_str_eq(item(item(json_get(j, "runcmd"), 5), 4)->text, "runner-guestd.service");
 }
 
+/* The image's own runs it: no second unit. */
+Test(seed, brings_the_daemon_to_an_image_with_its_own)
+{
+    struct seed seed = sample();
+    auto_str struct str iso = STR_INIT;
+    auto_free char *text = NULL, *found = NULL;
+    auto_json struct json *j = NULL;
+    size_t len = 0;
+
+    seed.daemon = "program";
+    seed.daemon_len = 7;
+    seed.has_own_daemon = true;
+    build(&seed, &iso);
+    found = volume_read(&iso, "runner-guestd", &len);
+    cr_assert_not_null(found);
+    cr_assert_eq(len, 7);
+    j = parse(text = read_text(&iso, "user-data"));
+    cr_assert_null(strstr(text, "runner-guestd.service"));
+    cr_assert_null(json_get(j, "runcmd"));
+}
+
 /* ---- refusals ---- */
 
 static void expect_refusal(const struct seed *seed, const char *words)
