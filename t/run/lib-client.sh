@@ -11,10 +11,10 @@ run_client() {
     fi
     if [ ! -d "$at/node_modules/@daytonaio/toolbox-api-client" ]; then
         mkdir -p "$at" && echo '{"private": true}' >"$at/package.json"
-        if ! timeout 120 npm install --prefix "$at" --no-audit --no-fund --silent \
+        if ! timeout 120 npm install --prefix "$at" --no-audit --no-fund --loglevel=error --fetch-retries=1 \
             "@daytonaio/toolbox-api-client@$client_version" >"$dir/npm.log" 2>&1; then
             rm -rf "$at"
-            skip "npm cannot install @daytonaio/toolbox-api-client: $(tail -n 1 "$dir/npm.log")" 1
+            skip "npm cannot install @daytonaio/toolbox-api-client: $(grep -am1 -E 'code|error' "$dir/npm.log" || echo 'no answer in 120 s')" 1
             return
         fi
     fi
