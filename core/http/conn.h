@@ -22,6 +22,7 @@ struct conn {
     size_t head_len;
     size_t seen;         /* bytes of side.in that are an incomplete head */
     uint8_t state, used; /* enum auth_header */
+    uint8_t n_interim;   /* 1xx answers to this request */
     bool is_unix, is_http10, is_head, is_idempotent, wants_upgrade, keep_alive;
     bool is_head_known; /* front->head is this connection's request */
     bool is_req_dead;   /* the upstream takes no more of the request; its answer may still come */

@@ -8,6 +8,8 @@
 #include "core/http/pump.h"
 #include "core/http/reply.h"
 
+#define INTERIM_MAX 64 /* of one answer: a guest that sends nothing else must not keep the loop, nor fill its memory */
+
 /* The upstream ended or broke before a whole head. */
 static bool answer_lost(struct conn *c)
 {
@@ -89,6 +91,8 @@ static bool answer_interim(struct conn *c, const char *data, size_t len)
     struct front *front = c->front;
     int status = 0;
 
+    if (c->n_interim++ == INTERIM_MAX)
+        return conn_refuse(c, 502, NULL, NULL);
     if (!c->is_http10) {
         str_clear(&front->text);
         forward_add_response(&front->text, &front->head, false, false);

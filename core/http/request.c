@@ -55,6 +55,7 @@ static bool request_forward(struct conn *c, const char *raw, struct upstream *up
         head_keep(c, raw, front->head.len);
     up->conn = c;
     up->seen = 0;
+    c->n_interim = 0;
     c->is_req_dead = c->is_answering = c->has_answer = c->is_up_reusable = c->is_req_shut = c->is_res_shut = false;
     c->state = CONN_ACTIVE;
     if (side_write_two(&up->side, front->text.ptr, front->text.len, c->side.in.len > 0 ? bytes_at(&c->side.in) : NULL,

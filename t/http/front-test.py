@@ -106,6 +106,21 @@ def answers_without_body(front, guest):
 
 
 @test
+def interim_answers_without_end(front, guest):
+    client, server, _ = exchange(front, guest)
+    server.sock.settimeout(PATIENCE)
+    try:
+        for _ in range(64):
+            server.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    statuses = []
+    while not statuses or statuses[-1] < 200:
+        statuses.append(client.answer()[0])
+    same((len(statuses) < 200, statuses[-1]), (True, 502))
+
+
+@test
 def upgrade_only_when_asked(front, guest):
     client, server, _ = exchange(front, guest)
     server.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
