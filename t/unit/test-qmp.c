@@ -140,11 +140,16 @@ Test(qmp, conversation, .init = fake_host_reset)
 
     peer_start(READY "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"RESUME\"}\r\n"
                      "{\"return\": {\"status\": \"running\", \"running\": true}, \"id\": 2}\r\n"
-                     "{\"id\": 3, \"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}}\r\n",
+                     "{\"id\": 3, \"return\": {\"status\": \"paused\"}}\r\n"
+                     "{\"id\": 4, \"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}}\r\n",
                true);
     cr_assert_eq(open_peer(&qmp, 5000), 0, "%s", err.message);
     cr_assert_eq(qmp_execute(&qmp, "query-status", &value, &err), 0, "%s", err.message);
     cr_expect_str_eq(json_text(value, "status", ""), "running");
+    json_free(value);
+    value = NULL;
+    cr_assert_eq(qmp_execute(&qmp, "query-status", &value, &err), 0, "%s", err.message); /* the value comes last */
+    cr_expect_str_eq(json_text(value, "status", ""), "paused");
     cr_expect_eq(qmp_execute(&qmp, "cont", NULL, &err), -1);
     cr_expect_eq(err.code, RUNNER_E_IO);
     cr_expect_str_eq(err.message, "QEMU refuses cont: not now");
@@ -153,7 +158,7 @@ Test(qmp, conversation, .init = fake_host_reset)
     peer_end();
     cr_expect_str_eq(peer.heard,
                      "{\"execute\":\"qmp_capabilities\",\"id\":1}\n{\"execute\":\"query-status\",\"id\":2}\n"
-                     "{\"execute\":\"cont\",\"id\":3}\n");
+                     "{\"execute\":\"query-status\",\"id\":3}\n{\"execute\":\"cont\",\"id\":4}\n");
 }
 
 struct failure {

@@ -11,7 +11,8 @@
  * disks and NICs, since a guest names them in this order. 0x1f is q35's own.
  */
 enum { SLOT_RNG = 0x02, SLOT_BALLOON = 0x03, SLOT_PANIC = 0x04, SLOT_NIC = 0x08, SLOT_DISK = 0x10 };
-#define MIB (INT64_C(1) << 20)
+#define MIB      (INT64_C(1) << 20)
+#define CPUS_MAX 255
 
 void args_done(struct args *args)
 {
@@ -84,9 +85,11 @@ void args_add_accel(struct args *args, const struct qemu *qemu, bool has_kvm)
 
 static void add_size(struct args *args, const struct runner_vm *vm)
 {
+    uint32_t max_cpus = vm->max_cpus < CPUS_MAX ? vm->max_cpus : CPUS_MAX; /* there is that much less to plug in */
+
     args_add(args, "-smp");
-    if (vm->max_cpus > vm->cpus)
-        args_add(args, "cpus=%u,maxcpus=%u,sockets=%u,cores=1,threads=1", vm->cpus, vm->max_cpus, vm->max_cpus);
+    if (max_cpus > vm->cpus)
+        args_add(args, "cpus=%u,maxcpus=%u,sockets=%u,cores=1,threads=1", vm->cpus, max_cpus, max_cpus);
     else
         args_add(args, "cpus=%u,sockets=%u,cores=1,threads=1", vm->cpus, vm->cpus);
     args_add(args, "-m");
@@ -275,9 +278,8 @@ static int check_vm(const struct runner_vm *vm, struct runner_error *err)
         return fail(err, RUNNER_E_INVALID, 0, "machine name '%s'", vm->id);
     if (vm->kernel == NULL)
         return fail(err, RUNNER_E_INVALID, 0, "machine '%s' has no kernel: only direct kernel boot is known", vm->id);
-    if (vm->cpus < 1 || vm->cpus > 255 || vm->max_cpus > 255)
-        return fail(err, RUNNER_E_INVALID, 0, "%u processors (at most %u): 1 to 255 are possible", vm->cpus,
-                    vm->max_cpus);
+    if (vm->cpus < 1 || vm->cpus > CPUS_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "%u processors: 1 to %d are possible", vm->cpus, CPUS_MAX);
     if (vm->memory_bytes < MIB || vm->memory_bytes % MIB != 0 || vm->max_memory_bytes % MIB != 0)
         return fail(err, RUNNER_E_INVALID, 0, "memory of %" PRId64 " bytes (at most %" PRId64 "): whole MiB are due",
                     vm->memory_bytes, vm->max_memory_bytes);

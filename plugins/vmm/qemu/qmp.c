@@ -71,23 +71,6 @@ void qmp_message_done(struct qmp_message *message)
     *message = (struct qmp_message){0};
 }
 
-/* Takes the reply's value out of its tree: what is left is freed with the message. */
-static struct json *message_take(struct qmp_message *message)
-{
-    struct json **link = &message->tree->first;
-    struct json *value;
-
-    while (*link != message->value)
-        link = &(*link)->next;
-    value = *link;
-    *link = value->next;
-    value->next = NULL;
-    if (message->tree->last == value)
-        message->tree->last = NULL;
-    message->value = NULL;
-    return value;
-}
-
 /* ---- bytes ---- */
 
 static int64_t conversation_left_ms(const struct qmp *qmp)
@@ -247,7 +230,7 @@ static int read_reply(struct qmp *qmp, const char *command, struct json **ret_va
         if (message.kind != QMP_RETURN || message.id != qmp->last_id)
             return fail(err, RUNNER_E_INVALID, 0, "QMP: an answer to another command than %s", command);
         if (ret_value != NULL)
-            *ret_value = message_take(&message);
+            *ret_value = json_take(message.tree, "return"); /* the rest is freed with the message */
         return 0;
     }
 }
