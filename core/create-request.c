@@ -11,6 +11,11 @@
 #define ENV_SIZE_MAX (64 * 1024)  /* bytes, names and values */
 #define TEXT_MAX     1024
 
+/* What of a kept request fits into a record that can be read again, beside what operations put there. */
+#define KEPT_SIZE_MAX  (RECORD_MAX - 64 * 1024) /* bytes as printed: \u escapes may be longer than what came */
+#define KEPT_NODES_MAX (JSON_NODES_MAX - 200)
+#define KEPT_DEPTH_MAX (JSON_DEPTH_MAX - 1)
+
 struct reader {
     const struct json *body;
     const char *field; /* what is being looked at */
@@ -184,6 +189,31 @@ static struct json *keep_request(const struct json *body)
     return kept;
 }
 
+static size_t count_values(const struct json *j, int depth, int *ret_deepest)
+{
+    size_t n = 1;
+
+    if (j->type != JSON_OBJECT && j->type != JSON_ARRAY)
+        return 1;
+    if (depth > *ret_deepest)
+        *ret_deepest = depth;
+    for (const struct json *child = j->first; child != NULL; child = child->next)
+        n += count_values(child, depth + 1, ret_deepest);
+    return n;
+}
+
+/* A record that the next start cannot read would be a sandbox lost. */
+static int check_kept(struct reader *r, const struct json *request)
+{
+    auto_str struct str text = STR_INIT;
+    int depth = 0;
+
+    if (count_values(request, 1, &depth) > KEPT_NODES_MAX || depth > KEPT_DEPTH_MAX)
+        return wrong(r, "request", "has too many values, or is nested too deep, to be recorded");
+    json_add_tree(&text, NULL, request);
+    return text.len > KEPT_SIZE_MAX ? wrong(r, "request", "is too large to be recorded") : 0;
+}
+
 static int read_all(struct reader *r, const struct config *config, const struct config_host *host, struct record **ret)
 {
     auto_record struct record *record = NULL;
@@ -206,6 +236,8 @@ static int read_all(struct reader *r, const struct config *config, const struct 
         check_list(r, "sshKeys") < 0 || check_unsupported(r) < 0)
         return -1;
     record->request = keep_request(r->body);
+    if (check_kept(r, record->request) < 0)
+        return -1;
     *ret = record;
     record = NULL;
     return 0;

@@ -95,3 +95,44 @@ Test(create_request, what_is_wrong_is_named)
         cr_assert_eq(err.code, cases[i].code);
     }
 }
+
+/* {GOOD,"x":PREFIX, n times UNIT, SUFFIX n times} */
+static char *request_of(const char *prefix, const char *unit, size_t n, const char *suffix)
+{
+    struct str text = STR_INIT;
+
+    str_addf(&text, "{%s,\"x\":%s", GOOD, prefix);
+    for (size_t i = 0; i < n; i++)
+        str_add(&text, unit);
+    for (size_t i = 0; i < (suffix[0] == ']' ? n : 1); i++)
+        str_add(&text, suffix);
+    str_add(&text, "}");
+    return str_steal(&text);
+}
+
+/* Whatever is accepted, the next start reads. */
+Test(create_request, what_is_recorded_can_be_read)
+{
+    static const struct {
+        const char *prefix, *unit, *suffix;
+        size_t n;
+        int status;
+    } cases[] = {
+        {"", "[", "]", 30, 0},       {"", "[", "]", 31, -1},         {"[0", ",0", "\r]", 99000, 0},
+        {"[0", ",0", "\r]", 99900, -1}, {"\"", "x", "\"", 900000, 0}, {"\"", "\x7f", "\"", 900000, -1},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        auto_free char *text = request_of(cases[i].prefix, cases[i].unit, cases[i].n, cases[i].suffix);
+        auto_record struct record *record = NULL, *again = NULL;
+        auto_str struct str printed = STR_INIT;
+        struct runner_error err = ERROR_INIT;
+        const char *field = NULL;
+        cr_assert_eq(plan(text, &record, &field, &err), cases[i].status, "case %zu: %s", i, err.message);
+        if (record == NULL)
+            continue;
+        record_print(record, &printed);
+        cr_assert_lt(printed.len, RECORD_MAX);
+        cr_assert_eq(record_parse(printed.ptr, printed.len, record->id, &again, &err), 0, "case %zu: %s", i, err.message);
+    }
+}
