@@ -243,15 +243,16 @@ static void dial_run(struct task *task)
     free(dial);
 }
 
-static int on_submit(void *ctx, void (*run)(void *job), void *job)
+static int on_submit(void *ctx, const char *id, void (*run)(void *job), void *job)
 {
     struct api *api = ctx;
     struct dial_task *dial = mem_alloc(sizeof *dial);
+    auto_free char *lane = mem_printf("dial %s", id); /* not the lane of its operations, which may take minutes */
 
     dial->task.run = dial_run;
     dial->run = run;
     dial->job = job;
-    if (pool_submit(api->engine->pool, NULL, &dial->task, false, NULL) == 0)
+    if (pool_submit(api->engine->pool, lane, &dial->task, false, NULL) == 0)
         return 0;
     free(dial);
     return -1;

@@ -268,7 +268,8 @@ static int serve(struct engine *engine)
         return EXIT_SERVER;
     }
     log_listeners(&api, config);
-    reconcile_start(engine);
+    reconcile_start(engine); /* before any request can be: those wait on workers until it is through */
+    http_listen(api.server);
     sigwait(&stop, &signal_number);
     drain(engine, &api);
     reaper_stop(engine->reaper);

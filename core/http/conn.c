@@ -81,7 +81,7 @@ void conn_close(struct conn *c, bool reset)
     front->n_conns--;
     list_remove(&c->turn);
     if (c->dial != NULL)
-        c->dial->conn = NULL;
+        dial_give_up(c->dial);
     upstream_drop(front, c->up);
     c->up = NULL;
     side_close(&c->side, reset);
@@ -317,7 +317,7 @@ void conn_timeout(struct conn *c, enum timer_class class)
     case TIMER_DIAL:
     case TIMER_RESPONSE:
         if (c->dial != NULL)
-            c->dial->conn = NULL;
+            dial_give_up(c->dial);
         c->dial = NULL;
         (void)conn_refuse(c, 504, NULL, NULL);
         break;

@@ -53,9 +53,9 @@ struct http_request {
 
 struct http_backend {
     void *ctx;
-    /* Has a worker thread call run(job). 0, or -1 when the queue is full (the client gets 503). Loop thread; never
-     * blocks. */
-    int (*submit)(void *ctx, void (*run)(void *job), void *job);
+    /* Has a worker thread call run(job), those of one sandbox one after the other: a guest that does not answer holds one
+     * worker, not all. 0, or -1 when the queue is full (the client gets 503). Loop thread; never blocks. */
+    int (*submit)(void *ctx, const char *id, void (*run)(void *job), void *job);
     /* Connects to a port of a guest. Worker thread; may block for timeout_ms. NOTFOUND: no such sandbox (404), INVALID:
      * not started (400), TIMEOUT: 504, anything else 502. */
     int (*dial)(void *ctx, const char *id, int port, int64_t timeout_ms, struct http_dialed *ret,
@@ -69,10 +69,11 @@ struct http_backend {
 
 struct http_server;
 
-/* Binds every listener, starts the loops. The backend's struct is copied, its ctx outlives the server. *ret is set
- * before the first request is taken. */
+/* Binds every listener, starts the loops. The backend's struct is copied, its ctx outlives the server. */
 int http_start(const struct http_config *config, const struct http_backend *backend, struct http_server **ret,
                struct runner_error *err);
+/* Begins to take connections; until then they wait. */
+void http_listen(struct http_server *server);
 /* The TCP port of a listener, 0 for a unix socket. */
 int http_port(const struct http_server *server, size_t listener);
 /* Stops accepting, closes idle connections, lets running requests finish: true when all did within timeout_ms. Blocks.

@@ -130,8 +130,12 @@ int http_start(const struct http_config *config, const struct http_backend *back
         return -1;
     }
     *ret = server;
-    server_tell(server, listen_run); /* last: a request may come before this returns */
     return 0;
+}
+
+void http_listen(struct http_server *server)
+{
+    server_tell(server, listen_run);
 }
 
 int http_port(const struct http_server *server, size_t listener)

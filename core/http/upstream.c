@@ -150,8 +150,11 @@ static void dial_run(void *job)
     struct dial *dial = job;
     const struct http_backend *backend = dial->front->backend;
 
-    dial->status =
-        backend->dial(backend->ctx, dial->id, dial->port, dial->front->config->dial_ms, &dial->dialed, &dial->err);
+    if (atomic_load(&dial->is_given_up))
+        dial->status = fail(&dial->err, RUNNER_E_CANCELLED, 0, "the client left");
+    else
+        dial->status = backend->dial(backend->ctx, dial->id, dial->port, dial->front->config->dial_ms, &dial->dialed,
+                                     &dial->err);
     front_post(dial->front, &dial->message);
 }
 
@@ -162,13 +165,19 @@ struct dial *dial_start(struct front *front, struct conn *conn, const char *id, 
     *dial = (struct dial){.message.run = dial_done, .front = front, .conn = conn, .port = port, .err = ERROR_INIT};
     memcpy(dial->id, id, strlen(id) + 1);
     dial->dialed.fd = -1;
-    if (front->backend->submit(front->backend->ctx, dial_run, dial) < 0) {
+    if (front->backend->submit(front->backend->ctx, dial->id, dial_run, dial) < 0) {
         free(dial);
         return NULL;
     }
     front->n_dials++;
     front_count(&front->count.dials, 1);
     return dial;
+}
+
+void dial_give_up(struct dial *dial)
+{
+    dial->conn = NULL;
+    atomic_store(&dial->is_given_up, true);
 }
 
 struct upstream *dial_upstream(struct front *front, struct dial *dial)

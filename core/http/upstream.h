@@ -30,6 +30,7 @@ struct dial {
     struct message message;
     struct front *front;
     struct conn *conn; /* loop thread; NULL: the client left meanwhile */
+    atomic_bool is_given_up; /* the same, for the worker that has not begun */
     int port;
     int status; /* dial's return value */
     char id[ROUTE_ID_MAX + 1];
@@ -37,8 +38,9 @@ struct dial {
     struct runner_error err;
 };
 
-/* Has a worker dial; conn_dialed() gets the result, unless dial->conn was cleared. NULL: the queue is full. */
+/* Has a worker dial; conn_dialed() gets the result, unless it is given up before. NULL: the queue is full. */
 struct dial *dial_start(struct front *front, struct conn *conn, const char *id, int port);
+void dial_give_up(struct dial *dial);
 /* Makes the fresh connection an upstream; NULL when it cannot be watched. */
 struct upstream *dial_upstream(struct front *front, struct dial *dial);
 

@@ -43,7 +43,7 @@ static void *job_main(void *arg)
     return NULL;
 }
 
-static int fake_submit(void *ctx, void (*run)(void *), void *arg)
+static int fake_submit(void *ctx, const char *id, void (*run)(void *), void *arg)
 {
     struct job *job = mem_alloc(sizeof *job);
     pthread_attr_t attr;
@@ -51,6 +51,7 @@ static int fake_submit(void *ctx, void (*run)(void *), void *arg)
     int status;
 
     (void)ctx;
+    (void)id;
     *job = (struct job){run, arg};
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -127,7 +128,7 @@ static void release_held(void)
     fake.held = NULL;
     pthread_mutex_unlock(&fake.lock);
     if (held != NULL)
-        (void)fake_submit(NULL, reply_held, held);
+        (void)fake_submit(NULL, "", reply_held, held);
 }
 
 static void reply_metrics(struct http_request *request)
@@ -309,6 +310,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < config.n_listen; i++)
         printf("port %d\n", http_port(fake.server, i));
     fflush(stdout);
+    http_listen(fake.server);
     serve(&signals);
     return 0;
 }
