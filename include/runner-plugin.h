@@ -113,7 +113,9 @@ enum {
     RUNNER_GROW,
     /* path -> to, atomically, within one file system. RUNNER_S_SYNC as above. */
     RUNNER_RENAME,
-    /* path: a file, or a tree with RUNNER_S_TREE; links are removed, never followed. Absent: fine. */
+    /* path: a file, or a tree with RUNNER_S_TREE; links are removed, never followed. Absent: fine. to (may be NULL): the
+     * name of an entry of the tree's top that goes last, so that what an interrupted removal leaves still says what it
+     * was. */
     RUNNER_REMOVE,
     /* path. out: status = 1 when absent, number = size in bytes, number2 = modification time, seconds. */
     RUNNER_STAT,

@@ -281,6 +281,7 @@ static void check_clone(void)
 static void check_remove(void)
 {
     char *deep = mem_dup(at("deep"));
+    bool is_kept = true;
     size_t before;
 
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("r2")) == 0 && !is_there(at("r2")), "REMOVE: a file");
@@ -307,6 +308,20 @@ static void check_remove(void)
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .flags = RUNNER_S_TREE) < 0 &&
                says(RUNNER_E_INVALID, "deeper"),
            "REMOVE: bounded depth");
+    for (const char *name = "abcefg"; *name != '\0'; name++)
+        (void)mkdir(keep(mem_printf("%s/%c", at("deep"), *name)), 0700);
+    for (const char *name = "abcefg"; *name != '\0'; name++) { /* in whatever order they are listed, each can be the last */
+        char last[2] = {*name, '\0'};
+        is_kept = is_kept && RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .to = last, .flags = RUNNER_S_TREE) < 0 &&
+                  is_there(keep(mem_printf("%s/%c", at("deep"), *name)));
+        for (const char *again = "abcefg"; *again != '\0'; again++)
+            (void)mkdir(keep(mem_printf("%s/%c", at("deep"), *again)), 0700);
+    }
+    tap_ok(is_kept, "REMOVE: what goes last is there as long as anything else is");
+    tap_ok(rename(at("deep/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d"), at("deeper")) == 0 &&
+               RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .to = "g", .flags = RUNNER_S_TREE) == 0 &&
+               !is_there(at("deep")),
+           "REMOVE: in the end it goes too");
     before = count_in("/");
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = "/", .flags = RUNNER_S_TREE) < 0 &&
                RUN(.kind = RUNNER_REMOVE, .path = "/tmp/..", .flags = RUNNER_S_TREE) < 0 &&

@@ -14,11 +14,18 @@
 struct removal {
     const struct act *act;
     const char *path; /* of the step, for messages */
+    const char *last; /* name of the entry of the top that goes last, or NULL */
     dev_t device;
     struct runner_error *err;
 };
 
 static int remove_entry(const struct removal *r, int dir, const char *name, int depth);
+
+/* depth: 1 at the top. */
+static bool is_kept_for_last(const struct removal *r, const char *name, int depth)
+{
+    return depth == 1 && r->last != NULL && strcmp(name, r->last) == 0;
+}
 
 /* Removes what is in the directory; takes fd over. */
 static int empty_directory(const struct removal *r, int fd, int depth)
@@ -31,12 +38,15 @@ static int empty_directory(const struct removal *r, int fd, int depth)
         return fail_errno(r->err, ENOMEM, "remove '%s'", r->path);
     }
     while ((void)(errno = 0), (entry = readdir(d)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            is_kept_for_last(r, entry->d_name, depth))
             continue;
         if (remove_entry(r, dirfd(d), entry->d_name, depth) < 0)
             return -1;
     }
-    return errno == 0 ? 0 : fail_errno(r->err, errno, "remove '%s'", r->path);
+    if (errno != 0)
+        return fail_errno(r->err, errno, "remove '%s'", r->path);
+    return depth == 1 && r->last != NULL ? remove_entry(r, dirfd(d), r->last, depth) : 0;
 }
 
 static int open_directory(const struct removal *r, int dir, const char *name, int depth, int *ret_fd)
@@ -102,7 +112,7 @@ int tree_remove(const struct act *a, const struct runner_step *step, struct runn
                 struct runner_error *err)
 {
     auto_path struct path at = PATH_INIT;
-    struct removal r = {.act = a, .path = step->path, .err = err};
+    struct removal r = {.act = a, .path = step->path, .last = step->to, .err = err};
     struct runner_error cause = ERROR_INIT;
     struct stat st;
 
