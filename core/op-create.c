@@ -19,7 +19,6 @@ static int repeat(struct op *op, struct runner_error *err)
     op->plan = NULL;
     switch (record->state) {
     case SANDBOX_STARTED:
-        return op_ready(op, err) < 0 ? -1 : OP_ENOUGH;
     case SANDBOX_STOPPED:
     case SANDBOX_PAUSED:
         op->type = &op_start;
@@ -92,7 +91,7 @@ static void unlease(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
-    if (host_plugin(op->host, RUNNER_IPAM) != NULL &&
+    if (op->sandbox->record->state != SANDBOX_ERROR && host_plugin(op->host, RUNNER_IPAM) != NULL &&
         HOST_CALL(op->host, RUNNER_IPAM, ipam, release, op->id, &more) < 0)
         error_append(err, "address not released: %s", more.message);
 }
@@ -104,7 +103,8 @@ static void unlease(struct op *op, struct runner_error *err)
 static int directory(struct op *op, struct runner_error *err)
 {
     auto_free char *dir = host_sandbox_dir(op->host, op->id);
-    struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
+    struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir,
+                               .to = "runner.json"};
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_EXCL, .path = dir,
                                .number = 0700, .undo = &undo};
 

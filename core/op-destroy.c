@@ -1,4 +1,5 @@
 /* destroy: nothing of the sandbox is left. A missing one is success. */
+#include "core/log.h"
 #include "core/op.h"
 #include "core/reaper.h"
 #include "core/util/error.h"
@@ -11,10 +12,17 @@ static int find(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
-/* Durable before anything is taken away: whatever happens now, start-up finishes it. */
+/* Durable before anything is taken away: whatever happens now, start-up finishes it. Where there is no room for that, the
+ * removal is what makes room: killed on the way, the next start finds the sandbox stopped, and its client had no answer. */
 static int mark(struct op *op, struct runner_error *err)
 {
-    return op_commit(op, SANDBOX_DESTROYING, NULL, err);
+    if (op_commit(op, SANDBOX_DESTROYING, NULL, err) == OP_NEXT)
+        return OP_NEXT;
+    if (err->code != RUNNER_E_NOSPACE)
+        return -1;
+    log_event(RUNNER_LOG_WARN, "op.not_marked", "op", "destroy", "id", op->id, "error", err->message, NULL);
+    error_clear(err);
+    return OP_NEXT;
 }
 
 static int tear_down(struct op *op, struct runner_error *err)

@@ -17,20 +17,31 @@ static int refuse_state(const struct op *op, const char *what, struct runner_err
 
 /* ---- start ---- */
 
+/* It runs: its daemon is waited for. Or it ended, and that was not noted yet, or could not be: what is left of it goes. */
+static int start_again(struct op *op, struct runner_error *err)
+{
+    bool is_alive;
+    int status;
+
+    if (op_probe(op, &is_alive, &status, err) < 0)
+        return -1;
+    if (is_alive)
+        return op_ready(op, err) < 0 ? -1 : OP_ENOUGH;
+    return op_tear_down(op, err) < 0 ? -1 : OP_NEXT;
+}
+
 static int start_admit(struct op *op, struct runner_error *err)
 {
     if (op_find(op, err) < 0)
         return -1;
     switch (op->sandbox->record->state) {
     case SANDBOX_STARTED:
-        return op_ready(op, err) < 0 ? -1 : OP_ENOUGH;
+        return start_again(op, err);
     case SANDBOX_PAUSED:
         op->type = &op_resume;
         return OP_BECOME;
     case SANDBOX_STOPPED:
     case SANDBOX_ERROR: /* its VM is gone; its disk is there */
-        batch_free(op->batch);
-        op->batch = batch_new(&op->call);
         return op->sandbox->record->disk.path == NULL ? refuse_state(op, "start", err) : OP_NEXT;
     default:
         return refuse_state(op, "start", err);
@@ -196,6 +207,16 @@ static int resume_vm(struct op *op, struct runner_error *err)
     return call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.resume, err);
 }
 
-static const struct op_phase resume_phases[] = {
-    {"admit", resume_admit, NULL}, {"resume", resume_vm, NULL}, {"ready", op_ready, NULL}, {"commit", started, NULL}};
+static void pause_again(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.pause, &more) < 0)
+        error_append(err, "left running: %s", more.message);
+}
+
+static const struct op_phase resume_phases[] = {{"admit", resume_admit, NULL},
+                                                {"resume", resume_vm, pause_again},
+                                                {"ready", op_ready, NULL},
+                                                {"commit", started, NULL}};
 const struct op_type op_resume = {"resume", resume_phases, ARRAY_LEN(resume_phases)};

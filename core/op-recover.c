@@ -8,20 +8,6 @@
 #include "core/util/error.h"
 #include "core/vm.h"
 
-/* Whether the VMM's process lives; else its wait status, -1 when nobody knows (it was not this runner's child). */
-static int probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_error *err)
-{
-    auto_free char *pid_path = host_sandbox_path(op->host, op->id, "vmm.pid");
-    auto_batch struct runner_batch *batch = batch_new(&op->call);
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = pid_path};
-
-    if (batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0)
-        return -1;
-    *ret_alive = batch_result(batch, 0)->status == 0;
-    *ret_status = (int)batch_result(batch, 0)->number2;
-    return 0;
-}
-
 /* The guest powered itself off: stopped. Anything else: error, with what is known. */
 static int settle(struct op *op, int status, struct runner_error *err)
 {
@@ -59,7 +45,7 @@ static int exited(struct op *op, struct runner_error *err)
     state = op->sandbox->record->state;
     if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
         return OP_ENOUGH;
-    if (probe(op, &is_alive, &status, err) < 0)
+    if (op_probe(op, &is_alive, &status, err) < 0)
         return -1;
     return is_alive ? OP_ENOUGH : ended(op, status, err);
 }
@@ -117,7 +103,7 @@ static int recover(struct op *op, struct runner_error *err)
         return op_tear_down(op, err) < 0 ? -1 : op_commit(op, SANDBOX_STOPPED, NULL, err);
     case SANDBOX_STARTED:
     case SANDBOX_PAUSED:
-        if (probe(op, &is_alive, &status, err) < 0)
+        if (op_probe(op, &is_alive, &status, err) < 0)
             return -1;
         return is_alive ? adopt(op, err) : ended(op, status, err);
     default:

@@ -45,6 +45,8 @@ void op_unplan_network(struct op *op, struct runner_error *err)
     auto_batch struct runner_batch *discarded = batch_new(&op->call);
     struct runner_error more = ERROR_INIT;
 
+    if (op->sandbox->record->state == SANDBOX_ERROR) /* something of it is still there, and the record says what is its */
+        return;
     if (plan_detach(op, discarded, &more) < 0)
         error_append(err, "network not released: %s", more.message);
 }
@@ -88,6 +90,19 @@ int op_run_batch(struct op *op, struct runner_error *err)
 }
 
 /* ---- coming up ---- */
+
+int op_probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_error *err)
+{
+    auto_free char *pid_path = host_sandbox_path(op->host, op->id, "vmm.pid");
+    auto_batch struct runner_batch *batch = batch_new(&op->call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = pid_path};
+
+    if (batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0)
+        return -1;
+    *ret_alive = batch_result(batch, 0)->status == 0;
+    *ret_status = (int)batch_result(batch, 0)->number2;
+    return 0;
+}
 
 void op_quote_serial(struct op *op, struct runner_error *err)
 {
@@ -133,7 +148,7 @@ int op_ready(struct op *op, struct runner_error *err)
         guest_wait_ready(&ready, &op->sandbox->record->nic, exit_fd, &op->daemon_version, err) == 0)
         return OP_NEXT;
     op_quote_serial(op, err);
-    return -1;
+    return blame_host(err);
 }
 
 /* ---- going down ---- */
@@ -212,7 +227,8 @@ int op_remove_directory(struct op *op, struct runner_error *err)
 {
     auto_free char *dir = host_sandbox_dir(op->host, op->id);
     auto_batch struct runner_batch *batch = batch_new(&op->call);
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir,
+                               .to = "runner.json"}; /* last: killed on the way, the next start goes on */
 
     return batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0 ? -1 : 0;
 }

@@ -78,6 +78,9 @@ int op_run_batch(struct op *op, struct runner_error *err);     /* phase "host" *
 int op_boot(struct op *op, struct runner_error *err);
 int op_ready(struct op *op, struct runner_error *err);
 
+/* Whether the VMM's process lives; else its wait status, -1 when nobody knows (it was not this runner's child). */
+int op_probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_error *err);
+
 /* Ends the VM's process: the power button and grace_ms first (0: not), then SIGTERM, then SIGKILL; each step waits for
  * the event. Nothing running: fine. */
 int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err);

@@ -47,7 +47,17 @@ static int adopt(struct bring_up *b, const struct record *record, struct runner_
     return HOST_CALL(b->host, RUNNER_NETWORK, network, adopt, &b->call, record->id, nic, err);
 }
 
-/* A directory that is empty is what a create killed at its first step leaves. Others without a record are not ours. */
+/* Whether nothing but half-written files (RUNNER_WRITE's temporary ones) is there. */
+static bool is_empty(const struct runner_result *names)
+{
+    for (const char *p = names->out; p != NULL && p < names->out + names->len; p += strlen(p) + 1)
+        if (!text_starts(p, ".tmp-", NULL))
+            return false;
+    return true;
+}
+
+/* A directory that is empty is what a create killed at its first steps leaves, or a destroy at its last. Others without a
+ * record are not ours. */
 static void leftover(struct bring_up *b, const char *id)
 {
     auto_free char *dir = host_sandbox_dir(b->host, id);
@@ -58,7 +68,7 @@ static void leftover(struct bring_up *b, const char *id)
 
     if (batch_add(look, &list, &err) < 0 || batch_run(&b->call, look, &err) < 0)
         return;
-    if (batch_result(look, 0)->len > 0)
+    if (!is_empty(batch_result(look, 0)))
         log_event(RUNNER_LOG_WARN, "reconcile.foreign", "dir", dir, "note", "no runner.json in it: left alone", NULL);
     else if (batch_add(clean, &drop, &err) < 0 || batch_run(&b->call, clean, &err) < 0)
         log_event(RUNNER_LOG_WARN, "reconcile.leftover", "dir", dir, "error", err.message, NULL);

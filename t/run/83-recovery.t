@@ -82,15 +82,33 @@ is "what was half made is gone" "$(state half)" destroyed
 ok "with its files" await 10 test ! -e "$root/sandboxes/half"
 ok "and its VM" await 10 eval '! is_alive "$half"'
 
+# ---- ended, and nobody noted it ----
+# The runner is stopped by SIGSTOP while its VM ends: the start that is asked for meets a record that says started.
+"$ctl" create unnoted >"$dir/x"
+unnoted=$(pid_of unnoted)
+kill -STOP "$runner_pid"
+kill -KILL "$unnoted"
+"$ctl" start unnoted >"$dir/x" 2>&1 &
+start=$!
+kill -CONT "$runner_pid"
+wait $start
+is "start of one that has just ended" "$? $(state unnoted)" "0 started"
+again=$(pid_of unnoted)
+ok "it is another VM" test "$again" != "$unnoted"
+run "$ctl" exec unnoted -- x
+is "which answers" "$code $out" "0 fake guest"
+
 # ---- records that make no sense ----
 stop_runner
-mkdir "$root/sandboxes/nonsense" "$root/sandboxes/empty" "$root/sandboxes/UPPER"
+mkdir "$root/sandboxes/nonsense" "$root/sandboxes/empty" "$root/sandboxes/UPPER" "$root/sandboxes/unborn"
+touch "$root/sandboxes/unborn/.tmp-0123456789abcdef"
 echo 'no json' >"$root/sandboxes/nonsense/runner.json"
 touch "$root/sandboxes/UPPER/file"
 ok "a runner among strange directories" start_runner
 is "the others are there" "$(state runs-1)" started
 ok "what cannot be read is left alone" test -s "$root/sandboxes/nonsense/runner.json"
 ok "what is no sandbox is left alone" test -e "$root/sandboxes/UPPER/file"
+ok "what a create left before its record is gone" test ! -e "$root/sandboxes/unborn"
 like "and the log says so" "$(cat "$runner_log")" "nonsense"
 
 run "$ctl" rm -f --all
