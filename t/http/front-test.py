@@ -419,6 +419,13 @@ def every_request_shows_the_token(front, guest):
 
 
 @test
+def what_needs_no_token_has_no_body(front, guest):
+    for body in (b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"):
+        client = front.connect().send(b"GET / HTTP/1.1\r\nHost: h\r\n" + body + b"\r\n")
+        same(client.answer()[0], 401 if body else 200)
+
+
+@test
 def large_heads_are_refused(front, guest):
     client = front.connect().send(get(b"/info", b"A: " + b"x" * 33000 + b"\r\n"))
     same(client.answer()[0], 431)
