@@ -78,6 +78,7 @@ static struct peer {
     int listener;
     const char *text; /* said at once: replies may be ahead of their commands */
     size_t filler;    /* bytes of a long string before the text's last line */
+    const char *flood; /* said again and again until the client closes, or NULL */
     bool stays;       /* keeps the connection open afterwards, until the client closes */
     char heard[512];
     pthread_t thread;
@@ -98,6 +99,8 @@ static void *peer_run(void *arg)
         if (send(fd, filler, sizeof filler, MSG_NOSIGNAL) < 0)
             break;
     }
+    while (peer.flood != NULL && send(fd, peer.flood, strlen(peer.flood), MSG_NOSIGNAL) > 0)
+        ;
     if (!peer.stays)
         shutdown(fd, SHUT_WR);
     while ((n = recv(fd, peer.heard + len, sizeof peer.heard - 1 - len, 0)) > 0)
@@ -159,6 +162,17 @@ Test(qmp, conversation, .init = fake_host_reset)
     cr_expect_str_eq(peer.heard,
                      "{\"execute\":\"qmp_capabilities\",\"id\":1}\n{\"execute\":\"query-status\",\"id\":2}\n"
                      "{\"execute\":\"query-status\",\"id\":3}\n{\"execute\":\"cont\",\"id\":4}\n");
+}
+
+Test(qmp, talks_without_end, .init = fake_host_reset, .timeout = 20)
+{
+    struct qmp qmp = QMP_INIT;
+
+    peer.flood = "{\"timestamp\": {}, \"event\": \"RESUME\"}\r\n";
+    peer_start(GREETING, true);
+    cr_expect_eq(open_peer(&qmp, 200), -1);
+    cr_expect_eq(err.code, RUNNER_E_TIMEOUT);
+    peer_end();
 }
 
 struct failure {

@@ -135,6 +135,8 @@ static int receive(struct qmp *qmp, struct runner_error *err)
     drop_read_lines(qmp);
     if (qmp->in.len >= QMP_LINE_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "QMP: a line longer than %u bytes", QMP_LINE_MAX);
+    if (conversation_left_ms(qmp) == 0) /* it may be talking all the time */
+        return fail(err, RUNNER_E_TIMEOUT, 0, "QMP: no answer in time");
     str_reserve(&qmp->in, READ_CHUNK);
     for (;;) {
         ssize_t n = recv(qmp->fd, qmp->in.ptr + qmp->in.len, READ_CHUNK, MSG_DONTWAIT);
