@@ -11,6 +11,7 @@
 #include "core/vm.h"
 
 #define KILL_WAIT_MS  2000  /* after SIGTERM: the VMM flushes its caches and goes */
+#define KILL_RESERVE_MS (2 * KILL_WAIT_MS)
 #define DEATH_WAIT_MS 30000 /* after SIGKILL: the kernel frees the guest's memory */
 #define SERIAL_QUOTE  400
 #define SERIAL_READ   4096 /* bytes: there may be many line ends behind the last words */
@@ -195,6 +196,8 @@ int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
 
     if (host_watch(op->host, &op->call, pid_path, &exit_fd, err) < 0)
         return err->code == RUNNER_E_NOTFOUND ? (error_clear(err), 0) : -1;
+    if (grace_ms > call_left_ms(&op->call) - KILL_RESERVE_MS) /* else the deadline would leave it running */
+        grace_ms = call_left_ms(&op->call) - KILL_RESERVE_MS;
     if (grace_ms > 0 && press_button(op, &ignored) == 0)
         ended = wait_end(op, exit_fd, grace_ms, err);
     for (size_t i = 0; ended == 0 && i < ARRAY_LEN(ladder); i++) {

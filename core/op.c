@@ -124,6 +124,8 @@ static void run(struct task *task)
     struct op *op = (struct op *)task;
 
     op->started_us = num_now_us();
+    /* From now: what ran before it in its lane, or on all workers, has a deadline of its own. */
+    op->call.deadline_us = op->started_us + timeout_of(op->engine->config, op->kind) * 1000;
     if (host_wait_up(op->host, &op->call, &op->err) == 0)
         run_phases(op);
     report(op, num_now_us() - op->started_us);

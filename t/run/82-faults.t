@@ -113,6 +113,22 @@ rm -r "$root/sandboxes/taken"
 stop_runner
 is "it ends well" $code 0
 
+# ---- deadlines ----
+ok "a runner with little time to stop" start_runner "timeouts: {stop: 3s, stop_grace: 1m}"
+vm_wish deaf "ignore-powerdown"
+create deaf
+run "$ctl" stop deaf
+is "a grace beyond the deadline: it is ended all the same" "$code $(vms)" "0 0"
+run "$ctl" rm deaf
+vm_wish late "guest-ms 3500"
+create late >"$dir/x" &
+create=$!
+ok "a create that takes longer" await 10 test -s "$root/sandboxes/late/vmm.pid"
+run "$ctl" rm -f late
+is "a removal waits for it, and then has its time" "$code $(find "$root/sandboxes" "$dir/run" -mindepth 1) $(vms)" "0  0"
+wait $create
+stop_runner
+
 # A disk with less and less in its way: whatever does not fit any more (the record, the disk, the seed, the VMM's files), the
 # error says it and nothing stays.
 disk_full() { # KIB free
