@@ -828,7 +828,7 @@ def held_rest_request_at_the_end(front, guest):
     same(other.line(), "held abc")
     other.process.send_signal(signal.SIGTERM)
     same(other.line(), "cut")
-    same(other.line(), "gone abc")
+    assert other.line() in ("gone abc", ""), "word of the client's end, unless the owed answer came first"
     same(client.rest(), "reset")
     same(other.process.wait(PATIENCE), 0)
 
