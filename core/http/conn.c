@@ -60,7 +60,10 @@ void conn_new(struct front *front, int fd, bool is_unix)
         conn_keep_alive(fd);
         peer_name(fd, c->peer);
     }
+    c->came_ms = front->now_ms;
     list_append(&front->conns, &c->all);
+    if (!is_unix)
+        list_append(&front->strangers, &c->stranger);
     front->n_conns++;
     front_count(&front->count.connections, 1);
     front_count(&front->count.open, 1);
@@ -79,6 +82,7 @@ void conn_close(struct conn *c, bool reset)
     timer_stop(&c->timer);
     list_remove(&c->all);
     front->n_conns--;
+    list_remove(&c->stranger);
     list_remove(&c->turn);
     if (c->dial != NULL)
         dial_give_up(c->dial);

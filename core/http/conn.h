@@ -16,6 +16,8 @@ struct conn {
     struct dial *dial;
     const char *peer_why; /* a unix socket's peer that may not send requests */
     struct list all, turn;
+    struct list stranger; /* of TCP, and has not shown the token: makes way for others; in order of their coming */
+    int64_t came_ms;
     struct timer timer;
     struct body req, res;
     char *head; /* the raw head, kept while dialling and while a replay is possible */

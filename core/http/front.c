@@ -18,6 +18,7 @@
 #define EVENTS_MAX      256
 #define ACCEPTS_MAX     64
 #define ACCEPT_PAUSE_MS 1000
+#define STRANGER_MS     1000 /* a client has so long to show its token before it may be closed to let others in */
 #define STACK_BYTES     (256 * 1024)
 
 void front_count(atomic_uint_fast64_t *counter, int by)
@@ -104,11 +105,22 @@ void front_fd_freed(struct front *front)
     accept_resume(front);
 }
 
+/* Who holds no token must not keep out those who do. */
+static bool stranger_close(struct front *front)
+{
+    struct conn *c = LIST_OWNER(struct conn, stranger, front->strangers.next);
+
+    if (list_is_empty(&front->strangers) || front->now_ms - c->came_ms < STRANGER_MS)
+        return false;
+    conn_close(c, false);
+    return true;
+}
+
 static void listener_accept(struct front *front, struct front_listener *l)
 {
     for (int i = 0; i < ACCEPTS_MAX && !front->is_draining && front->accept_at_ms == 0; i++) {
         int fd;
-        if (front->n_conns >= front->conns_max) {
+        if (front->n_conns >= front->conns_max && !stranger_close(front)) {
             accept_pause(front);
             return;
         }
@@ -338,6 +350,7 @@ int front_new(struct http_server *server, const struct http_config *config, cons
     front->now_ms = num_now_ms();
     front->conns_max = conns_max(config->loops);
     list_init(&front->conns);
+    list_init(&front->strangers);
     list_init(&front->turns);
     list_init(&front->upstreams);
     for (int i = 0; i < FRONT_BUCKETS; i++)

@@ -54,7 +54,7 @@ struct front {
     struct front_listener *listeners;
     size_t n_listeners;
     int64_t accept_at_ms; /* accepting pauses until then; 0: it does not */
-    struct list conns, turns, upstreams, idle[FRONT_BUCKETS], timers[TIMER_N];
+    struct list conns, strangers, turns, upstreams, idle[FRONT_BUCKETS], timers[TIMER_N];
     int64_t duration_ms[TIMER_N];
     size_t n_conns, conns_max; /* as configured, or fewer: other descriptors are for upstreams and operations */
     size_t n_idle, n_dials, n_requests, n_pairs;

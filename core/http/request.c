@@ -18,8 +18,13 @@ static const char *request_auth(struct conn *c, const struct head *head)
     enum auth_header used = AUTH_NONE;
     const char *why = c->peer_why;
 
-    if (!c->is_unix && !is_index(head))
+    if (!c->is_unix) {
         why = auth_check(head, c->front->config->token, &used);
+        if (why == NULL)
+            list_remove(&c->stranger);
+        else if (is_index(head))
+            why = NULL;
+    }
     c->used = (uint8_t)used;
     return why;
 }

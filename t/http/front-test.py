@@ -658,9 +658,9 @@ def connections_are_limited(front, guest):
         other = Front(guest, loops=loops, conns=conns)
         held = []
         for _ in range(conns):
-            held.append(other.connect().send(get(b"/", auth=b"")))
+            held.append(other.connect().send(get(b"/")))
             same(held[-1].answer()[0], 200, "one within the limit")
-        waiting = [other.connect().send(get(b"/", auth=b"")), other.connect_unix().send(get(b"/", auth=b""))]
+        waiting = [other.connect().send(get(b"/")), other.connect_unix().send(get(b"/"))]
         ready, _, _ = select.select([wire.sock for wire in waiting], [], [], 1.5)  # longer than accepting pauses
         same(ready, [], "none over the limit is answered")
         while waiting:
@@ -673,6 +673,21 @@ def connections_are_limited(front, guest):
         for wire in held:
             wire.close()
         other.stop()
+
+
+@test
+def clients_without_the_token_make_way(front, guest):
+    other = Front(guest, loops=1, conns=4)
+    known = other.connect().send(get(b"/"))
+    same(known.answer()[0], 200)
+    held = [other.connect().send(b"GET /" if i % 2 else get(b"/", auth=b"")) for i in range(12)]
+    for connect in (other.connect, other.connect_unix, other.connect):
+        client = connect().send(get(b"/metrics"))
+        same(client.answer()[0], 200)
+    same(known.send(get(b"/")).answer()[0], 200, "one that has shown it stays")
+    for wire in held:
+        wire.close()
+    other.stop()
 
 
 @test
