@@ -45,8 +45,8 @@ Test(seed, nothing_and_nulls_have_defaults)
 {
     static const char *const texts[] = {
         "{}",
-        "{\"schema\":1,\"id\":null,\"hostname\":null,\"user\":null,\"env\":null,\"entrypoint\":null,\"sshKeys\":null,"
-        "\"network\":null,\"daemonPort\":null,\"snapshot\":null}",
+        ("{\"schema\":1,\"id\":null,\"hostname\":null,\"user\":null,\"env\":null,\"entrypoint\":null,\"sshKeys\":null,"
+         "\"network\":null,\"daemonPort\":null,\"snapshot\":null}"),
         "{\"env\":{},\"entrypoint\":[]}"};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {

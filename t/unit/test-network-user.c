@@ -72,8 +72,10 @@ Test(user, attach_fills_the_nic)
     void *self = NULL;
     struct runner_nic nic = {.size = sizeof nic};
     char text[64];
+    int fd, port = listen_somewhere(&fd);
 
-    cr_assert_eq(create(20000, 29999, "10.0.2.3", &self), 0);
+    close(fd);
+    cr_assert_eq(create(port, port + 2, "10.0.2.3", &self), 0);
     cr_assert_eq(attach(self, "a", &nic), 0, "%s", err.message);
     cr_expect_eq(nic.kind, RUNNER_NIC_USER);
     cr_expect_str_eq(nic.address, "10.0.2.15");
@@ -81,9 +83,10 @@ Test(user, attach_fills_the_nic)
     cr_expect_str_eq(nic.dns, "10.0.2.3");
     cr_expect_eq(nic.prefix_len, 24);
     cr_expect_eq(nic.guest_port, 2280);
-    cr_expect(nic.forward_port >= 20000 && nic.forward_port <= 29999);
+    cr_expect((int)nic.forward_port >= port && (int)nic.forward_port <= port + 2);
     cr_expect_eq(ops->address(self, &nic, 2280, text, sizeof text, &err), 0);
-    cr_expect_eq(strncmp(text, "tcp:127.0.0.1:2", 15), 0, "%s", text);
+    cr_expect_eq(strncmp(text, "tcp:127.0.0.1:", 14), 0, "%s", text);
+    cr_expect_eq(atoi(text + 14), (int)nic.forward_port, "%s", text);
     cr_expect_lt(ops->address(self, &nic, 8080, text, sizeof text, &err), 0);
     cr_expect_eq(err.code, RUNNER_E_NOTSUP);
     runner_plugin_1()->destroy(self);

@@ -360,6 +360,7 @@ Test(qemu, port_in_use)
                    "rule 'tcp:127.0.0.1:%u-10.0.2.15:2280'",
                    nic.forward_port);
 
+    cr_assert_geq(fd, 0);
     expect_boot_error(RUNNER_E_BUSY, expected);
 }
 

@@ -13,7 +13,7 @@
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_PREFIX  24
 
-#define PROBES_MAX 64 /* ports tried that somebody else listens at, before giving up */
+#define PROBES_MAX 1024 /* ports tried that somebody else listens at, before giving up */
 
 static const struct runner_host *host;
 
