@@ -62,11 +62,10 @@ static void reply_done(struct http_request *request, const struct op *op)
 static void on_done(struct op *op, void *ctx)
 {
     struct pending *pending = ctx;
-    bool is_vm_gone = op->kind == OP_STOP || op->kind == OP_DESTROY;
 
-    /* A paused guest's idle connections go too: a request on one would hang, where a new one is refused. */
-    if ((is_vm_gone || op->kind == OP_PAUSE) && pending->api->server != NULL)
-        http_forget(pending->api->server, op->id, is_vm_gone);
+    /* A paused guest's idle connections go: a request on one would hang, where a new one is refused. */
+    if (op->kind == OP_PAUSE)
+        http_forget(pending->api->server, op->id, false);
     if (op->err.code != 0)
         http_reply_error(pending->request, &op->err);
     else
@@ -318,7 +317,17 @@ static int on_dial(void *ctx, const char *id, int port, int64_t timeout_ms, stru
     return status;
 }
 
+/* Idle connections to it, and those in use: where its TAP is gone, no packet says that they are dead. */
+static void on_vm_gone(void *ctx, const char *id)
+{
+    struct api *api = ctx;
+
+    http_forget(api->server, id, true);
+}
+
 void api_backend(struct api *api, struct http_backend *ret)
 {
+    api->engine->vm_gone = on_vm_gone;
+    api->engine->vm_gone_ctx = api;
     *ret = (struct http_backend){.ctx = api, .submit = on_submit, .dial = on_dial, .handle = handle};
 }

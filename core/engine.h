@@ -22,6 +22,9 @@ struct engine {
     struct index *index;
     struct pool *pool;
     struct reaper *reaper;
+    /* A sandbox's VM has ended, whoever ended it: streams into it are dead, though nothing may tell them. Worker. */
+    void (*vm_gone)(void *ctx, const char *id);
+    void *vm_gone_ctx;
     struct engine_stats stats;
 };
 

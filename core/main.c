@@ -225,7 +225,7 @@ static void log_listeners(const struct api *api, const struct config *config)
     }
 }
 
-/* No new work, running operations end or stay in their records; VMs go on (D8). */
+/* No new work, running operations end or stay in their records; VMs go on (D8). Afterwards nothing runs on workers. */
 static void drain(struct engine *engine, struct api *api)
 {
     int64_t drain_ms = engine->config->timeouts.drain_ms;
@@ -236,6 +236,9 @@ static void drain(struct engine *engine, struct api *api)
     pool_drain(engine->pool);
     (void)http_drain(api->server, drain_ms);
     left = pool_wait_idle(engine->pool, (int)drain_ms);
+    reaper_stop(engine->reaper);
+    if (left == 0)
+        left = pool_wait_idle(engine->pool, (int)drain_ms); /* what the reaper queued meanwhile */
     (void)snprintf(text, sizeof text, "%zu", left);
     log_event(RUNNER_LOG_INFO, "runner.stopped", "unfinished", text, NULL);
     if (left > 0)
@@ -272,9 +275,8 @@ static int serve(struct engine *engine)
     http_listen(api.server);
     sigwait(&stop, &signal_number);
     drain(engine, &api);
-    reaper_stop(engine->reaper);
     http_stop(api.server);
-    pool_free(engine->pool); /* what the reaper queued meanwhile still runs */
+    pool_free(engine->pool);
     reaper_free(engine->reaper);
     index_free(engine->index);
     return 0;

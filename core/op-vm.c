@@ -218,6 +218,8 @@ int op_tear_down(struct op *op, struct runner_error *err)
 
     if (op_end_vm(op, 0, err) < 0)
         return -1;
+    if (op->engine->vm_gone != NULL)
+        op->engine->vm_gone(op->engine->vm_gone_ctx, op->id);
     vm_view_init(&view, op->host, op->sandbox->record);
     status = HOST_CALL(op->host, RUNNER_VMM, vmm, cleanup, &op->call, batch, &view.vm, err);
     vm_view_done(&view);
