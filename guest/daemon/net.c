@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#define DISCARD 9 /* the port whose service drops what it gets */
+
 static int set_flags(int fd, struct ifreq *ifr, short flags, struct runner_error *err)
 {
     if (ioctl(fd, SIOCGIFFLAGS, ifr) < 0)
@@ -91,17 +93,6 @@ static int add_route(int fd, char *device, uint32_t to, uint32_t mask, uint32_t 
     return 0;
 }
 
-/* The kernel shall announce the address when the device comes up: who asked for it before it was there, as the runner does
- * from the start, hears of it at once instead of a second later. */
-static void announce(const char *device)
-{
-    auto_free char *path = mem_printf("/proc/sys/net/ipv4/conf/%s/arp_notify", device);
-    auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-    if (fd >= 0)
-        (void)!write(fd, "1", 1);
-}
-
 int net_configure(const struct seed_network *n, struct runner_error *err)
 {
     auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -118,7 +109,6 @@ int net_configure(const struct seed_network *n, struct runner_error *err)
     set_address(&ifr.ifr_netmask, mask);
     if (ioctl(fd, SIOCSIFNETMASK, &ifr) < 0)
         return fail_errno(err, errno, "netmask of %s", ifr.ifr_name);
-    announce(ifr.ifr_name);
     if (set_flags(fd, &ifr, IFF_UP, err) < 0)
         return -1;
     if (n->gateway == 0)
@@ -127,6 +117,19 @@ int net_configure(const struct seed_network *n, struct runner_error *err)
     if (((n->gateway ^ n->address) & mask) != 0 && add_route(fd, ifr.ifr_name, n->gateway, UINT32_MAX, 0, err) < 0)
         return -1;
     return add_route(fd, ifr.ifr_name, 0, 0, n->gateway, err);
+}
+
+void net_greet(const struct seed_network *n)
+{
+    auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in self = {.sin_family = AF_INET, .sin_addr.s_addr = n->address};
+    struct sockaddr_in gateway = {.sin_family = AF_INET, .sin_addr.s_addr = n->gateway, .sin_port = htons(DISCARD)};
+
+    if (!n->is_set || n->gateway == 0 || fd < 0)
+        return;
+    /* Where the seed's address is not this machine's, nothing is sent. */
+    if (bind(fd, (struct sockaddr *)&self, sizeof self) == 0)
+        (void)sendto(fd, "", 0, MSG_DONTWAIT, (struct sockaddr *)&gateway, sizeof gateway);
 }
 
 void net_hosts_text(const struct seed *s, struct str *out)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "guest/daemon/net.h"
 #include "guest/daemon/process.h"
 #include "guest/daemon/routes.h"
 #include "guest/daemon/session.h"
@@ -74,6 +75,7 @@ static int run(struct event_base *base, const struct options *o, const struct se
             (void)event_add(stop[i], NULL);
         (void)printf("runner-guestd %s: port %d\n", PACKAGE_VERSION, server_port(server));
         (void)fflush(stdout);
+        net_greet(&s->network);
         session_init(base, s->entrypoint);
         (void)event_base_dispatch(base);
     }
