@@ -10,10 +10,10 @@
 struct host;
 
 struct runner_call {
-    struct host *host;       /* may be NULL for work that touches none */
-    const char *id;          /* sandbox, for logs; may be NULL; the owner's */
-    int64_t deadline_us;     /* monotonic clock */
-    int cancel_fd;           /* eventfd, readable once cancelled; -1: cannot be cancelled */
+    struct host *host;   /* may be NULL for work that touches none */
+    const char *id;      /* sandbox, for logs; may be NULL; the owner's */
+    int64_t deadline_us; /* monotonic clock */
+    int cancel_fd;       /* eventfd, readable once cancelled; -1: cannot be cancelled */
     atomic_int cancelled;
     struct runner_call *parent; /* a child ends with its parent */
 };

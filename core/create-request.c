@@ -7,8 +7,8 @@
 
 #define GIB          (INT64_C(1) << 30)
 #define MIB          (INT64_C(1) << 20)
-#define ENV_MAX      256          /* variables */
-#define ENV_SIZE_MAX (64 * 1024)  /* bytes, names and values */
+#define ENV_MAX      256         /* variables */
+#define ENV_SIZE_MAX (64 * 1024) /* bytes, names and values */
 #define TEXT_MAX     1024
 
 /* What of a kept request fits into a record that can be read again, beside what operations put there. */
@@ -133,8 +133,9 @@ static int unsupported(struct reader *r, const char *field, const char *what)
 
 static bool is_given(const struct json *j)
 {
-    return j != NULL && ((j->type == JSON_STRING && j->text[0] != '\0') || (j->type == JSON_ARRAY && j->first != NULL) ||
-                         (j->type == JSON_INT && j->number != 0) || (j->type == JSON_BOOL && j->number != 0));
+    return j != NULL &&
+           ((j->type == JSON_STRING && j->text[0] != '\0') || (j->type == JSON_ARRAY && j->first != NULL) ||
+            (j->type == JSON_INT && j->number != 0) || (j->type == JSON_BOOL && j->number != 0));
 }
 
 /* What is asked for but not built is refused, never dropped (D13). */
@@ -168,7 +169,10 @@ static int read_resources(struct reader *r, const struct config *config, const s
         read_quota(r, "storageQuota", host->disk_gb, config->limits.disk_gb, &disk_gib) < 0)
         return -1;
     if (memory_gib > INT64_MAX / GIB || disk_gib > INT64_MAX / GIB || cpus > 1024)
-        return wrong(r, memory_gib > INT64_MAX / GIB ? "memoryQuota" : disk_gib > INT64_MAX / GIB ? "storageQuota" : "cpuQuota",
+        return wrong(r,
+                     memory_gib > INT64_MAX / GIB ? "memoryQuota"
+                     : disk_gib > INT64_MAX / GIB ? "storageQuota"
+                                                  : "cpuQuota",
                      "is beyond any machine");
     record->cpus = (uint32_t)cpus;
     record->memory_bytes = memory_gib > 0 ? memory_gib * GIB : host->memory_mb * MIB;

@@ -64,8 +64,8 @@ static int parse_version(const char *reply, char **ret_version, struct runner_er
     if (strncmp(reply, "HTTP/1.", 7) != 0 || body == NULL)
         return fail(err, RUNNER_E_UNREACHABLE, 0, "the daemon does not speak HTTP");
     body = strchr(body, '{');
-    if (body == NULL || json_parse(body, strrchr(body, '}') != NULL ? (size_t)(strrchr(body, '}') - body + 1) : 0, &json,
-                                   err) < 0)
+    if (body == NULL ||
+        json_parse(body, strrchr(body, '}') != NULL ? (size_t)(strrchr(body, '}') - body + 1) : 0, &json, err) < 0)
         return fail(err, RUNNER_E_UNREACHABLE, 0, "the daemon's version is not JSON");
     version = json_text(json, "version", "");
     *ret_version = mem_dup_n(version, strnlen(version, 128));
@@ -92,7 +92,8 @@ int guest_wait_ready(struct runner_call *call, const struct runner_nic *nic, int
     int64_t attempt_ms = ATTEMPT_FIRST_MS;
     char address[80];
 
-    if (HOST_CALL(call->host, RUNNER_NETWORK, network, address, nic, GUEST_DAEMON_PORT, address, sizeof address, err) < 0)
+    if (HOST_CALL(call->host, RUNNER_NETWORK, network, address, nic, GUEST_DAEMON_PORT, address, sizeof address, err) <
+        0)
         return -1;
     for (;;) {
         struct runner_call attempt;

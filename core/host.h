@@ -15,14 +15,14 @@ struct gate;
 
 struct host {
     const struct config_host *config;
-    void *self[LOADER_KINDS + 1];       /* instances by kind; NULL: none */
+    void *self[LOADER_KINDS + 1];         /* instances by kind; NULL: none */
     struct gate *gates[LOADER_KINDS + 1]; /* NULL: RUNNER_PARALLEL */
 
-    pthread_mutex_t mutex;              /* guards the members below */
+    pthread_mutex_t mutex; /* guards the members below */
     pthread_cond_t changed;
-    bool is_up;                         /* set up and its records read: operations may begin */
-    char *problem;                      /* why it is not up, or NULL */
-    char *vmm_text;                     /* what the vmm says of itself, once known */
+    bool is_up;                              /* set up and its records read: operations may begin */
+    char *problem;                           /* why it is not up, or NULL */
+    char *vmm_text;                          /* what the vmm says of itself, once known */
     char *service_problem[LOADER_KINDS + 1]; /* of the last check, NULL: fine */
 };
 
@@ -51,7 +51,8 @@ char *host_socket_path(const struct host *host, const char *id);
 int host_run(struct host *host, struct runner_call *call, const struct runner_step *const *steps, size_t n,
              struct runner_result *results, struct runner_error *err);
 int host_dial(struct host *host, struct runner_call *call, const char *address, int *ret_fd, struct runner_error *err);
-int host_watch(struct host *host, struct runner_call *call, const char *pid_path, int *ret_fd, struct runner_error *err);
+int host_watch(struct host *host, struct runner_call *call, const char *pid_path, int *ret_fd,
+               struct runner_error *err);
 
 const struct plugin *host_plugin(const struct host *host, uint32_t kind); /* NULL: none */
 /* Around any call of an operation: HOST_CALL(host, RUNNER_DISK, disk.clone(self, ...)) below does it. */

@@ -2,7 +2,7 @@
 #ifndef CORE_IDENTITY_H
 #define CORE_IDENTITY_H
 
-#define IDENTITY_MAC_SIZE 18
+#define IDENTITY_MAC_SIZE      18
 #define IDENTITY_HOSTNAME_SIZE 13
 
 /* "02:" and the first five bytes of SHA-256(id): the MAC of its first network card, the same on every host. */

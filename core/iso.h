@@ -16,7 +16,6 @@ struct iso_file {
 /* Files and directory belong to root, with modes 0400 and 0500. label: at most 32 bytes. Any thread. The first volume of
  * files of these names and lengths takes some 0.2 ms, and such calls wait for each other; later ones take a tenth and have
  * the first one's time stamps. NOMEM, or IO with libisofs's word for it. */
-int iso_build(const char *label, const struct iso_file *files, size_t n, struct str *ret_iso,
-              struct runner_error *err);
+int iso_build(const char *label, const struct iso_file *files, size_t n, struct str *ret_iso, struct runner_error *err);
 
 #endif

@@ -103,10 +103,14 @@ static void unlease(struct op *op, struct runner_error *err)
 static int directory(struct op *op, struct runner_error *err)
 {
     auto_free char *dir = host_sandbox_dir(op->host, op->id);
-    struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir,
-                               .to = "runner.json"};
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_EXCL, .path = dir,
-                               .number = 0700, .undo = &undo};
+    struct runner_step undo = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir, .to = "runner.json"};
+    struct runner_step step = {.size = RUNNER_STEP_INIT,
+                               .kind = RUNNER_MKDIR,
+                               .flags = RUNNER_S_EXCL,
+                               .path = dir,
+                               .number = 0700,
+                               .undo = &undo};
 
     return batch_add(op->batch, &step, err) < 0 || op_add_record(op, 0, err) < 0 ? -1 : OP_NEXT;
 }
@@ -115,10 +119,13 @@ static int disk(struct op *op, struct runner_error *err)
 {
     struct record *record = op->sandbox->record;
     auto_free char *dir = host_sandbox_dir(op->host, op->id);
-    struct runner_image base = {.size = sizeof base, .flags = RUNNER_I_READONLY, .path = record->disk.backing_path,
-                                .format = record->disk.backing_format, .size_bytes = record->disk.size_bytes};
-    struct runner_disk wanted = {.size = sizeof wanted, .id = op->id, .dir = dir, .base = &base,
-                                 .size_bytes = record->disk_bytes};
+    struct runner_image base = {.size = sizeof base,
+                                .flags = RUNNER_I_READONLY,
+                                .path = record->disk.backing_path,
+                                .format = record->disk.backing_format,
+                                .size_bytes = record->disk.size_bytes};
+    struct runner_disk wanted = {
+        .size = sizeof wanted, .id = op->id, .dir = dir, .base = &base, .size_bytes = record->disk_bytes};
     struct runner_image made = {.size = sizeof made};
 
     if (HOST_CALL(op->host, RUNNER_DISK, disk, clone, &op->call, op->batch, &wanted, &made, err) < 0)
@@ -158,17 +165,20 @@ static int commit_stopped(struct op *op, struct runner_error *err)
     return op_commit(op, SANDBOX_STOPPED, NULL, err);
 }
 
-static const struct op_phase create_phases[] = {
-    {"admit", admit, dismiss},          {"address", lease, unlease}, {"directory", directory, NULL},
-    {"disk", disk, NULL},            {"network", op_plan_network, op_unplan_network},
-    {"seed", op_plan_seed, NULL},    {"spawn", op_plan_spawn, NULL}, {"host", op_run_batch, undo_host},
-    {"boot", op_boot, NULL},         {"ready", op_ready, NULL},   {"commit", commit, NULL}};
+static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
+                                                {"address", lease, unlease},
+                                                {"directory", directory, NULL},
+                                                {"disk", disk, NULL},
+                                                {"network", op_plan_network, op_unplan_network},
+                                                {"seed", op_plan_seed, NULL},
+                                                {"spawn", op_plan_spawn, NULL},
+                                                {"host", op_run_batch, undo_host},
+                                                {"boot", op_boot, NULL},
+                                                {"ready", op_ready, NULL},
+                                                {"commit", commit, NULL}};
 const struct op_type op_create = {"create", create_phases, ARRAY_LEN(create_phases)};
 
-static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},
-                                                 {"address", lease, unlease},
-                                                 {"directory", directory, NULL},
-                                                 {"disk", disk, NULL},
-                                                 {"host", op_run_batch, undo_host},
-                                                 {"commit", commit_stopped, NULL}};
+static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},         {"address", lease, unlease},
+                                                 {"directory", directory, NULL},    {"disk", disk, NULL},
+                                                 {"host", op_run_batch, undo_host}, {"commit", commit_stopped, NULL}};
 const struct op_type op_create_stopped = {"create", stopped_phases, ARRAY_LEN(stopped_phases)};

@@ -82,15 +82,10 @@ static int started(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
-static const struct op_phase start_phases[] = {{"admit", start_admit, NULL},
-                                               {"mark", start_mark, start_unmark},
-                                               {"network", op_plan_network, op_unplan_network},
-                                               {"seed", op_plan_seed, NULL},
-                                               {"spawn", op_plan_spawn, NULL},
-                                               {"host", op_run_batch, start_undo},
-                                               {"boot", op_boot, NULL},
-                                               {"ready", op_ready, NULL},
-                                               {"commit", started, NULL}};
+static const struct op_phase start_phases[] = {
+    {"admit", start_admit, NULL}, {"mark", start_mark, start_unmark}, {"network", op_plan_network, op_unplan_network},
+    {"seed", op_plan_seed, NULL}, {"spawn", op_plan_spawn, NULL},     {"host", op_run_batch, start_undo},
+    {"boot", op_boot, NULL},      {"ready", op_ready, NULL},          {"commit", started, NULL}};
 const struct op_type op_start = {"start", start_phases, ARRAY_LEN(start_phases)};
 
 /* ---- stop ---- */
@@ -136,9 +131,11 @@ static int stopped(struct op *op, struct runner_error *err)
     return op_commit(op, SANDBOX_STOPPED, NULL, err);
 }
 
-static const struct op_phase stop_phases[] = {
-    {"admit", stop_admit, NULL}, {"mark", stop_mark, NULL},  {"power", stop_power, NULL},
-    {"host", stop_clean, NULL},  {"commit", stopped, NULL}};
+static const struct op_phase stop_phases[] = {{"admit", stop_admit, NULL},
+                                              {"mark", stop_mark, NULL},
+                                              {"power", stop_power, NULL},
+                                              {"host", stop_clean, NULL},
+                                              {"commit", stopped, NULL}};
 const struct op_type op_stop = {"stop", stop_phases, ARRAY_LEN(stop_phases)};
 
 /* ---- pause, resume ---- */

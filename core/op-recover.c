@@ -14,7 +14,8 @@ static int settle(struct op *op, int status, struct runner_error *err)
     struct runner_error why = ERROR_INIT;
 
     if (status == 0 || status == -1) {
-        log_event(RUNNER_LOG_INFO, "vm.ended", "id", op->id, "how", status == 0 ? "guest powered off" : "unknown", NULL);
+        log_event(RUNNER_LOG_INFO, "vm.ended", "id", op->id, "how", status == 0 ? "guest powered off" : "unknown",
+                  NULL);
         return op_commit(op, SANDBOX_STOPPED, NULL, err);
     }
     if (WIFSIGNALED(status))

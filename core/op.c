@@ -8,7 +8,7 @@
 #include "core/util/num.h"
 
 static const struct op_type *const types[OP_KINDS] = {
-    [OP_CREATE] = &op_create, [OP_START] = &op_start,   [OP_STOP] = &op_stop,       [OP_PAUSE] = &op_pause,
+    [OP_CREATE] = &op_create, [OP_START] = &op_start,     [OP_STOP] = &op_stop,     [OP_PAUSE] = &op_pause,
     [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy, [OP_EXITED] = &op_exited, [OP_RECOVER] = &op_recover};
 
 const char *op_name(enum op_kind kind)
@@ -158,8 +158,8 @@ int op_add_record(struct op *op, uint32_t flags, struct runner_error *err)
 {
     auto_free char *path = host_sandbox_path(op->host, op->id, "runner.json");
     auto_str struct str text = STR_INIT;
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = flags | RUNNER_S_SECRET,
-                               .path = path, .number = 0600};
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = flags | RUNNER_S_SECRET, .path = path, .number = 0600};
 
     record_print(op->sandbox->record, &text);
     step.data = text.ptr;

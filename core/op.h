@@ -18,25 +18,25 @@ struct op_timing {
 };
 
 struct op {
-    struct task task;            /* first: what the pool runs */
+    struct task task; /* first: what the pool runs */
     struct engine *engine;
     enum op_kind kind;
-    const struct op_type *type;  /* by kind, unless a phase goes on as another */
+    const struct op_type *type; /* by kind, unless a phase goes on as another */
     char id[64];
-    bool force;                  /* STOP: no grace */
+    bool force; /* STOP: no grace */
 
-    struct runner_call call;     /* id, deadline; cancel with call_cancel(&op->call) */
+    struct runner_call call; /* id, deadline; cancel with call_cancel(&op->call) */
     struct host *host;
-    struct sandbox *sandbox;     /* a reference; NULL while there is none */
-    struct record *plan;         /* CREATE: the record to be (create_request_plan); owned until admitted */
-    struct runner_batch *batch;  /* what the planning phases fill and the phase "host" runs */
+    struct sandbox *sandbox;    /* a reference; NULL while there is none */
+    struct record *plan;        /* CREATE: the record to be (create_request_plan); owned until admitted */
+    struct runner_batch *batch; /* what the planning phases fill and the phase "host" runs */
 
     struct op_timing timings[OP_PHASES_MAX];
     size_t n_timings;
     int64_t queued_us, started_us;
-    char *daemon_version;        /* what the daemon answered, or NULL */
+    char *daemon_version; /* what the daemon answered, or NULL */
 
-    struct runner_error err;     /* code 0: success */
+    struct runner_error err;              /* code 0: success */
     void (*done)(struct op *, void *ctx); /* worker; last use of the op before it is freed; may be NULL */
     void *ctx;
 };
@@ -57,7 +57,8 @@ struct op_type {
     const struct op_phase *phases;
     size_t n_phases;
 };
-extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_exited, op_recover;
+extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_exited,
+    op_recover;
 
 /* id must be valid (text_is_id). */
 struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);
@@ -69,12 +70,12 @@ void op_free(struct op *op); /* takes NULL */
 const char *op_name(enum op_kind kind);
 
 /* Phases that several types share (core/op.c, core/op-vm.c). */
-int op_find(struct op *op, struct runner_error *err);          /* NOTFOUND when there is no such sandbox */
+int op_find(struct op *op, struct runner_error *err); /* NOTFOUND when there is no such sandbox */
 int op_plan_network(struct op *op, struct runner_error *err);
 void op_unplan_network(struct op *op, struct runner_error *err);
 int op_plan_seed(struct op *op, struct runner_error *err);
 int op_plan_spawn(struct op *op, struct runner_error *err);
-int op_run_batch(struct op *op, struct runner_error *err);     /* phase "host" */
+int op_run_batch(struct op *op, struct runner_error *err); /* phase "host" */
 int op_boot(struct op *op, struct runner_error *err);
 int op_ready(struct op *op, struct runner_error *err);
 

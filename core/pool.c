@@ -11,14 +11,14 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 
-#define BUCKETS 1024
+#define BUCKETS    1024
 #define STACK_SIZE (256 * 1024)
 #define IDLE_MS    1000 /* without work for so long, memory goes back to the system */
 
 struct lane {
-    char *name;               /* NULL: of one task only, not in the table */
+    char *name;                /* NULL: of one task only, not in the table */
     struct task *first, *last; /* waiting; the running one is in neither */
-    struct lane *next_bucket; /* same hash */
+    struct lane *next_bucket;  /* same hash */
     struct lane *next_ready;
 };
 
@@ -34,12 +34,12 @@ struct worker {
 struct pool {
     pthread_mutex_t mutex; /* guards all below */
     struct worker *idlers;
-    pthread_cond_t idle;   /* n_tasks became 0 */
+    pthread_cond_t idle; /* n_tasks became 0 */
     struct lane *buckets[BUCKETS];
     struct lane *first_ready, *last_ready;
     size_t n_tasks, n_running, limit;
     bool is_draining, is_stopping;
-    bool has_worked;       /* since memory was last given back */
+    bool has_worked; /* since memory was last given back */
     struct worker *workers;
     size_t n_workers;
 };

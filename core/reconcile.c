@@ -104,8 +104,11 @@ static void read_records(struct bring_up *b, const char *const *ids, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         auto_free char *path = host_sandbox_path(b->host, ids[i], "runner.json");
-        struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL,
-                                   .path = path, .number = RECORD_MAX};
+        struct runner_step step = {.size = RUNNER_STEP_INIT,
+                                   .kind = RUNNER_READ,
+                                   .flags = RUNNER_S_OPTIONAL,
+                                   .path = path,
+                                   .number = RECORD_MAX};
         is_good = is_good && batch_add(batch, &step, &err) >= 0;
     }
     is_good = is_good && batch_run(&b->call, batch, &err) == 0;
@@ -123,15 +126,18 @@ static int read_all(struct bring_up *b, struct runner_error *err)
     auto_batch struct runner_batch *batch = batch_new(&b->call);
     struct runner_step dirs[2] = {
         {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_PARENTS, .path = root, .number = 0700},
-        {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_PARENTS, .path = b->host->config->run_dir,
+        {.size = RUNNER_STEP_INIT,
+         .kind = RUNNER_MKDIR,
+         .flags = RUNNER_S_PARENTS,
+         .path = b->host->config->run_dir,
          .number = 0700}};
     struct runner_step list = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .path = root};
     const char *ids[RECORDS_A_BATCH];
     const struct runner_result *names;
     size_t n = 0;
 
-    if (batch_add(batch, &dirs[0], err) < 0 || batch_add(batch, &dirs[1], err) < 0 || batch_add(batch, &list, err) < 0 ||
-        batch_run(&b->call, batch, err) < 0)
+    if (batch_add(batch, &dirs[0], err) < 0 || batch_add(batch, &dirs[1], err) < 0 ||
+        batch_add(batch, &list, err) < 0 || batch_run(&b->call, batch, err) < 0)
         return -1;
     names = batch_result(batch, 2);
     for (const char *name = names->out; name != NULL && name < names->out + names->len; name += strlen(name) + 1) {

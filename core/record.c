@@ -5,8 +5,8 @@
 #include "core/util/text.h"
 
 static const char *const state_names[] = {
-    [SANDBOX_CREATING] = "creating", [SANDBOX_STARTED] = "started",   [SANDBOX_PAUSED] = "paused",
-    [SANDBOX_STOPPED] = "stopped",   [SANDBOX_ERROR] = "error",       [SANDBOX_STARTING] = "starting",
+    [SANDBOX_CREATING] = "creating", [SANDBOX_STARTED] = "started",      [SANDBOX_PAUSED] = "paused",
+    [SANDBOX_STOPPED] = "stopped",   [SANDBOX_ERROR] = "error",          [SANDBOX_STARTING] = "starting",
     [SANDBOX_STOPPING] = "stopping", [SANDBOX_DESTROYING] = "destroying"};
 
 const char *sandbox_state_name(enum sandbox_state state)
@@ -46,9 +46,7 @@ void record_free(struct record *record)
 static void print_nic(const struct runner_nic *nic, struct str *out)
 {
     json_open(out, "nic", '{');
-    json_add_text(out, "kind", nic->kind == RUNNER_NIC_TAP    ? "tap"
-                               : nic->kind == RUNNER_NIC_USER ? "user"
-                                                              : "none");
+    json_add_text(out, "kind", nic->kind == RUNNER_NIC_TAP ? "tap" : nic->kind == RUNNER_NIC_USER ? "user" : "none");
     json_add_text(out, "name", nic->name);
     json_add_text(out, "mac", nic->mac);
     json_add_text(out, "address", nic->address);
@@ -211,7 +209,8 @@ static int read_boot(const struct json *from, struct record *record, struct runn
         read_text(from, "cmdline", &record->boot.cmdline, err) < 0)
         return error_wrap(err, "boot");
     record->boot.has_daemon = json_bool(from, "hasDaemon", true);
-    return record->boot.kernel == NULL || record->boot.cmdline == NULL ? wrong(err, "boot", "a kernel and a cmdline") : 0;
+    return record->boot.kernel == NULL || record->boot.cmdline == NULL ? wrong(err, "boot", "a kernel and a cmdline")
+                                                                       : 0;
 }
 
 static int read_all(struct json *from, struct record *record, struct runner_error *err)

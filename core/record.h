@@ -13,15 +13,15 @@
 #include "core/util/str.h"
 
 #define RECORD_SCHEMA 1
-#define RECORD_MAX (1024 * 1024) /* bytes */
+#define RECORD_MAX    (1024 * 1024) /* bytes */
 
 enum sandbox_state {
-    SANDBOX_CREATING,  /* not acknowledged yet: undone at start-up */
+    SANDBOX_CREATING, /* not acknowledged yet: undone at start-up */
     SANDBOX_STARTED,
-    SANDBOX_PAUSED,    /* in memory */
+    SANDBOX_PAUSED, /* in memory */
     SANDBOX_STOPPED,
-    SANDBOX_ERROR,     /* its VM ended unexpectedly, or it could not be read: see error */
-    SANDBOX_STARTING,  /* on the way; found at start-up: the VM may or may not run */
+    SANDBOX_ERROR,    /* its VM ended unexpectedly, or it could not be read: see error */
+    SANDBOX_STARTING, /* on the way; found at start-up: the VM may or may not run */
     SANDBOX_STOPPING,
     SANDBOX_DESTROYING /* found at start-up: finished */
 };
@@ -31,23 +31,23 @@ const char *sandbox_state_name(enum sandbox_state state);
 struct record {
     char *id;
     enum sandbox_state state;
-    int64_t created_ms;          /* wall clock */
-    char *error;                 /* why state is ERROR, or NULL */
-    char *daemon_version;        /* as the daemon last said, or NULL */
+    int64_t created_ms;   /* wall clock */
+    char *error;          /* why state is ERROR, or NULL */
+    char *daemon_version; /* as the daemon last said, or NULL */
 
-    char *snapshot;              /* ref it was made from */
+    char *snapshot; /* ref it was made from */
     uint32_t cpus;
     int64_t memory_bytes, disk_bytes;
-    struct json *request;        /* the create request as it came (an object), less its authToken and registry */
+    struct json *request; /* the create request as it came (an object), less its authToken and registry */
 
-    struct {                     /* the disk, see struct runner_image; path NULL: none yet */
+    struct { /* the disk, see struct runner_image; path NULL: none yet */
         char *path, *format, *backing_path, *backing_format;
         int64_t size_bytes;
     } disk;
-    struct runner_nic nic;       /* size 0: none yet */
-    struct {                     /* what the VM boots; all NULL before it was planned */
+    struct runner_nic nic; /* size 0: none yet */
+    struct {               /* what the VM boots; all NULL before it was planned */
         char *kernel, *initramfs, *cmdline;
-        bool has_daemon;         /* the image brings its daemon */
+        bool has_daemon; /* the image brings its daemon */
     } boot;
 };
 

@@ -69,7 +69,10 @@ int sandbox_seed(const struct config_host *config, const struct record *record, 
     auto_free struct seed_env *env = NULL;
     auto_str struct str daemon = STR_INIT;
     char hostname[IDENTITY_HOSTNAME_SIZE];
-    struct seed seed = {.id = record->id, .hostname = hostname, .snapshot = record->snapshot, .nic = &record->nic,
+    struct seed seed = {.id = record->id,
+                        .hostname = hostname,
+                        .snapshot = record->snapshot,
+                        .nic = &record->nic,
                         .daemon_port = GUEST_DAEMON_PORT};
 
     identity_hostname(record->id, hostname);

@@ -13,10 +13,10 @@
 
 struct sandbox {
     struct host *host;
-    struct record *record;      /* never NULL */
-    unsigned refs;              /* guarded by the index, as all of it */
-    bool is_gone;               /* taken out of the index */
-    int watch_fd;               /* the reaper's; 0: not watched */
+    struct record *record; /* never NULL */
+    unsigned refs;         /* guarded by the index, as all of it */
+    bool is_gone;          /* taken out of the index */
+    int watch_fd;          /* the reaper's; 0: not watched */
     struct sandbox *next;
 };
 

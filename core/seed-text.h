@@ -9,7 +9,8 @@
 
 #include "core/seed.h"
 
-#define SEED_DAEMON_FILE "runner-guestd" /* on the volume (guest/daemon/seed.h), and below /usr/local/bin of the guest */
+#define SEED_DAEMON_FILE                                                                                               \
+    "runner-guestd" /* on the volume (guest/daemon/seed.h), and below /usr/local/bin of the guest */
 
 void seed_meta_data(const struct seed *seed, struct str *out);
 void seed_user_data(const struct seed *seed, struct str *out);

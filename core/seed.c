@@ -90,7 +90,8 @@ static int check(const struct seed *seed, struct runner_error *err)
         return fail(err, RUNNER_E_INVALID, 0, "hostname: '%.80s' is not a host name", seed->hostname);
     if (!is_user_name(seed->user))
         return fail(err, RUNNER_E_INVALID, 0, "osUser: '%.80s' is not a user name", seed->user);
-    if (check_env(seed, &total, err) < 0 || check_keys(seed, &total, err) < 0 || check_entrypoint(seed, &total, err) < 0)
+    if (check_env(seed, &total, err) < 0 || check_keys(seed, &total, err) < 0 ||
+        check_entrypoint(seed, &total, err) < 0)
         return -1;
     if (seed->daemon != NULL && (seed->daemon_len == 0 || seed->daemon_len > SEED_DAEMON_MAX))
         return fail(err, RUNNER_E_INVALID, 0, "daemon: a program of %zu bytes, not 1 to %d", seed->daemon_len,

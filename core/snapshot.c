@@ -207,8 +207,8 @@ int snapshot_open(struct runner_call *call, const char *root, const char *ref, s
 {
     auto_batch struct runner_batch *batch = batch_new(call);
     auto_free char *dir = NULL, *path = NULL;
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL,
-                               .number = MANIFEST_MAX};
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .number = MANIFEST_MAX};
     const struct runner_result *result;
 
     if (!text_is_ref(ref))

@@ -17,8 +17,8 @@ struct snapshot {
     char *ref;
     char *kernel, *initramfs, *cmdline; /* absolute paths; initramfs may be NULL */
     char *disk_path, *disk_format;
-    struct runner_image image;          /* the base; its strings are those above */
-    bool has_daemon;                    /* the image brings its guest daemon */
+    struct runner_image image; /* the base; its strings are those above */
+    bool has_daemon;           /* the image brings its guest daemon */
 };
 
 /* Reads one through the call's host. NOTFOUND names the ref and what there is; INVALID: the ref is none, or what is wrong

@@ -90,8 +90,8 @@ static void add_stats(struct runner_call *call, int64_t pid, struct str *out)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
     auto_free char *path = mem_printf("/proc/%lld/stat", (long long)pid);
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = path,
-                               .number = 4096};
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = path, .number = 4096};
     unsigned long long user, system;
     long long rss;
     const char *rest;
@@ -99,8 +99,10 @@ static void add_stats(struct runner_call *call, int64_t pid, struct str *out)
     if (batch_add(batch, &step, NULL) < 0 || batch_run(call, batch, NULL) < 0 || batch_result(batch, 0)->out == NULL)
         return;
     rest = strrchr(batch_result(batch, 0)->out, ')'); /* the name before it may hold anything */
-    if (rest == NULL || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d "
-                                         "%*d %*u %*u %lld", &user, &system, &rss) != 3)
+    if (rest == NULL || sscanf(rest + 1,
+                               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d "
+                               "%*d %*u %*u %lld",
+                               &user, &system, &rss) != 3)
         return;
     json_add_int(out, "cpuMs", (int64_t)((user + system) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK)));
     json_add_int(out, "rssBytes", rss * sysconf(_SC_PAGESIZE));
@@ -126,7 +128,8 @@ static void add_sandbox(struct engine *engine, struct runner_call *call, struct 
         add_stats(call, pid, out);
 }
 
-int view_list(struct engine *engine, struct runner_call *call, bool with_stats, struct str *out, struct runner_error *err)
+int view_list(struct engine *engine, struct runner_call *call, bool with_stats, struct str *out,
+              struct runner_error *err)
 {
     struct ids ids = {.list = NULL};
 
@@ -178,8 +181,8 @@ int view_log(struct engine *engine, struct runner_call *call, const char *id, co
 {
     struct sandbox *sandbox;
     auto_batch struct runner_batch *batch = batch_new(call);
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL | RUNNER_S_TAIL,
-                               .number = LOG_TAIL};
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL | RUNNER_S_TAIL, .number = LOG_TAIL};
     auto_free char *path = NULL;
     const struct runner_result *result;
 
@@ -343,14 +346,16 @@ void view_metrics(struct engine *engine, const struct http_server *server, struc
     waiting = pool_load(engine->pool, &running);
     add_metric(out, "sandboxes", "gauge", "Sandboxes, by state.");
     for (size_t i = 0; i < ARRAY_LEN(totals.by_state); i++)
-        str_addf(out, "runner_sandboxes{state=\"%s\"} %zu\n", sandbox_state_name((enum sandbox_state)i), totals.by_state[i]);
+        str_addf(out, "runner_sandboxes{state=\"%s\"} %zu\n", sandbox_state_name((enum sandbox_state)i),
+                 totals.by_state[i]);
     add_metric(out, "allocated_cpus", "gauge", "vCPUs of the sandboxes that hold a VM.");
     str_addf(out, "runner_allocated_cpus %g\n", totals.cpus);
     add_metric(out, "allocated_memory_bytes", "gauge", "Memory of the sandboxes that hold a VM.");
     str_addf(out, "runner_allocated_memory_bytes %.0f\n", totals.memory_gib * GIB);
     add_op_metrics(&engine->stats, out);
     add_metric(out, "tasks", "gauge", "Tasks of the worker pool.");
-    str_addf(out, "runner_tasks{state=\"running\"} %zu\nrunner_tasks{state=\"waiting\"} %zu\n", running, waiting - running);
+    str_addf(out, "runner_tasks{state=\"running\"} %zu\nrunner_tasks{state=\"waiting\"} %zu\n", running,
+             waiting - running);
     if (server == NULL)
         return;
     http_stats(server, &http);

@@ -17,10 +17,8 @@ void vm_view_init(struct vm_view *view, const struct host *host, const struct re
                                             .backing_path = record->disk.backing_path,
                                             .backing_format = record->disk.backing_format,
                                             .size_bytes = record->disk.size_bytes};
-    view->images[1] = (struct runner_image){.size = sizeof view->images[1],
-                                            .flags = RUNNER_I_READONLY,
-                                            .path = view->seed_path,
-                                            .format = "raw"};
+    view->images[1] = (struct runner_image){
+        .size = sizeof view->images[1], .flags = RUNNER_I_READONLY, .path = view->seed_path, .format = "raw"};
     view->disks[0] = &view->images[0];
     view->disks[1] = &view->images[1];
     view->nics[0] = &record->nic;

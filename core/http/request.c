@@ -10,7 +10,8 @@
 /* What needs no token. It has no body: nobody may fill memory without one. */
 static bool is_index(const struct head *head)
 {
-    return head_is_method(head, "GET") && head->body == BODY_NONE && head->target[0] == '/' && (head->target_len == 1 || head->target[1] == '?');
+    return head_is_method(head, "GET") && head->body == BODY_NONE && head->target[0] == '/' &&
+           (head->target_len == 1 || head->target[1] == '?');
 }
 
 static const char *request_auth(struct conn *c, const struct head *head)

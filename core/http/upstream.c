@@ -153,8 +153,8 @@ static void dial_run(void *job)
     if (atomic_load(&dial->is_given_up))
         dial->status = fail(&dial->err, RUNNER_E_CANCELLED, 0, "the client left");
     else
-        dial->status = backend->dial(backend->ctx, dial->id, dial->port, dial->front->config->dial_ms, &dial->dialed,
-                                     &dial->err);
+        dial->status =
+            backend->dial(backend->ctx, dial->id, dial->port, dial->front->config->dial_ms, &dial->dialed, &dial->err);
     front_post(dial->front, &dial->message);
 }
 

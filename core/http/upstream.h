@@ -29,7 +29,7 @@ void upstream_drop(struct front *front, struct upstream *up);
 struct dial {
     struct message message;
     struct front *front;
-    struct conn *conn; /* loop thread; NULL: the client left meanwhile */
+    struct conn *conn;       /* loop thread; NULL: the client left meanwhile */
     atomic_bool is_given_up; /* the same, for the worker that has not begun */
     int port;
     int status; /* dial's return value */

@@ -4,7 +4,10 @@
 
 #include "include/runner-plugin.h"
 
-#define ERROR_INIT {.size = sizeof(struct runner_error)}
+#define ERROR_INIT                                                                                                     \
+    {                                                                                                                  \
+        .size = sizeof(struct runner_error)                                                                            \
+    }
 
 /*
  * Fills err (may be NULL) and returns -1: `return fail(err, RUNNER_E_IO, errno, "read '%s'", path)`. With sys_errno != 0

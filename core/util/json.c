@@ -292,7 +292,8 @@ struct json *json_take(struct json *object, const char *key)
 
 const char *json_type_name(enum json_type type)
 {
-    static const char *const names[] = {"null", "a boolean", "an integer", "a number", "a string", "an array", "an object"};
+    static const char *const names[] = {"null",     "a boolean", "an integer", "a number",
+                                        "a string", "an array",  "an object"};
 
     return names[type];
 }

@@ -15,10 +15,10 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_
 
 struct json {
     enum json_type type;
-    char *key;       /* member name when the parent is an object */
-    int64_t number;  /* INT, BOOL */
-    double real;     /* DOUBLE, INT too */
-    char *text;      /* STRING; free of NUL bytes (they are refused) */
+    char *key;                 /* member name when the parent is an object */
+    int64_t number;            /* INT, BOOL */
+    double real;               /* DOUBLE, INT too */
+    char *text;                /* STRING; free of NUL bytes (they are refused) */
     struct json *first, *next; /* children in order; sibling */
     struct json *last;
 };
@@ -43,8 +43,8 @@ struct json *json_take(struct json *object, const char *key);
 const char *json_type_name(enum json_type type);
 
 /* Writing: commas are put by the functions. key is NULL within arrays and at the top. */
-void json_open(struct str *s, const char *key, char bracket); /* '{' or '[' */
-void json_close(struct str *s, char bracket);                 /* '}' or ']' */
+void json_open(struct str *s, const char *key, char bracket);         /* '{' or '[' */
+void json_close(struct str *s, char bracket);                         /* '}' or ']' */
 void json_add_text(struct str *s, const char *key, const char *text); /* NULL: null; bad UTF-8 becomes U+FFFD */
 void json_add_int(struct str *s, const char *key, int64_t value);
 void json_add_real(struct str *s, const char *key, double value);

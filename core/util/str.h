@@ -11,7 +11,10 @@ struct str {
     char *ptr; /* NULL while empty and never grown */
     size_t len, cap;
 };
-#define STR_INIT {NULL, 0, 0}
+#define STR_INIT                                                                                                       \
+    {                                                                                                                  \
+        NULL, 0, 0                                                                                                     \
+    }
 
 void str_done(struct str *s);
 static inline void cleanup_str(struct str *s)
@@ -36,7 +39,7 @@ char *str_steal(struct str *s);
 const char *str_text(const struct str *s);
 
 /* malloc and friends that never return NULL: they end the program with a message. */
-void *mem_alloc(size_t size);  /* zeroed */
+void *mem_alloc(size_t size);           /* zeroed */
 void *mem_array(size_t n, size_t size); /* zeroed, overflow-checked */
 void *mem_grow(void *old, size_t n, size_t size);
 char *mem_dup(const char *text); /* NULL stays NULL */

@@ -154,7 +154,8 @@ int main(int argc, char **argv)
         return 1;
     }
     (void)getrusage(RUSAGE_SELF, &usage);
-    cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+    cpu_us =
+        (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
     printf("%d %lld %lld\n", (int)pid, (long long)(now_us() - begin_us), (long long)cpu_us);
     return 0;
 }

@@ -16,13 +16,13 @@
 #define FAKE_POLL_MAX 128
 
 struct fake {
-    const char *name;          /* of the machine */
+    const char *name; /* of the machine */
     const char *kernel;
-    const char *state;         /* "running", "paused", ...: QMP's words */
+    const char *state;                    /* "running", "paused", ...: QMP's words */
     int qmp_listen, serial, guest_listen; /* descriptors, -1: none */
     bool has_kvm, is_paused_at_start;
-    bool is_powerdown_due;     /* pressed while paused */
-    int64_t end_at_ms;         /* when the guest's shutdown is over; 0: no shutdown */
+    bool is_powerdown_due; /* pressed while paused */
+    int64_t end_at_ms;     /* when the guest's shutdown is over; 0: no shutdown */
 };
 extern struct fake fake;
 
@@ -55,10 +55,10 @@ _Noreturn void fake_end(int status);
 void qmp_event(const char *event, const char *data); /* data: JSON or NULL; nothing without a negotiated client */
 int qmp_poll_add(struct pollfd *set);                /* entries added */
 void qmp_poll_done(const struct pollfd *set, int n);
-int64_t qmp_wake_at_ms(void);                        /* 0: never */
+int64_t qmp_wake_at_ms(void); /* 0: never */
 
 /* fake-guest.c */
-void guest_listen(const char *rule);                 /* "tcp:127.0.0.1:8080-10.0.2.15:2280" */
+void guest_listen(const char *rule); /* "tcp:127.0.0.1:8080-10.0.2.15:2280" */
 int guest_poll_add(struct pollfd *set, int max);
 void guest_poll_done(const struct pollfd *set, int n);
 

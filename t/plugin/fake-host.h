@@ -18,10 +18,10 @@ struct runner_call *fake_call(void);
 
 /* Forget everything recorded and scripted; root "/root-of-host", no deadline, no cancel, allocations succeed. */
 void fake_host_reset(void);
-void fake_host_root(const char *path);            /* copied */
-void fake_host_deadline(int64_t ms);              /* from now; -1: none */
+void fake_host_root(const char *path); /* copied */
+void fake_host_deadline(int64_t ms);   /* from now; -1: none */
 void fake_host_cancel(bool cancelled);
-void fake_host_alloc_fails_after(int64_t n);      /* the n+1st alloc and all later ones fail; -1: never */
+void fake_host_alloc_fails_after(int64_t n); /* the n+1st alloc and all later ones fail; -1: never */
 /* Called for each step of a batch that is run and has no scripted answer: fills *result (out: from
  * fake_host()->alloc) and returns 0, or -1 with err filled. */
 typedef int fake_step_fn(void *arg, const struct runner_step *step, struct runner_result *result,
@@ -34,13 +34,13 @@ void fake_host_on_step(fake_step_fn *fn, void *arg);
  */
 void fake_host_answer(uint32_t kind, const char *match, int32_t status, int64_t number, const char *out);
 void fake_host_refuse(uint32_t kind, const char *match, int code, const char *message);
-size_t fake_host_unused(void);                    /* scripted answers that nobody asked for */
+size_t fake_host_unused(void); /* scripted answers that nobody asked for */
 
 /* Recorded: one line a step of every batch run so far; one line a log event ("level event key=value ..."). Valid until
  * the next call of the host. */
 const char *fake_host_ran(void);
 const char *fake_host_log(void);
-size_t fake_host_live(void);                      /* host->alloc'd blocks and batches not released yet */
+size_t fake_host_live(void); /* host->alloc'd blocks and batches not released yet */
 
 /* A batch to plan into, freed by fake_host()->batch_free; its steps; its lines (the caller frees). */
 size_t fake_batch_len(const struct runner_batch *batch);

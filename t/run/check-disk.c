@@ -34,14 +34,17 @@ static void base_make(void)
 
 static struct runner_disk disk_of(const struct runner_image *base)
 {
-    return (struct runner_disk){.size = sizeof(struct runner_disk), .id = "sb1", .dir = dir, .base = base,
-                                .size_bytes = DISK_BYTES};
+    return (struct runner_disk){
+        .size = sizeof(struct runner_disk), .id = "sb1", .dir = dir, .base = base, .size_bytes = DISK_BYTES};
 }
 
 static struct runner_image raw_base(int64_t size_bytes)
 {
-    return (struct runner_image){.size = sizeof(struct runner_image), .flags = RUNNER_I_READONLY, .path = base_path,
-                                 .format = "raw", .size_bytes = size_bytes};
+    return (struct runner_image){.size = sizeof(struct runner_image),
+                                 .flags = RUNNER_I_READONLY,
+                                 .path = base_path,
+                                 .format = "raw",
+                                 .size_bytes = size_bytes};
 }
 
 static void image_release(struct runner_image *image)
@@ -131,7 +134,8 @@ static void check_exclusive(const char *path)
 
     if (plan(batch, BASE_BYTES, &image) == 0) {
         int status = host_run_batch(batch, &err);
-        tap_ok(status < 0 && err.code == RUNNER_E_EXISTS, "a second disk in the same place is refused: %s", err.message);
+        tap_ok(status < 0 && err.code == RUNNER_E_EXISTS, "a second disk in the same place is refused: %s",
+               err.message);
         tap_ok(size_of(path) == size && files_in_dir() == 1, "and the first is still there");
         image_release(&image);
     } else {
@@ -162,8 +166,8 @@ static void check_too_large(void)
     struct runner_image image = {.size = sizeof image};
     int status = plan(batch, (int64_t)DISK_BYTES + 512, &image);
 
-    tap_ok(status < 0 && err.code == RUNNER_E_INVALID && err.message[0] != '\0', "a base beyond the quota is refused: %s",
-           err.message);
+    tap_ok(status < 0 && err.code == RUNNER_E_INVALID && err.message[0] != '\0',
+           "a base beyond the quota is refused: %s", err.message);
     tap_ok(image.path == NULL, "and nothing is handed over");
     host_table()->batch_free(batch);
 }
@@ -215,8 +219,7 @@ int main(int argc, char **argv)
     base_make();
     transport_start();
     loader = loader_new(argv[1], host_table());
-    if (loader_open(loader, RUNNER_DISK, argv[2], &plugin, &err) < 0 ||
-        plugin->desc.create(NULL, 0, &self, &err) < 0) {
+    if (loader_open(loader, RUNNER_DISK, argv[2], &plugin, &err) < 0 || plugin->desc.create(NULL, 0, &self, &err) < 0) {
         printf("Bail out! %s\n", err.message);
         return 1;
     }

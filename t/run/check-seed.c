@@ -21,14 +21,27 @@ static void write_document(const char *dir, const char *name, void (*make)(const
 
 int main(int argc, char **argv)
 {
-    static const struct runner_nic nic = {.size = sizeof nic, .mac = "02:ba:78:16:bf:8f", .address = "192.0.2.5",
-                                          .gateway = "192.0.2.1", .dns = "192.0.2.1 192.0.2.2", .prefix_len = 24,
+    static const struct runner_nic nic = {.size = sizeof nic,
+                                          .mac = "02:ba:78:16:bf:8f",
+                                          .address = "192.0.2.5",
+                                          .gateway = "192.0.2.1",
+                                          .dns = "192.0.2.1 192.0.2.2",
+                                          .prefix_len = 24,
                                           .mtu = 1400};
     static const struct seed_env env[] = {{"PLAIN", "b c"}, {"EVIL", "\"\n- {a: b}\n#\x09\x01'\xe2\x80\xa8%"}};
     static const char *const keys[] = {"ssh-ed25519 AAAA a@b"};
-    struct seed seed = {.id = "123e4567-e89b-12d3-a456-426614174000", .hostname = "123e4567-e89", .user = "daytona",
-                        .snapshot = "tiny", .env = env, .n_env = ARRAY_LEN(env), .ssh_keys = keys, .n_ssh_keys = 1,
-                        .nic = &nic, .daemon_port = 2280, .daemon = "x", .daemon_len = 1};
+    struct seed seed = {.id = "123e4567-e89b-12d3-a456-426614174000",
+                        .hostname = "123e4567-e89",
+                        .user = "daytona",
+                        .snapshot = "tiny",
+                        .env = env,
+                        .n_env = ARRAY_LEN(env),
+                        .ssh_keys = keys,
+                        .n_ssh_keys = 1,
+                        .nic = &nic,
+                        .daemon_port = 2280,
+                        .daemon = "x",
+                        .daemon_len = 1};
 
     if (argc != 2) {
         fprintf(stderr, "usage: check-seed DIR\n");

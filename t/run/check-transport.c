@@ -169,7 +169,7 @@ static void check_holes(void)
     static const struct {
         size_t len, at[3]; /* at: the bytes that are not zero */
         blkcnt_t blocks_max;
-    } cases[] = {{200000, {0, 1, 2}, 16},         {200000, {199999, 0, 199998}, 24}, {200000, {100000, 1, 1}, 24},
+    } cases[] = {{200000, {0, 1, 2}, 16},          {200000, {199999, 0, 199998}, 24}, {200000, {100000, 1, 1}, 24},
                  {200000, {4095, 4096, 9000}, 32}, {8192, {8191, 8191, 8191}, 16},    {131080, {0, 65543, 131079}, 32}};
     const char *f = at("holes");
     auto_free char *data = mem_array(200000, 1);
@@ -197,7 +197,8 @@ static void check_patch(void)
 {
     const char *f = at("patched");
 
-    tap_ok(RUN(.kind = RUNNER_PATCH, .path = f, .data = "x", .len = 1) < 0 && says(RUNNER_E_NOTFOUND, f) && !is_there(f),
+    tap_ok(RUN(.kind = RUNNER_PATCH, .path = f, .data = "x", .len = 1) < 0 && says(RUNNER_E_NOTFOUND, f) &&
+               !is_there(f),
            "PATCH: absent");
     tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abcdef", .len = 6, .number = 0640) == 0 &&
                RUN(.kind = RUNNER_PATCH, .path = f, .data = "XY", .len = 2, .number = 1) == 0 &&
@@ -310,7 +311,8 @@ static void check_remove(void)
            "REMOVE: bounded depth");
     for (const char *name = "abcefg"; *name != '\0'; name++)
         (void)mkdir(keep(mem_printf("%s/%c", at("deep"), *name)), 0700);
-    for (const char *name = "abcefg"; *name != '\0'; name++) { /* in whatever order they are listed, each can be the last */
+    for (const char *name = "abcefg"; *name != '\0';
+         name++) { /* in whatever order they are listed, each can be the last */
         char last[2] = {*name, '\0'};
         is_kept = is_kept && RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .to = last, .flags = RUNNER_S_TREE) < 0 &&
                   is_there(keep(mem_printf("%s/%c", at("deep"), *name)));

@@ -40,9 +40,10 @@ static void answer(int fd)
         len += (size_t)n;
     if (strncmp(request, "GET /self ", 10) == 0)
         describe(body, sizeof body);
-    (void)snprintf(reply, sizeof reply,
-                   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
-                   strlen(body), body);
+    (void)snprintf(
+        reply, sizeof reply,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+        strlen(body), body);
     (void)!write(fd, reply, strlen(reply));
     close(fd);
     if (strncmp(request, "GET /quit ", 10) == 0)

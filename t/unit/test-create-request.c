@@ -3,7 +3,8 @@
 #include "core/create-request.h"
 
 static struct config config = {.limits = {.cpus = 64, .memory_mb = 1 << 20, .disk_gb = 4096}};
-static struct config_host host = {.cpus = 1, .memory_mb = 1024, .disk_gb = 3, .min_memory_mb = 1024, .memory_step_mb = 128};
+static struct config_host host = {
+    .cpus = 1, .memory_mb = 1024, .disk_gb = 3, .min_memory_mb = 1024, .memory_step_mb = 128};
 
 #define GOOD "\"id\":\"a1\",\"userId\":\"u\",\"osUser\":\"daytona\",\"snapshot\":\"tiny\""
 
@@ -23,8 +24,8 @@ Test(create_request, quotas_have_units_and_defaults)
     } cases[] = {
         {"{" GOOD "}", 1, 1024, 3},
         {"{" GOOD ",\"cpuQuota\":4,\"memoryQuota\":3,\"storageQuota\":10}", 4, 3072, 10},
-        {"{" GOOD ",\"cpuQuota\":null,\"gpuQuota\":0,\"volumes\":[],\"networkBlockAll\":false,\"unknown\":[{}]}", 1, 1024,
-         3},
+        {"{" GOOD ",\"cpuQuota\":null,\"gpuQuota\":0,\"volumes\":[],\"networkBlockAll\":false,\"unknown\":[{}]}", 1,
+         1024, 3},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -46,7 +47,8 @@ Test(create_request, secrets_of_the_moment_are_not_kept)
     const char *field = NULL;
 
     cr_assert_eq(plan("{" GOOD ",\"authToken\":\"tok-1\",\"registry\":{\"password\":\"pw-1\"},\"env\":{\"A\":\"b\"}}",
-                      &record, &field, &err), 0);
+                      &record, &field, &err),
+                 0);
     record_print(record, &text);
     cr_assert_null(strstr(text.ptr, "tok-1"));
     cr_assert_null(strstr(text.ptr, "pw-1"));
@@ -118,7 +120,7 @@ Test(create_request, what_is_recorded_can_be_read)
         size_t n;
         int status;
     } cases[] = {
-        {"", "[", "]", 30, 0},       {"", "[", "]", 31, -1},         {"[0", ",0", "\r]", 99000, 0},
+        {"", "[", "]", 30, 0},          {"", "[", "]", 31, -1},       {"[0", ",0", "\r]", 99000, 0},
         {"[0", ",0", "\r]", 99900, -1}, {"\"", "x", "\"", 900000, 0}, {"\"", "\x7f", "\"", 900000, -1},
     };
 
@@ -133,6 +135,7 @@ Test(create_request, what_is_recorded_can_be_read)
             continue;
         record_print(record, &printed);
         cr_assert_lt(printed.len, RECORD_MAX);
-        cr_assert_eq(record_parse(printed.ptr, printed.len, record->id, &again, &err), 0, "case %zu: %s", i, err.message);
+        cr_assert_eq(record_parse(printed.ptr, printed.len, record->id, &again, &err), 0, "case %zu: %s", i,
+                     err.message);
     }
 }

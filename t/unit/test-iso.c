@@ -10,9 +10,8 @@
 #include "core/util/cleanup.h"
 #include "t/unit/volume.h"
 
-static const struct iso_file files[] = {{"meta-data", "{\"instance-id\":\"x\"}\n", 20},
-                                        {"a-rather-long.name", "", 0},
-                                        {"runner.json", "{}", 2}};
+static const struct iso_file files[] = {
+    {"meta-data", "{\"instance-id\":\"x\"}\n", 20}, {"a-rather-long.name", "", 0}, {"runner.json", "{}", 2}};
 
 static void build(struct str *ret)
 {
@@ -83,8 +82,9 @@ Test(iso, isoinfo_agrees)
     cr_assert_eq(program_run((const char *const[]){"isoinfo", "-R", "-l", "-i", s.in, NULL}, "/dev/null", s.out), 0);
     scratch_read(&s, text, sizeof text);
     cr_assert_not_null(strstr(text, "-r--------"), "%s", text);
-    cr_assert_eq(program_run((const char *const[]){"isoinfo", "-R", "-x", "/meta-data", "-i", s.in, NULL}, "/dev/null", s.out),
-                 0);
+    cr_assert_eq(
+        program_run((const char *const[]){"isoinfo", "-R", "-x", "/meta-data", "-i", s.in, NULL}, "/dev/null", s.out),
+        0);
     scratch_read(&s, text, sizeof text);
     cr_assert_not_null(strstr(text, "\"instance-id\":\"x\""), "%s", text);
     scratch_remove(&s);
@@ -138,8 +138,8 @@ Test(iso, what_is_too_large_for_a_frame)
 
     for (size_t i = 0; i < sizeof daemon; i++)
         daemon[i] = (char)(i * 7);
-    expect_content((const struct iso_file[]){{"meta-data", "twenty bytes of text", 20}, {"daemon", daemon, sizeof daemon}},
-                   2);
+    expect_content(
+        (const struct iso_file[]){{"meta-data", "twenty bytes of text", 20}, {"daemon", daemon, sizeof daemon}}, 2);
 }
 
 /* ---- threads, leaks ---- */

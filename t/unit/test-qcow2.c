@@ -115,8 +115,11 @@ static void make_longer(const char *path, int64_t size)
 
 static struct runner_image base_image(const char *path, const char *format, int64_t size_bytes)
 {
-    return (struct runner_image){.size = sizeof(struct runner_image), .flags = RUNNER_I_READONLY, .path = path,
-                                 .format = format, .size_bytes = size_bytes};
+    return (struct runner_image){.size = sizeof(struct runner_image),
+                                 .flags = RUNNER_I_READONLY,
+                                 .path = path,
+                                 .format = format,
+                                 .size_bytes = size_bytes};
 }
 
 static int plan(struct runner_batch *batch, const struct runner_image *base, int64_t size_bytes,
@@ -200,9 +203,9 @@ static void judge(const char *path, const char *base, const char *format, int64_
 
 Test(qcow2, qemu_img_agrees_at_every_size)
 {
-    static const int64_t sizes[] = {512,          MIB,          MIB + 512,        512 * MIB - 512, 512 * MIB,
-                                    512 * MIB + 512, 3 * GIB,   100 * GIB,        2 * TIB,         4 * TIB,
-                                    4 * TIB + 512, 16 * TIB - 512, 16 * TIB};
+    static const int64_t sizes[] = {512,     MIB,       MIB + 512, 512 * MIB - 512, 512 * MIB,     512 * MIB + 512,
+                                    3 * GIB, 100 * GIB, 2 * TIB,   4 * TIB,         4 * TIB + 512, 16 * TIB - 512,
+                                    16 * TIB};
     char base[256], path[256];
 
     need_qemu_img();

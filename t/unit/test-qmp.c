@@ -76,10 +76,10 @@ Test(qmp_line, members)
 static struct peer {
     char path[64];
     int listener;
-    const char *text; /* said at once: replies may be ahead of their commands */
-    size_t filler;    /* bytes of a long string before the text's last line */
+    const char *text;  /* said at once: replies may be ahead of their commands */
+    size_t filler;     /* bytes of a long string before the text's last line */
     const char *flood; /* said again and again until the client closes, or NULL */
-    bool stays;       /* keeps the connection open afterwards, until the client closes */
+    bool stays;        /* keeps the connection open afterwards, until the client closes */
     char heard[512];
     pthread_t thread;
 } peer;

@@ -20,9 +20,14 @@ static struct record *sample(void)
     record->disk.backing_path = mem_dup("/r/snapshots/x/disk.raw");
     record->disk.backing_format = mem_dup("raw");
     record->disk.size_bytes = INT64_C(5) << 30;
-    record->nic = (struct runner_nic){.size = sizeof record->nic, .kind = RUNNER_NIC_TAP, .name = "tap-a1",
-                                      .mac = "02:00:00:00:00:01", .address = "10.0.0.9", .gateway = "10.0.0.1",
-                                      .prefix_len = 24, .guest_port = 2280};
+    record->nic = (struct runner_nic){.size = sizeof record->nic,
+                                      .kind = RUNNER_NIC_TAP,
+                                      .name = "tap-a1",
+                                      .mac = "02:00:00:00:00:01",
+                                      .address = "10.0.0.9",
+                                      .gateway = "10.0.0.1",
+                                      .prefix_len = 24,
+                                      .guest_port = 2280};
     record->boot.kernel = mem_dup("/r/snapshots/x/vmlinux");
     record->boot.cmdline = mem_dup("console=ttyS0");
     record->boot.has_daemon = true;

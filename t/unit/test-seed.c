@@ -8,14 +8,23 @@
 #include "core/util/json.h"
 #include "t/unit/volume.h"
 
-static const struct runner_nic nic = {.size = sizeof nic, .kind = RUNNER_NIC_TAP, .name = "tap-x",
-                                      .mac = "02:ba:78:16:bf:8f", .address = "10.0.0.5", .gateway = "10.0.0.1",
-                                      .dns = "192.0.2.1 192.0.2.2", .prefix_len = 24};
+static const struct runner_nic nic = {.size = sizeof nic,
+                                      .kind = RUNNER_NIC_TAP,
+                                      .name = "tap-x",
+                                      .mac = "02:ba:78:16:bf:8f",
+                                      .address = "10.0.0.5",
+                                      .gateway = "10.0.0.1",
+                                      .dns = "192.0.2.1 192.0.2.2",
+                                      .prefix_len = 24};
 
 static struct seed sample(void)
 {
-    return (struct seed){.id = "123e4567-e89b-12d3-a456-426614174000", .hostname = "123e4567-e89", .user = "daytona",
-                         .snapshot = "org/tiny:1", .nic = &nic, .daemon_port = 2280};
+    return (struct seed){.id = "123e4567-e89b-12d3-a456-426614174000",
+                         .hostname = "123e4567-e89",
+                         .user = "daytona",
+                         .snapshot = "org/tiny:1",
+                         .nic = &nic,
+                         .daemon_port = 2280};
 }
 
 static char *read_text(const struct str *iso, const char *name)
@@ -167,12 +176,11 @@ Test(seed, environment_files_are_quoted)
                      "PLAIN=\"a b\"\n"
                      "EVIL=\"x\\\"; \\$(reboot) \\`id\\` \\\\ \\$HOME\"\n"
                      "LINES=\"one\ntwo\"\n");
-    cr_assert_str_eq(content_of(j, "/etc/environment"),
-                     "DAYTONA_SANDBOX_ID=\"123e4567-e89b-12d3-a456-426614174000\"\n"
-                     "DAYTONA_SANDBOX_SNAPSHOT=\"org/tiny:1\"\n"
-                     "DAYTONA_SANDBOX_USER=\"daytona\"\n"
-                     "PLAIN=\"a b\"\n"
-                     "EVIL=\"x\"; $(reboot) `id` \\ $HOME\"\n");
+    cr_assert_str_eq(content_of(j, "/etc/environment"), "DAYTONA_SANDBOX_ID=\"123e4567-e89b-12d3-a456-426614174000\"\n"
+                                                        "DAYTONA_SANDBOX_SNAPSHOT=\"org/tiny:1\"\n"
+                                                        "DAYTONA_SANDBOX_USER=\"daytona\"\n"
+                                                        "PLAIN=\"a b\"\n"
+                                                        "EVIL=\"x\"; $(reboot) `id` \\ $HOME\"\n");
 }
 
 Test(seed, users)
@@ -221,8 +229,8 @@ Test(seed, brings_the_daemon)
     cr_assert_eq(len, 1500001);
     cr_assert_eq(memcmp(found, program, len), 0);
     j = parse(text = read_text(&iso, "user-data"));
-    cr_assert_not_null(strstr(content_of(j, "/etc/systemd/system/runner-guestd.service"),
-                              "ExecStart=/usr/local/bin/runner-guestd\n"));
+    cr_assert_not_null(
+        strstr(content_of(j, "/etc/systemd/system/runner-guestd.service"), "ExecStart=/usr/local/bin/runner-guestd\n"));
     cr_assert_str_eq(item(item(json_get(j, "runcmd"), 5), 4)->text, "runner-guestd.service");
 }
 
@@ -262,8 +270,8 @@ static void expect_refusal(const struct seed *seed, const char *words)
 
 Test(seed, refuses_names)
 {
-    static const char *const users[] = {"", "a b", "Root", "-x", "0a", "a:b", "../x", "a\nb",
-                                        "abcdefghijklmnopqrstuvwxyzabcdefg"};
+    static const char *const users[] = {
+        "", "a b", "Root", "-x", "0a", "a:b", "../x", "a\nb", "abcdefghijklmnopqrstuvwxyzabcdefg"};
     struct seed seed = sample();
 
     for (size_t i = 0; i < ARRAY_LEN(users); i++) {

@@ -9,8 +9,8 @@
 #include "core/util/error.h"
 
 #define GOOD                                                                                                           \
-    "{\"schema\":1,\"name\":\"tiny\",\"disk\":{\"file\":\"disk.raw\",\"format\":\"raw\",\"sizeBytes\":1048576},"            \
-    "\"kernel\":\"vmlinux\",\"initramfs\":\"initramfs.img\",\"cmdline\":\"console=ttyS0\",\"daemon\":true,"              \
+    "{\"schema\":1,\"name\":\"tiny\",\"disk\":{\"file\":\"disk.raw\",\"format\":\"raw\",\"sizeBytes\":1048576},"       \
+    "\"kernel\":\"vmlinux\",\"initramfs\":\"initramfs.img\",\"cmdline\":\"console=ttyS0\",\"daemon\":true,"            \
     "\"init\":\"systemd\"}"
 
 /* ---- the host: files by path; a directory is a path whose names are joined by NUL ---- */

@@ -80,8 +80,8 @@ static void put_header(struct str *head, const struct qcow2_image *image)
     put32(at + 36, (uint32_t)divide_up(image->size_bytes, L1_ENTRY_BYTES));
     put64(at + 40, (uint64_t)L1_TABLE * CLUSTER);
     put64(at + 48, (uint64_t)REFCOUNT_TABLE * CLUSTER);
-    put32(at + 56, 1);             /* clusters of the refcount table */
-    put32(at + 96, 4);             /* refcounts of 1 << 4 bits */
+    put32(at + 56, 1);              /* clusters of the refcount table */
+    put32(at + 96, 4);              /* refcounts of 1 << 4 bits */
     put32(at + 100, HEADER_LENGTH); /* feature bits at 72 to 95 stay zero: no lazy refcounts */
     put32(at + HEADER_LENGTH, (uint32_t)EXTENSION_BACKING_FORMAT);
     put32(at + HEADER_LENGTH + 4, format_len);

@@ -8,13 +8,13 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 
-#define QCOW2_SIZE_MAX (INT64_C(16) << 40) /* bytes of a guest's disk; an L1 table of 256 KiB */
-#define QCOW2_BACKING_MAX 1023             /* bytes of the backing file's name, by the format's specification */
+#define QCOW2_SIZE_MAX    (INT64_C(16) << 40) /* bytes of a guest's disk; an L1 table of 256 KiB */
+#define QCOW2_BACKING_MAX 1023                /* bytes of the backing file's name, by the format's specification */
 
 struct qcow2_image {
-    int64_t size_bytes;          /* virtual size: 512 to QCOW2_SIZE_MAX, a multiple of 512 */
-    const char *backing_path;    /* absolute, at most QCOW2_BACKING_MAX bytes */
-    const char *backing_format;  /* "raw", "qcow2" */
+    int64_t size_bytes;         /* virtual size: 512 to QCOW2_SIZE_MAX, a multiple of 512 */
+    const char *backing_path;   /* absolute, at most QCOW2_BACKING_MAX bytes */
+    const char *backing_format; /* "raw", "qcow2" */
 };
 
 #define QCOW2_PARTS 3
@@ -27,7 +27,10 @@ struct qcow2_file {
     } parts[QCOW2_PARTS];
     int64_t size_bytes;
 };
-#define QCOW2_FILE_INIT {.size_bytes = 0}
+#define QCOW2_FILE_INIT                                                                                                \
+    {                                                                                                                  \
+        .size_bytes = 0                                                                                                \
+    }
 
 void qcow2_file_done(struct qcow2_file *file);
 static inline void cleanup_qcow2_file(struct qcow2_file *file)

@@ -50,8 +50,13 @@ static int add_steps(struct runner_batch *batch, const char *path, const struct 
                      struct runner_error *err)
 {
     struct runner_step undo = {RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
-    struct runner_step write = {RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_EXCL, .path = path,
-                                .data = file->parts[0].data.ptr, .len = file->parts[0].data.len, .number = 0600,
+    struct runner_step write = {RUNNER_STEP_INIT,
+                                .kind = RUNNER_WRITE,
+                                .flags = RUNNER_S_EXCL,
+                                .path = path,
+                                .data = file->parts[0].data.ptr,
+                                .len = file->parts[0].data.len,
+                                .number = 0600,
                                 .undo = &undo};
     struct runner_step grow = {RUNNER_STEP_INIT, .kind = RUNNER_GROW, .path = path, .number = file->size_bytes};
 
@@ -59,8 +64,8 @@ static int add_steps(struct runner_batch *batch, const char *path, const struct 
         return -1;
     for (size_t i = 1; i < QCOW2_PARTS; i++) {
         const struct qcow2_part *part = &file->parts[i];
-        struct runner_step patch = {RUNNER_STEP_INIT, .kind = RUNNER_PATCH, .path = path, .data = part->data.ptr,
-                                    .len = part->data.len, .number = part->at};
+        struct runner_step patch = {RUNNER_STEP_INIT,       .kind = RUNNER_PATCH,  .path = path,
+                                    .data = part->data.ptr, .len = part->data.len, .number = part->at};
         if (host->add(batch, &patch, err) < 0)
             return -1;
     }
@@ -104,8 +109,7 @@ static int qcow2_clone(void *self, struct runner_call *call, struct runner_batch
     auto_free char *path = disk_path(disk);
 
     (void)self, (void)call;
-    if (check_base(disk, err) < 0 || qcow2_header(&image, &file, err) < 0 ||
-        describe_image(disk, path, &made, err) < 0)
+    if (check_base(disk, err) < 0 || qcow2_header(&image, &file, err) < 0 || describe_image(disk, path, &made, err) < 0)
         return -1;
     if (add_steps(batch, path, &file, err) < 0) {
         host->release((void *)made.path);
@@ -119,8 +123,8 @@ static int qcow2_clone(void *self, struct runner_call *call, struct runner_batch
     return 0;
 }
 
-static int qcow2_remove(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_disk *disk,
-                        struct runner_error *err)
+static int qcow2_remove(void *self, struct runner_call *call, struct runner_batch *batch,
+                        const struct runner_disk *disk, struct runner_error *err)
 {
     auto_free char *path = disk_path(disk);
     struct runner_step step = {RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};

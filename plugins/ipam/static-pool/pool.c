@@ -232,7 +232,8 @@ static int adopt_locked(struct pool *pool, const char *owner, uint32_t address, 
     char text[16], other[16];
 
     if (index == NONE)
-        return fail(err, RUNNER_E_INVALID, 0, "address %s of '%s' is outside the pool", pool_text(address, text), owner);
+        return fail(err, RUNNER_E_INVALID, 0, "address %s of '%s' is outside the pool", pool_text(address, text),
+                    owner);
     if (pool->slots[index].is_excluded)
         return fail(err, RUNNER_E_INVALID, 0, "address %s of '%s' is excluded from the pool", pool_text(address, text),
                     owner);

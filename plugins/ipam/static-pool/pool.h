@@ -11,7 +11,7 @@
 
 #include "core/util/error.h"
 
-#define POOL_RANGES_MAX 64
+#define POOL_RANGES_MAX    64
 #define POOL_ADDRESSES_MAX 65536 /* a /16: 2 MB of slots at most */
 
 struct pool_range {

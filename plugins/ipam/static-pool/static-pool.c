@@ -44,8 +44,8 @@ static int range_parse(const struct runner_value *value, struct pool_range *ret,
     struct pool_range range;
 
     if (address_parse(text, first_len, &range.first) < 0 || address_parse(last, strlen(last), &range.last) < 0)
-        return fail(err, RUNNER_E_INVALID, 0, "%s: '%s' is neither an IPv4 range like 10.0.0.2-10.0.0.254 nor an address",
-                    value->name, text);
+        return fail(err, RUNNER_E_INVALID, 0,
+                    "%s: '%s' is neither an IPv4 range like 10.0.0.2-10.0.0.254 nor an address", value->name, text);
     if (range.first > range.last)
         return fail(err, RUNNER_E_INVALID, 0, "%s: '%s' ends before it starts", value->name, text);
     *ret = range;
@@ -223,13 +223,21 @@ static void static_pool_usage(void *instance, uint64_t *ret_free, uint64_t *ret_
 }
 
 static const struct runner_param params[] = {
-    {.name = "range", .type = RUNNER_T_STRING, .flags = RUNNER_P_REQUIRED | RUNNER_P_REPEAT,
+    {.name = "range",
+     .type = RUNNER_T_STRING,
+     .flags = RUNNER_P_REQUIRED | RUNNER_P_REPEAT,
      .doc = "addresses to lease: FIRST-LAST or one address, within the gateway's network"},
-    {.name = "gateway", .type = RUNNER_T_STRING, .flags = RUNNER_P_REQUIRED,
+    {.name = "gateway",
+     .type = RUNNER_T_STRING,
+     .flags = RUNNER_P_REQUIRED,
      .doc = "the guests' gateway with the length of the network prefix, e.g. 10.0.0.1/24; never leased"},
-    {.name = "exclude", .type = RUNNER_T_STRING, .flags = RUNNER_P_REPEAT,
+    {.name = "exclude",
+     .type = RUNNER_T_STRING,
+     .flags = RUNNER_P_REPEAT,
      .doc = "addresses of the ranges never to lease: FIRST-LAST or one address"},
-    {.name = "dns", .type = RUNNER_T_STRING, .flags = RUNNER_P_REPEAT,
+    {.name = "dns",
+     .type = RUNNER_T_STRING,
+     .flags = RUNNER_P_REPEAT,
      .doc = "name servers of the guests, two at most, or none; default: the gateway"},
 };
 

@@ -14,10 +14,10 @@ extern const struct runner_host *local_host; /* set by load(), before any thread
 struct child; /* child.c */
 #define CHILD_BUCKETS 512
 
-struct local {            /* one instance */
-    pthread_mutex_t lock; /* children, and the taking and testing of locks on pid files */
-    int epoll_fd;         /* readable when a child of ours has ended */
-    struct child *children[CHILD_BUCKETS];       /* by pid file */
+struct local {                             /* one instance */
+    pthread_mutex_t lock;                  /* children, and the taking and testing of locks on pid files */
+    int epoll_fd;                          /* readable when a child of ours has ended */
+    struct child *children[CHILD_BUCKETS]; /* by pid file */
     struct child *oldest_ended, *newest_ended;
     size_t n_ended;
 };

@@ -9,13 +9,16 @@
 enum { ARGS_FD_QMP = 3, ARGS_FD_SERIAL = 4 };
 
 #define ARGS_DISKS_MAX 12
-#define ARGS_NICS_MAX 8
+#define ARGS_NICS_MAX  8
 
 struct args {
     char **words; /* ends with NULL */
     size_t n;
 };
-#define ARGS_INIT {NULL, 0}
+#define ARGS_INIT                                                                                                      \
+    {                                                                                                                  \
+        NULL, 0                                                                                                        \
+    }
 void args_done(struct args *args);
 #define auto_args CLEANUP(args_done)
 

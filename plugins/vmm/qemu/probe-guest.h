@@ -8,7 +8,8 @@
 
 #include <stddef.h>
 
-#define PROBE_MARKER "runner-probe-ok" /* the sandbox kernel's init says the same with runner.probe on its command line */
+#define PROBE_MARKER                                                                                                   \
+    "runner-probe-ok" /* the sandbox kernel's init says the same with runner.probe on its command line */
 
 /* The image, to be given to -kernel, and its size in bytes; 0 where the runner itself was not built for x86-64. */
 const void *probe_guest(size_t *ret_size);

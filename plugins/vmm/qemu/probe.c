@@ -110,8 +110,7 @@ int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, con
                struct runner_error *err)
 {
     static atomic_uint counter; /* two instances may probe at once */
-    auto_free char *path =
-        mem_printf("%s/probe-%ld-%u.bin", dir, (long)getpid(), atomic_fetch_add(&counter, 1));
+    auto_free char *path = mem_printf("%s/probe-%ld-%u.bin", dir, (long)getpid(), atomic_fetch_add(&counter, 1));
     auto_args struct args args = ARGS_INIT;
     size_t size;
     const void *guest = probe_guest(&size);

@@ -19,7 +19,7 @@ struct qemu {
     const struct runner_host *host;
     /* Parameters: strings of core's, valid until destroy(). */
     const char *binary, *accel, *firmware, *cpu; /* cpu: NULL for the default */
-    const char *probe_kernel, *probe_initramfs; /* NULL: those of a snapshot */
+    const char *probe_kernel, *probe_initramfs;  /* NULL: those of a snapshot */
     int64_t tb_size_bytes;
     pthread_mutex_t lock; /* guards facts; held for a copy, never across a call of the host */
     struct qemu_facts facts;

@@ -14,7 +14,7 @@
 enum qmp_kind { QMP_GREETING, QMP_RETURN, QMP_ERROR, QMP_EVENT };
 
 struct qmp_message {
-    struct json *tree;        /* owns the rest */
+    struct json *tree; /* owns the rest */
     enum qmp_kind kind;
     const struct json *value; /* RETURN: what it returned; EVENT: its data or NULL */
     const char *name;         /* EVENT: its name; ERROR: its class */
@@ -32,10 +32,13 @@ struct qmp {
     int fd;              /* -1: closed */
     int64_t deadline_ms; /* of the whole conversation, by num_now_ms() */
     int64_t last_id;
-    struct str in;       /* bytes received */
+    struct str in;         /* bytes received */
     size_t start, scanned; /* where the next line begins, and up to where no line end was found */
 };
-#define QMP_INIT {.fd = -1}
+#define QMP_INIT                                                                                                       \
+    {                                                                                                                  \
+        .fd = -1                                                                                                       \
+    }
 
 /*
  * Connects to the socket at path, reads the greeting and negotiates. timeout_ms is for the whole conversation, the

@@ -23,8 +23,8 @@ int scene_look(struct qemu *self, struct runner_call *call, struct scene *ret, s
 
 struct verdict {
     struct qemu_facts facts;
-    char reason[400];    /* why there is no KVM */
-    char kernel[512];    /* that KVM was tried with; "": only the tiny guest */
+    char reason[400]; /* why there is no KVM */
+    char kernel[512]; /* that KVM was tried with; "": only the tiny guest */
 };
 
 /* The verdict kept, if it holds. A KVM that ran the tiny guest only is tried again once there is a kernel. */
