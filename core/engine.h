@@ -26,6 +26,7 @@ struct engine {
     void (*vm_gone)(void *ctx, const char *id);
     void *vm_gone_ctx;
     struct engine_stats stats;
+    atomic_bool is_trimming; /* trim.c */
 };
 
 /* The host for a new sandbox. Today the first; with several hosts the one named in the request's place. */

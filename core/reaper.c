@@ -9,7 +9,9 @@
 
 #include "core/log.h"
 #include "core/op.h"
+#include "core/trim.h"
 #include "core/util/error.h"
+#include "core/util/num.h"
 
 struct watch {
     uint32_t number; /* descriptors are used again, these are not */
@@ -80,9 +82,16 @@ static void *run(void *arg)
 {
     struct reaper *reaper = arg;
     struct epoll_event events[64];
+    int64_t trim_at_ms = num_now_ms() + TRIM_EVERY_MS;
 
     for (;;) {
-        int n = epoll_wait(reaper->epoll_fd, events, ARRAY_LEN(events), -1);
+        int64_t left_ms = trim_at_ms - num_now_ms();
+        int n = epoll_wait(reaper->epoll_fd, events, ARRAY_LEN(events), left_ms > 0 ? (int)left_ms : 0);
+
+        if (num_now_ms() >= trim_at_ms) {
+            trim_start(reaper->engine);
+            trim_at_ms = num_now_ms() + TRIM_EVERY_MS;
+        }
         for (int i = 0; i < n; i++) {
             struct watch *watch;
             if (events[i].data.u64 == (uint64_t)reaper->stop_fd)

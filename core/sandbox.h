@@ -13,10 +13,11 @@
 
 struct sandbox {
     struct host *host;
-    struct record *record; /* never NULL */
-    unsigned refs;         /* guarded by the index, as all of it */
-    bool is_gone;          /* taken out of the index */
-    int watch_fd;          /* the reaper's; 0: not watched */
+    struct record *record;  /* never NULL */
+    unsigned refs;          /* guarded by the index, as all of it */
+    bool is_gone;           /* taken out of the index */
+    int watch_fd;           /* the reaper's; 0: not watched */
+    int64_t serial_trimmed; /* bytes of its serial log that are given back; of trim.c's one task */
     struct sandbox *next;
 };
 

@@ -113,6 +113,19 @@ rm -r "$root/sandboxes/taken"
 stop_runner
 is "it ends well" $code 0
 
+# ---- a guest that fills its serial log ----
+ok "a runner" start_runner
+create noisy
+noisy=$root/sandboxes/noisy/serial.log
+{ head -c 40M /dev/zero | tr '\0' x; echo; echo last; } >>"$noisy"
+ok "its beginning is given back" await 30 eval '[ $(($(stat -c %b "$noisy") / 2)) -lt 16384 ]'
+http GET "/sandboxes/noisy/log?tail=6"
+is "its end is there" "$out" "
+last"
+like "and what is before it" "$(tail -c 4000000 "$noisy" | head -c 1)" x
+run "$ctl" rm -f noisy
+stop_runner
+
 # ---- deadlines ----
 ok "a runner with little time to stop" start_runner "timeouts: {stop: 3s, stop_grace: 1m}"
 vm_wish deaf "ignore-powerdown"

@@ -1,0 +1,119 @@
+#include "core/trim.h"
+
+#include <string.h>
+
+#include "core/batch.h"
+#include "core/log.h"
+#include "core/util/error.h"
+
+#define KEEP_BYTES   (4 << 20)
+#define SLACK_BYTES  (12 << 20) /* more than that has come since the last time */
+#define LOGS_A_BATCH 512
+#define TRIM_MS      30000
+
+struct trim {
+    struct task task;
+    struct engine *engine;
+};
+
+struct logs {
+    const struct host *host;
+    char (*ids)[64];
+    size_t n, cap;
+};
+
+static void collect(const struct sandbox *sandbox, void *ctx)
+{
+    struct logs *logs = ctx;
+
+    if (logs->n < logs->cap && sandbox->host == logs->host && sandbox->record->state == SANDBOX_STARTED)
+        (void)snprintf(logs->ids[logs->n++], sizeof logs->ids[0], "%s", sandbox->record->id);
+}
+
+/* What is there stays where it is, and what was before it becomes a hole: the VMM appends on. */
+static void punch(struct runner_call *call, struct sandbox *sandbox, const char *path, int64_t size)
+{
+    auto_free char *length = mem_printf("%lld", (long long)(size - KEEP_BYTES));
+    auto_batch struct runner_batch *batch = batch_new(call);
+    const char *const argv[] = {"fallocate", "--punch-hole", "--offset", "0", "--length", length, path, NULL};
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv, .number = TRIM_MS};
+    struct runner_error err = ERROR_INIT;
+
+    sandbox->serial_trimmed = size - KEEP_BYTES; /* whether it worked or not: no try every few seconds */
+    if (batch_add(batch, &step, &err) < 0 || batch_run(call, batch, &err) < 0)
+        log_event(RUNNER_LOG_WARN, "trim.failed", "id", call->id, "file", path, "error", err.message, NULL);
+}
+
+static void look(struct engine *engine, const char *id, const char *path, int64_t size)
+{
+    struct sandbox *sandbox = index_get(engine->index, id);
+    struct runner_call call;
+
+    if (sandbox == NULL)
+        return;
+    if (size - sandbox->serial_trimmed > KEEP_BYTES + SLACK_BYTES) {
+        call_init(&call, sandbox->host, id, TRIM_MS);
+        punch(&call, sandbox, path, size);
+        call_done(&call);
+    }
+    index_put(engine->index, sandbox);
+}
+
+static void look_at(struct engine *engine, struct host *host, char (*ids)[64], size_t n)
+{
+    struct runner_call call;
+    struct runner_batch *batch;
+    char *paths[LOGS_A_BATCH];
+
+    call_init(&call, host, NULL, TRIM_MS);
+    batch = batch_new(&call);
+    for (size_t i = 0; i < n; i++) {
+        paths[i] = host_sandbox_path(host, ids[i], "serial.log");
+        (void)batch_add(batch, &(struct runner_step){.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = paths[i]},
+                        NULL);
+    }
+    if (batch_run(&call, batch, NULL) == 0)
+        for (size_t i = 0; i < n; i++)
+            if (batch_result(batch, (int)i)->status == 0)
+                look(engine, ids[i], paths[i], batch_result(batch, (int)i)->number);
+    for (size_t i = 0; i < n; i++)
+        free(paths[i]);
+    batch_free(batch);
+    call_done(&call);
+}
+
+static void look_on(struct engine *engine, struct host *host)
+{
+    struct logs logs = {.host = host, .cap = index_count(engine->index)};
+
+    logs.ids = mem_array(logs.cap, sizeof logs.ids[0]);
+    index_each(engine->index, collect, &logs);
+    for (size_t i = 0; i < logs.n; i += LOGS_A_BATCH)
+        look_at(engine, host, logs.ids + i, logs.n - i < LOGS_A_BATCH ? logs.n - i : LOGS_A_BATCH);
+    free(logs.ids);
+}
+
+static void run(struct task *task)
+{
+    struct engine *engine = ((struct trim *)task)->engine;
+
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        look_on(engine, engine->hosts[i]);
+    free(task);
+    atomic_store(&engine->is_trimming, false);
+}
+
+void trim_start(struct engine *engine)
+{
+    struct trim *trim;
+
+    if (index_count(engine->index) == 0 || atomic_exchange(&engine->is_trimming, true))
+        return;
+    trim = mem_alloc(sizeof *trim);
+    trim->task.run = run;
+    trim->engine = engine;
+    if (pool_submit(engine->pool, NULL, &trim->task, false, NULL) == 0)
+        return;
+    free(trim);
+    atomic_store(&engine->is_trimming, false);
+}
