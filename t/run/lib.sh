@@ -228,7 +228,8 @@ start_runner() {
     fi
     write_config "${1-}"
     env -i PATH="$PATH" HOME="$HOME" LC_ALL=C.UTF-8 ${ASAN_OPTIONS:+ASAN_OPTIONS="$ASAN_OPTIONS"} \
-        ${UBSAN_OPTIONS:+UBSAN_OPTIONS="$UBSAN_OPTIONS"} "${runner_prefix[@]}" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
+        ${UBSAN_OPTIONS:+UBSAN_OPTIONS="$UBSAN_OPTIONS"} ${TSAN_OPTIONS:+TSAN_OPTIONS="$TSAN_OPTIONS"} \
+        "${runner_prefix[@]}" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
         --plugin-dir "$top_builddir/plugins" >>"$runner_log" 2>&1 </dev/null &
     runner_pid=$!
     await 30 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
