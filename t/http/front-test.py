@@ -715,7 +715,8 @@ def rest_bodies_too_large(front, guest):
     client = front.connect().send(get(b"/sandboxes", b"Content-Length: 1048577\r\n", method=b"POST"))
     status, _, body = client.answer()
     same((status, json.loads(body)["path"], json.loads(body)["method"]), (413, "/sandboxes", "POST"))
-    client = front.connect().send(get(b"/sandboxes", b"Transfer-Encoding: chunked\r\n", method=b"POST"))
+    patient = Front(guest, "linger_ms=60000")  # else a slow machine is cut off before it has read the answer
+    client = patient.connect().send(get(b"/sandboxes", b"Transfer-Encoding: chunked\r\n", method=b"POST"))
     try:
         for _ in range(200):
             client.send(b"2000\r\n" + bytes(8192) + b"\r\n")
@@ -723,6 +724,8 @@ def rest_bodies_too_large(front, guest):
         pass
     status, _, body = client.answer()
     same((status, json.loads(body)["path"], json.loads(body)["method"]), (413, "/sandboxes", "POST"))
+    client.close()
+    patient.stop()
     body = b'{"id":"%s"}' % (b"x" * 1000000)
     same(front.ask("POST /sandboxes", body)[2], body)
 
@@ -844,7 +847,8 @@ def held_rest_request_at_the_end(front, guest):
     other.process.send_signal(signal.SIGTERM)
     same(other.line(), "cut")
     assert other.line() in ("gone abc", ""), "word of the client's end, unless the owed answer came first"
-    same(client.rest(), "reset")
+    rest = client.rest()
+    assert rest == "reset" or rest.endswith(b'"paused"'), rest
     same(other.process.wait(PATIENCE), 0)
 
 
