@@ -11,10 +11,10 @@ need_vm() {
     local image
     [ "$(id -u)" = 0 ] || skip_all "needs root"
     [ -c /dev/net/tun ] || skip_all "needs /dev/net/tun"
-    need qemu-system-x86_64 ip nft
+    need qemu-system-x86_64 ip nft nsenter
     ip netns add "$netns" 2>/dev/null || skip_all "needs network namespaces"
     at_exit ip netns del "$netns"
-    ip -n "$netns" link set lo up
+    in_netns ip link set lo up
     for image in "$@"; do
         # Always called: it sees for itself whether there is something to do.
         "$top_builddir/runner-image" build "$image" --root "$cache" --guestd "$top_builddir/guest/runner-guestd" \
@@ -27,7 +27,8 @@ die_early() {
     done_testing
 }
 
-in_netns() { ip netns exec "$netns" "$@"; }
+# Not "ip netns exec" or "ip -n": they remount /, which a chroot does not let them.
+in_netns() { nsenter --net="/run/netns/$netns" "$@"; }
 
 write_vm_config() { # NETWORK [HOST LINES]
     local network="{plugin: user}"
@@ -66,10 +67,10 @@ start_vm_runner() {
         at_exit eval 'kill -KILL $runner_pid'
     fi
     write_vm_config "$@"
-    ip netns exec "$netns" env -i PATH="$PATH" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
+    in_netns env -i PATH="$PATH" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
         --plugin-dir "${plugin_dir:-$top_builddir/plugins}" >>"$runner_log" 2>&1 </dev/null &
     runner_pid=$!
-    await 60 runner_is_up && return
+    await 60 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
     diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
     return 1
 }
@@ -89,7 +90,7 @@ vm_create() {
 # What the machine holds because of us, as one line that can be compared: TAPs, files, processes; the runner's fds, threads.
 leftovers() {
     printf 'taps=%s files=%s vms=%s fds=%s threads=%s\n' \
-        "$(ip -n "$netns" -o link show type tun | grep -c -v 'tap-idle\|state DOWN' || true)" \
+        "$(in_netns ip -o link show type tun | grep -c -v 'tap-idle\|state DOWN' || true)" \
         "$(find "$root/sandboxes" "$dir/run" -mindepth 1 | wc -l)" \
         "$(ip netns pids "$netns" | while read -r p; do readlink "/proc/$p/exe"; done | grep -c qemu-system || true)" \
         "$(find "/proc/$runner_pid/fd" -mindepth 1 | wc -l)" "$(find "/proc/$runner_pid/task" -maxdepth 1 -mindepth 1 | wc -l)"
