@@ -67,7 +67,7 @@ start_vm_runner() {
         at_exit eval 'kill -KILL $runner_pid'
     fi
     write_vm_config "$@"
-    in_netns env -i PATH="$PATH" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
+    nsenter --net="/run/netns/$netns" env -i PATH="$PATH" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
         --plugin-dir "${plugin_dir:-$top_builddir/plugins}" >>"$runner_log" 2>&1 </dev/null &
     runner_pid=$!
     await 60 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
