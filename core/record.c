@@ -141,7 +141,7 @@ static int read_int(const struct json *from, const char *key, int64_t min, int64
 
 static int read_u32(const struct json *from, const char *key, int64_t max, uint32_t *ret, struct runner_error *err)
 {
-    int64_t value;
+    int64_t value = 0;
 
     if (read_int(from, key, 0, max, &value, err) < 0)
         return -1;
@@ -216,7 +216,7 @@ static int read_boot(const struct json *from, struct record *record, struct runn
 static int read_all(struct json *from, struct record *record, struct runner_error *err)
 {
     const struct json *disk = json_get(from, "disk"), *nic = json_get(from, "nic"), *boot = json_get(from, "boot");
-    int64_t schema, cpus;
+    int64_t schema = 0, cpus = 0;
 
     if (read_int(from, "schema", RECORD_SCHEMA, RECORD_SCHEMA, &schema, err) < 0)
         return wrong(err, "schema", "1 (is this record of a newer runner-ch?)");

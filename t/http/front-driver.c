@@ -219,11 +219,20 @@ static void fake_handle(void *ctx, struct http_request *request)
     }
 }
 
+/* Answers this one and no other: once "gone" is said, the next may be held. */
 static void fake_gone(void *ctx, struct http_request *request)
 {
+    bool is_held;
+
     (void)ctx;
+    pthread_mutex_lock(&fake.lock);
+    is_held = fake.held == request;
+    if (is_held)
+        fake.held = NULL;
+    pthread_mutex_unlock(&fake.lock);
     say("gone", request->id);
-    release_held();
+    if (is_held)
+        (void)fake_submit(NULL, "", reply_held, request);
 }
 
 static int64_t *config_number(struct http_config *config, const char *name)

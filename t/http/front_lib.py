@@ -149,7 +149,11 @@ class Front:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        out = self.process.communicate(timeout=30)[0].decode()
+        try:
+            out = self.process.communicate(timeout=30)[0].decode()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError("the driver did not end") from None
         assert self.process.returncode == 0, "the driver ended with %d" % self.process.returncode
         return out
 
