@@ -31,6 +31,7 @@ is "is paused" "$(json state)" paused
 ok "resume" "$ctl" resume vm-one
 run "$ctl" exec vm-one -- sh -c 'sync; cat /proc/sys/kernel/random/boot_id'
 boot=$out
+# The guest's clock is what is measured here: time has to pass, there is no event for that.
 run "$ctl" exec vm-one -- sh -c 'read a _ </proc/uptime; sleep 3; read b _ </proc/uptime; echo "$a $b"'
 like "its clock keeps time" "$(awk '{print ($2 - $1 > 2.8 && $2 - $1 < 6) ? "yes" : "no: " $0}' <<<"$out")" '^yes'
 ok "stop, by the power button" "$ctl" stop vm-one
@@ -48,6 +49,7 @@ ok "qemu-img agrees with the disk" qemu-img check -U "$root/sandboxes/vm-one/dis
 http GET "/sandboxes/vm-one/log?tail=100000"
 is "the serial log is there" "$code" 200
 
+# The answer of this very command leaves the guest before it goes down.
 run "$ctl" exec vm-one -- sh -c '(sleep 0.2; poweroff -f) >/dev/null 2>&1 &'
 is_stopped() { http GET /sandboxes/vm-one && [ "$(json state)" = stopped ]; }
 ok "a guest that powers itself off is stopped" await 20 is_stopped
