@@ -110,6 +110,8 @@ static const struct runner_spawn *keep_spawn(struct runner_batch *batch, const s
     copy->pid_path = keep_text(batch, whole.pid_path);
     copy->output_path = keep_text(batch, whole.output_path);
     copy->env = keep_list(batch, whole.env);
+    copy->groups_of = keep_list(batch, whole.groups_of);
+    copy->cgroup = keep_text(batch, whole.cgroup);
     return copy;
 }
 
@@ -144,12 +146,13 @@ static const struct {
     [RUNNER_LIST] = {"LIST", NEED_PATH},       [RUNNER_STATFS] = {"STATFS", NEED_PATH},
     [RUNNER_TAP_ADD] = {"TAP_ADD", NEED_PATH}, [RUNNER_TAP_DEL] = {"TAP_DEL", NEED_PATH},
     [RUNNER_KILL] = {"KILL", NEED_PATH},       [RUNNER_ALIVE] = {"ALIVE", NEED_PATH},
-    [RUNNER_PATCH] = {"PATCH", NEED_PATH},
+    [RUNNER_PATCH] = {"PATCH", NEED_PATH},     [RUNNER_OWN] = {"OWN", NEED_PATH},
+    [RUNNER_WAIT] = {"WAIT", NEED_PATH},       [RUNNER_CGROUP_DEL] = {"CGROUP_DEL", NEED_PATH},
 };
 
 static int validate(const struct runner_step *step, struct runner_error *err)
 {
-    bool is_interface = step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL;
+    bool is_name = step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL || step->kind == RUNNER_CGROUP_DEL;
     int needs;
 
     if (step->size < offsetof(struct runner_step, undo) || step->kind == 0 || step->kind >= ARRAY_LEN(kinds))
@@ -159,7 +162,7 @@ static int validate(const struct runner_step *step, struct runner_error *err)
         ((needs & NEED_ARGV) && (step->argv == NULL || step->argv[0] == NULL)) ||
         ((needs & NEED_SPAWN) && (step->spawn == NULL || step->spawn->pid_path == NULL)))
         return fail(err, RUNNER_E_INVALID, 0, "step %s lacks a member", kinds[step->kind].name);
-    if ((needs & NEED_PATH) && !is_interface && step->path[0] != '/')
+    if ((needs & NEED_PATH) && !is_name && step->path[0] != '/')
         return fail(err, RUNNER_E_INVALID, 0, "step %s: path '%s' is not absolute", kinds[step->kind].name, step->path);
     return 0;
 }

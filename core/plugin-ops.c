@@ -21,6 +21,10 @@ static const struct plugin_op vmm_ops[] = {
     OP(vmm, status),
     OP(vmm, describe),
     OP(vmm, cleanup),
+    OP_IF(vmm, listen, RUNNER_VMM_CAP_EVENTS),
+    OP_IF(vmm, next, RUNNER_VMM_CAP_EVENTS),
+    OP_IF(vmm, unlisten, RUNNER_VMM_CAP_EVENTS),
+    OP_IF(vmm, counters, RUNNER_VMM_CAP_COUNTERS),
 };
 static const struct plugin_op disk_ops[] = {OP(disk, clone), OP(disk, remove)};
 static const struct plugin_op network_ops[] = {OP(network, setup), OP(network, attach), OP(network, detach),
@@ -31,10 +35,13 @@ static const struct {
     const struct plugin_op *ops;
     size_t n;
     size_t smallest, today; /* bytes: through the last operation of API 1.0; as the header has it now */
-    const char *caps[4];    /* by bit */
+    const char *caps[8];    /* by bit */
 } kinds[LOADER_KINDS + 1] = {
     [RUNNER_TRANSPORT] = {transport_ops, ARRAY_LEN(transport_ops), SIZES(struct runner_transport_ops, watch), {NULL}},
-    [RUNNER_VMM] = {vmm_ops, ARRAY_LEN(vmm_ops), SIZES(struct runner_vmm_ops, cleanup), {"pause", "user-network"}},
+    [RUNNER_VMM] = {vmm_ops,
+                    ARRAY_LEN(vmm_ops),
+                    SIZES(struct runner_vmm_ops, cleanup),
+                    {"pause", "user-network", "events", "counters", "firmware"}},
     [RUNNER_DISK] = {disk_ops, ARRAY_LEN(disk_ops), SIZES(struct runner_disk_ops, remove), {"cow"}},
     [RUNNER_NETWORK] = {network_ops,
                         ARRAY_LEN(network_ops),

@@ -94,7 +94,7 @@ enum {
      * Fails when the status is not 0, unless RUNNER_S_ANY_STATUS; the message quotes the last line of stderr. */
     RUNNER_RUN = 1,
     /* argv as RUN; spawn: how. Starts a process in a session of its own that outlives the runner.
-     * out: number = process id. */
+     * out: number = process id, number2 = RUNNER_SPAWNED_* bits. */
     RUNNER_SPAWN,
     /* path, number: mode. Exists as a directory already: fine, but EXISTS with RUNNER_S_EXCL.
      * RUNNER_S_PARENTS makes missing parents. */
@@ -139,7 +139,16 @@ enum {
     RUNNER_ALIVE,
     /* path, data, len, number: offset in bytes. Writes in place into a file that is there (else NOTFOUND); one that is
      * shorter grows, with a hole up to the offset. RUNNER_S_SYNC as above. */
-    RUNNER_PATCH
+    RUNNER_PATCH,
+    /* path: a file or directory, number: mode, uid, gid: the owner it gets. A transport whose own user is not root leaves
+     * the owner as it is and sets the mode only: out: status = 1. */
+    RUNNER_OWN,
+    /* path: a file, number: bytes; to: pid file of a SPAWN, or NULL. Ends when the file is larger than that (out: number
+     * = its size), or with status = 1 when that process has ended before. A file that is absent is as good as empty. */
+    RUNNER_WAIT,
+    /* path: a name as runner_spawn.cgroup. Kills what runs in the cgroup, waits for its end and removes it. Absent, or
+     * cgroups cannot be written: fine. */
+    RUNNER_CGROUP_DEL
 };
 
 enum { /* runner_step.flags */
@@ -159,7 +168,9 @@ enum {                      /* runner_fd.kind: what the transport opens for a ne
     RUNNER_FD_LISTEN = 1,   /* a listening unix stream socket bound at path (a stale one is replaced), mode 0600 */
     RUNNER_FD_APPEND,       /* file at path, made 0600 if missing, O_WRONLY|O_APPEND */
     RUNNER_FD_READWRITE,    /* file at path, O_RDWR */
-    RUNNER_FD_READ          /* file at path, O_RDONLY */
+    RUNNER_FD_READ,         /* file at path, O_RDONLY */
+    RUNNER_FD_FIFO          /* a FIFO made anew at path, 0600, O_RDWR: what the process writes is kept, up to 64 KiB,
+                               until somebody dials "fifo:/path", and none that reads it can break it */
 };
 
 struct runner_fd {
@@ -176,9 +187,16 @@ struct runner_spawn {
                                lives: the lock, not the file, says that it runs. Locked already: BUSY. */
     const char *output_path; /* standard output and error are appended there (0600); standard input is /dev/null */
     const char *const *env; /* NULL-terminated NAME=value; NULL: PATH and LANG=C only */
-    uint32_t uid, gid;      /* 0: as the runner */
-    uint64_t nofile;        /* RLIMIT_NOFILE, 0: as the runner */
+    uint32_t uid, gid;      /* 0: as the runner. Else the process has no other group, no capability and never gets any
+                               (no_new_privs). Ignored by a transport whose own user is not root. */
+    uint64_t nofile;        /* RLIMIT_NOFILE, 0: as the runner. RLIMIT_CORE is 0: a core would hold a guest's memory */
+    const char *const *groups_of; /* NULL, or paths, NULL-terminated: with uid set, the groups of these files (/dev/kvm) are
+                                     the process's too; an absent one is passed over */
+    const char *cgroup;     /* NULL, or [a-z0-9][a-z0-9-]*: a cgroup of this name, below the transport's own, is made and
+                               the process starts in it. Left out where cgroups cannot be written. */
+    uint64_t cgroup_memory_bytes, cgroup_tasks; /* its limits; 0: none */
 };
+enum { RUNNER_SPAWNED_UID = 1, RUNNER_SPAWNED_CGROUP = 2 }; /* result.number2 of a SPAWN: what could be done */
 
 struct runner_step {
     uint32_t size;
@@ -190,6 +208,7 @@ struct runner_step {
     int64_t number;
     const struct runner_spawn *spawn;
     const struct runner_step *undo; /* done, in reverse order, when a later step or phase fails; one level */
+    uint32_t uid, gid; /* OWN */
 };
 #define RUNNER_STEP_INIT sizeof(struct runner_step)
 
@@ -231,8 +250,11 @@ struct runner_host { /* valid from load() until the process ends; every function
     int (*add)(struct runner_batch *, const struct runner_step *, struct runner_error *);
     const struct runner_result *(*result)(const struct runner_batch *, int index);
     int (*run)(struct runner_call *, struct runner_batch *, struct runner_error *);
-    /* A connected stream socket, non-blocking, close-on-exec, the caller's to close.
-     * address: "unix:/path" or "tcp:a.b.c.d:port". Nobody there: UNREACHABLE. */
+    /* A descriptor to something on the host, non-blocking, close-on-exec, the caller's to close. address:
+     *   "unix:/path", "tcp:a.b.c.d:port": a connected stream socket; nobody there: UNREACHABLE
+     *   "fifo:/path": the reading end of a FIFO (RUNNER_FD_FIFO); none there: NOTFOUND
+     *   "tap:name": a queue of that TAP (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR), to be handed to a VMM; held by another: BUSY;
+     *     NOTSUP where descriptors cannot leave the host: the VMM then opens the TAP by its name. */
     int (*dial)(struct runner_call *, const char *address, int *ret_fd, struct runner_error *);
 };
 
@@ -358,6 +380,7 @@ struct runner_nic {          /* core keeps it in the record; all text is bounded
     uint32_t mtu;            /* 0: the default */
     uint32_t forward_port;   /* USER: port on 127.0.0.1 of the host that reaches guest_port, else 0 */
     uint32_t guest_port;
+    uint32_t uid;            /* TAP: its owner, whom the VMM runs as; set by core; 0: the runner's user */
 };
 
 struct runner_network_ops {
@@ -417,11 +440,14 @@ struct runner_vm { /* everything about one machine; all paths are on the host */
     const char *pid_path, *log_path, *serial_path;
     uint32_t cpus, max_cpus; /* max: ceiling for a later hot-plug, at least cpus */
     int64_t memory_bytes, max_memory_bytes;
-    const char *kernel, *initramfs, *cmdline; /* initramfs may be NULL */
+    const char *kernel, *initramfs, *cmdline; /* initramfs may be NULL; all three are when there is firmware */
     uint32_t n_disks, n_nics;
     const struct runner_image *const *disks; /* in the order the guest sees them: vda, vdb, ... */
     const struct runner_nic *const *nics;
     uint32_t uid, gid;       /* the process runs as; 0: as the runner */
+    const char *firmware;    /* boots this instead of a kernel, or NULL */
+    const char *vmm_dir;     /* below dir, and uid's own: where the VMM may make files and sockets itself */
+    const char *cgroup;      /* for runner_spawn.cgroup, or NULL: none */
 };
 
 enum { RUNNER_VM_ABSENT = 0, RUNNER_VM_RUNNING, RUNNER_VM_PAUSED, RUNNER_VM_ENDED /* shut down, process still there */,
@@ -430,6 +456,21 @@ enum { RUNNER_VM_ABSENT = 0, RUNNER_VM_RUNNING, RUNNER_VM_PAUSED, RUNNER_VM_ENDE
 struct runner_vm_status {
     uint32_t size, state;
     char text[240];          /* the VMM's own word for it */
+};
+
+/* What a machine says of itself; text: the VMM's word for it. */
+enum { RUNNER_VM_EVENT_OTHER = 0, RUNNER_VM_EVENT_PAUSED, RUNNER_VM_EVENT_RESUMED, RUNNER_VM_EVENT_REBOOTED,
+       RUNNER_VM_EVENT_SHUTDOWN /* the process ends soon */, RUNNER_VM_EVENT_PANIC /* the guest's kernel gave up */ };
+
+struct runner_vm_event {
+    uint32_t size, kind;
+    char text[240];
+};
+
+struct runner_vm_counters {  /* since boot, as the VMM counts; sums over all disks and interfaces */
+    uint32_t size, unused;
+    uint64_t disk_read_bytes, disk_write_bytes, disk_reads, disk_writes;
+    uint64_t net_rx_bytes, net_tx_bytes, net_rx_packets, net_tx_packets; /* rx: what the guest received */
 };
 
 struct runner_vmm_ops {
@@ -450,8 +491,25 @@ struct runner_vmm_ops {
     /* Planner: add the steps that remove what the VMM left beside its process (sockets). */
     int (*cleanup)(void *self, struct runner_call *, struct runner_batch *, const struct runner_vm *,
                    struct runner_error *);
+    /* CAP_EVENTS. Begin to hear what the machine says: *ret_fd, the stream's own, becomes readable when there may be an
+     * event. Events said while nobody listened come first. One listener a machine; also after a restart of the runner. */
+    int (*listen)(void *self, struct runner_call *, const struct runner_vm *, void **ret_stream, int *ret_fd,
+                  struct runner_error *);
+    /* The next event: 1, or 0 when there is none now, or -1 when the stream is broken. Never blocks; any thread, one at a
+     * time. */
+    int (*next)(void *self, void *stream, struct runner_vm_event *ret, struct runner_error *);
+    void (*unlisten)(void *self, void *stream); /* closes the descriptor too; takes NULL */
+    /* CAP_COUNTERS. */
+    int (*counters)(void *self, struct runner_call *, const struct runner_vm *, struct runner_vm_counters *ret,
+                    struct runner_error *);
 };
-enum { RUNNER_VMM_CAP_PAUSE = 1, RUNNER_VMM_CAP_USER_NETWORK = 2 /* takes RUNNER_NIC_USER */ };
+enum {
+    RUNNER_VMM_CAP_PAUSE = 1,
+    RUNNER_VMM_CAP_USER_NETWORK = 2, /* takes RUNNER_NIC_USER */
+    RUNNER_VMM_CAP_EVENTS = 4,
+    RUNNER_VMM_CAP_COUNTERS = 8,
+    RUNNER_VMM_CAP_FIRMWARE = 16     /* takes runner_vm.firmware */
+};
 
 #ifdef __cplusplus
 }

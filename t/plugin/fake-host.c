@@ -109,6 +109,8 @@ static struct runner_spawn *copy_spawn(const struct runner_spawn *from)
     to->pid_path = mem_dup(from->pid_path);
     to->output_path = mem_dup(from->output_path);
     to->env = (const char *const *)copy_list(from->env);
+    to->groups_of = (const char *const *)copy_list(from->groups_of);
+    to->cgroup = mem_dup(from->cgroup);
     return to;
 }
 
@@ -127,6 +129,8 @@ static void free_spawn(const struct runner_spawn *spawn)
     free_text(spawn->pid_path);
     free_text(spawn->output_path);
     free_list(spawn->env);
+    free_list(spawn->groups_of);
+    free_text(spawn->cgroup);
     free((void *)(uintptr_t)spawn);
 }
 
@@ -164,7 +168,7 @@ static const char *const kind_names[] = {
     [RUNNER_READ] = "READ",       [RUNNER_CLONE] = "CLONE",     [RUNNER_GROW] = "GROW",   [RUNNER_RENAME] = "RENAME",
     [RUNNER_REMOVE] = "REMOVE",   [RUNNER_STAT] = "STAT",       [RUNNER_LIST] = "LIST",   [RUNNER_STATFS] = "STATFS",
     [RUNNER_TAP_ADD] = "TAP_ADD", [RUNNER_TAP_DEL] = "TAP_DEL", [RUNNER_KILL] = "KILL",   [RUNNER_ALIVE] = "ALIVE",
-    [RUNNER_PATCH] = "PATCH",
+    [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",         [RUNNER_WAIT] = "WAIT",   [RUNNER_CGROUP_DEL] = "CGROUP_DEL",
 };
 
 static const char *kind_name(uint32_t kind)
@@ -178,6 +182,7 @@ static void add_number(struct str *s, const struct runner_step *step)
     case RUNNER_MKDIR:
     case RUNNER_WRITE:
     case RUNNER_CLONE:
+    case RUNNER_OWN:
         str_addf(s, " mode=%04" PRIo64, (uint64_t)step->number);
         break;
     case RUNNER_RUN:

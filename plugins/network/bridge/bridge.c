@@ -178,7 +178,8 @@ static int check_nic(const struct bridge *b, const struct runner_nic *nic, struc
     return 0;
 }
 
-static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, struct runner_error *err)
+static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, uint32_t uid,
+                   struct runner_error *err)
 {
     char idle[IFNAME_SIZE];
     bool has_idle = names_take_idle(b->names, idle);
@@ -187,7 +188,7 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
                                .kind = RUNNER_TAP_ADD,
                                .path = name,
                                .to = b->name,
-                               .number = b->owner_uid,
+                               .number = uid != 0 ? uid : b->owner_uid,
                                .flags = b->is_isolating ? RUNNER_S_ISOLATED : 0,
                                .undo = &undo};
 
@@ -210,7 +211,8 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     (void)call;
     if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, name, err) < 0)
         return -1;
-    if ((nic->name[0] != '\0' && bridge_host->add(batch, &clear, err) < 0) || add_tap(b, batch, name, err) < 0) {
+    if ((nic->name[0] != '\0' && bridge_host->add(batch, &clear, err) < 0) ||
+        add_tap(b, batch, name, nic->uid, err) < 0) {
         names_release(b->names, id, name);
         return -1;
     }
