@@ -13,6 +13,10 @@ pid_of() {
 is_alive() {
     [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"
 }
+# The runner serves while recoveries run: until its own is done a sandbox has the state of its record.
+has_state() { # ID REGEX
+    [[ $(state "$1") =~ $2 ]]
+}
 
 ok "the runner starts" start_runner "timeouts: {stop_grace: 1s}" || done_testing
 for id in runs-1 runs-2 frozen dies stopped; do
@@ -38,7 +42,7 @@ ok "a new runner takes over" start_runner "timeouts: {stop_grace: 1s}"
 is "running ones" "$(state runs-1) $(state runs-2)" "started started"
 is "the paused one" "$(state frozen)" paused
 is "the stopped one" "$(state stopped)" stopped
-like "the dead one" "$(state dies)" '^(stopped|error)$'
+ok "the dead one" await 30 has_state dies '^(stopped|error)$'
 is "the same processes" "$(pid_of runs-1) $(pid_of runs-2) $(pid_of frozen)" "$pids"
 for id in runs-1 runs-2 frozen stopped; do
     is "$id: the same record" "$("$ctl" ls --json | tr -d ' ' | grep -o "{\"id\":\"$id\"[^}]*")" \
@@ -78,7 +82,7 @@ wait $create
 is "its client hears of it" $? 1
 ok "its VM lives" is_alive "$half"
 ok "a new runner" start_runner
-is "what was half made is gone" "$(state half)" destroyed
+ok "what was half made goes" await 30 has_state half '^destroyed$'
 ok "with its files" await 10 test ! -e "$root/sandboxes/half"
 ok "and its VM" await 10 eval '! is_alive "$half"'
 
