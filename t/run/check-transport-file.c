@@ -1,0 +1,244 @@
+/* Of check-transport: steps on files. */
+#include "t/run/check-transport.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void check_tail(const char *f) /* which holds abcdef */
+{
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 2, .flags = RUNNER_S_TAIL) == 0 && result.len == 2 &&
+               memcmp(result.out, "ef", 3) == 0 && result.number == 6,
+           "READ with TAIL: the last bytes of a larger file, and its size");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 6, .flags = RUNNER_S_TAIL) == 0 && result.len == 6 &&
+               memcmp(result.out, "abcdef", 7) == 0 && result.number == 6,
+           "READ with TAIL: all of one as large as the limit");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 0, .flags = RUNNER_S_TAIL) == 0 && result.len == 0 &&
+               result.number == 6,
+           "READ with TAIL: nothing of it");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = at("none"), .number = 5, .flags = RUNNER_S_OPTIONAL | RUNNER_S_TAIL) == 0 &&
+               result.status == 1 && RUN(.kind = RUNNER_READ, .path = dir, .number = 5, .flags = RUNNER_S_TAIL) < 0 &&
+               says(RUNNER_E_INVALID, "not a regular file"),
+           "READ with TAIL: absent, and a directory");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = "/proc/sys/kernel/random/boot_id", .number = 8, .flags = RUNNER_S_TAIL) ==
+                   0 &&
+               result.len == 8,
+           "READ with TAIL: never more than the limit, whatever size the file claims to have");
+}
+
+static void check_write_and_read(void)
+{
+    const char *f = at("w");
+
+    umask(077);
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abc", .len = 3, .number = 0644) == 0 && mode_of(f) == 0644,
+           "WRITE: the mode is exact whatever the umask");
+    umask(022);
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abcdef", .len = 6, .number = 0600, .flags = RUNNER_S_SYNC) ==
+                   0 &&
+               RUN(.kind = RUNNER_READ, .path = f, .number = 6) == 0 && result.len == 6 &&
+               memcmp(result.out, "abcdef", 7) == 0,
+           "WRITE replaces, READ reads, ended by NUL");
+    check_tail(f);
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 5) < 0 && says(RUNNER_E_INVALID, "larger than 5 bytes"),
+           "READ: over the limit");
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "x", .len = 1, .flags = RUNNER_S_EXCL) < 0 &&
+               says(RUNNER_E_EXISTS, f),
+           "WRITE with EXCL: exists");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = at("none"), .number = 5) < 0 && says(RUNNER_E_NOTFOUND, at("none")),
+           "READ: absent");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = at("none"), .number = 5, .flags = RUNNER_S_OPTIONAL) == 0 &&
+               result.status == 1,
+           "READ with OPTIONAL: absent");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = dir, .number = 5) < 0 && says(RUNNER_E_INVALID, "not a regular file"),
+           "READ: a directory");
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = at("no/such/f"), .number = 0600) < 0 &&
+               says(RUNNER_E_NOTFOUND, at("no/such")),
+           "WRITE: no directory");
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = "relative") < 0 && says(RUNNER_E_INVALID, "not absolute"),
+           "a relative path is refused");
+    tap_ok(RUN(.kind = 999) < 0 && says(RUNNER_E_NOTSUP, "999"), "an unknown kind is refused");
+}
+
+/* Blocks of zeros are holes, wherever they are. */
+static void check_holes(void)
+{
+    static const struct {
+        size_t len, at[3]; /* at: the bytes that are not zero */
+        blkcnt_t blocks_max;
+    } cases[] = {{200000, {0, 1, 2}, 16},          {200000, {199999, 0, 199998}, 24}, {200000, {100000, 1, 1}, 24},
+                 {200000, {4095, 4096, 9000}, 32}, {8192, {8191, 8191, 8191}, 16},    {131080, {0, 65543, 131079}, 32}};
+    const char *f = at("holes");
+    auto_free char *data = mem_array(200000, 1);
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct stat st = {0};
+
+        memset(data, 0, 200000);
+        for (size_t k = 0; k < 3; k++)
+            data[cases[i].at[k]] = (char)(k + 1);
+        tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = data, .len = cases[i].len, .number = 0600) == 0 &&
+                   stat(f, &st) == 0 && st.st_blocks <= cases[i].blocks_max &&
+                   RUN(.kind = RUNNER_READ, .path = f, .number = 200000) == 0 && result.len == cases[i].len &&
+                   memcmp(result.out, data, cases[i].len) == 0,
+               "WRITE: %zu bytes, most of them zero", cases[i].len);
+    }
+    memset(data, 0, 200000);
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = data, .len = 200000, .number = 0600) == 0 &&
+               RUN(.kind = RUNNER_READ, .path = f, .number = 200000) == 0 && result.len == 200000 &&
+               memcmp(result.out, data, 200000) == 0,
+           "WRITE: nothing but zeros");
+}
+
+static void check_patch(void)
+{
+    const char *f = at("patched");
+
+    tap_ok(RUN(.kind = RUNNER_PATCH, .path = f, .data = "x", .len = 1) < 0 && says(RUNNER_E_NOTFOUND, f) &&
+               !is_there(f),
+           "PATCH: absent");
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "abcdef", .len = 6, .number = 0640) == 0 &&
+               RUN(.kind = RUNNER_PATCH, .path = f, .data = "XY", .len = 2, .number = 1) == 0 &&
+               RUN(.kind = RUNNER_PATCH, .path = f, .data = "Z", .len = 1, .number = 8, .flags = RUNNER_S_SYNC) == 0 &&
+               RUN(.kind = RUNNER_READ, .path = f, .number = 9) == 0 && result.len == 9 &&
+               memcmp(result.out, "aXYdef\0\0Z", 9) == 0 && mode_of(f) == 0640,
+           "PATCH: in place, and beyond the end");
+    tap_ok(RUN(.kind = RUNNER_PATCH, .path = f, .data = "x", .len = 1, .number = -1) < 0 &&
+               says(RUNNER_E_INVALID, "offset -1"),
+           "PATCH: a negative offset");
+    tap_ok(symlink(f, at("link")) == 0 && RUN(.kind = RUNNER_PATCH, .path = at("link"), .data = "x", .len = 1) < 0 &&
+               unlink(at("link")) == 0,
+           "PATCH: a link is not followed");
+}
+
+static void check_mkdir_and_list(void)
+{
+    const char *d = at("m/a/b");
+
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 0700) < 0 && says(RUNNER_E_NOTFOUND, d), "MKDIR: no parent");
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 02770, .flags = RUNNER_S_PARENTS) == 0 && mode_of(d) == 02770,
+           "MKDIR with PARENTS: exact mode");
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 0700) == 0 && mode_of(d) == 02770, "MKDIR: there already");
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .path = d, .number = 0700, .flags = RUNNER_S_EXCL) < 0 && says(RUNNER_E_EXISTS, d),
+           "MKDIR with EXCL: exists");
+    (void)RUN(.kind = RUNNER_WRITE, .path = at("m/a/z"), .number = 0600);
+    (void)RUN(.kind = RUNNER_WRITE, .path = at("m/a/c"), .number = 0600);
+    tap_ok(RUN(.kind = RUNNER_LIST, .path = at("m/a")) == 0 && result.len == 6 &&
+               memcmp(result.out, "b\0c\0z\0", 6) == 0,
+           "LIST: sorted, each ended by NUL");
+    tap_ok(RUN(.kind = RUNNER_LIST, .path = at("none")) < 0 && says(RUNNER_E_NOTFOUND, at("none")), "LIST: absent");
+    tap_ok(RUN(.kind = RUNNER_STAT, .path = at("none/x")) == 0 && result.status == 1, "STAT: absent");
+    tap_ok(RUN(.kind = RUNNER_STAT, .path = at("w")) == 0 && result.status == 0 && result.number == 6 &&
+               result.number2 > 1000000000,
+           "STAT: size and time");
+    tap_ok(RUN(.kind = RUNNER_STATFS, .path = dir) == 0 && result.number > 0 && result.number2 >= result.number,
+           "STATFS");
+}
+
+static void check_rename_and_grow(void)
+{
+    struct stat st;
+
+    (void)RUN(.kind = RUNNER_WRITE, .path = at("r1"), .data = "1", .len = 1, .number = 0600);
+    tap_ok(RUN(.kind = RUNNER_RENAME, .path = at("r1"), .to = at("r2"), .flags = RUNNER_S_SYNC) == 0 &&
+               !is_there(at("r1")) && is_there(at("r2")),
+           "RENAME");
+    tap_ok(RUN(.kind = RUNNER_RENAME, .path = at("r1"), .to = at("r2")) < 0 && says(RUNNER_E_NOTFOUND, at("r1")),
+           "RENAME: absent");
+    tap_ok(RUN(.kind = RUNNER_GROW, .path = at("g"), .number = 1 << 30) == 0 && stat(at("g"), &st) == 0 &&
+               st.st_size == 1 << 30 && st.st_blocks == 0 && mode_of(at("g")) == 0600,
+           "GROW makes a sparse file");
+    tap_ok(RUN(.kind = RUNNER_GROW, .path = at("g"), .number = 5) < 0 && says(RUNNER_E_INVALID, "1073741824") &&
+               stat(at("g"), &st) == 0 && st.st_size == 1 << 30,
+           "GROW never shrinks");
+}
+
+static void check_clone(void)
+{
+    const char *from = at("sparse"), *to = at("copy");
+    int fd = open(from, O_RDWR | O_CREAT, 0600);
+    struct stat a, b;
+    char tail[4] = "";
+
+    if (pwrite(fd, "head", 4, 0) != 4 || pwrite(fd, "tail", 4, 64 << 20) != 4 || ftruncate(fd, 200 << 20) < 0)
+        tap_note("cannot make the sparse file");
+    close(fd);
+    tap_ok(RUN(.kind = RUNNER_CLONE, .path = from, .to = to, .number = 0640) == 0 && mode_of(to) == 0640, "CLONE");
+    fd = open(to, O_RDONLY);
+    tap_ok(stat(from, &a) == 0 && stat(to, &b) == 0 && a.st_size == b.st_size && b.st_blocks <= a.st_blocks + 64 &&
+               pread(fd, tail, 4, 64 << 20) == 4 && memcmp(tail, "tail", 4) == 0,
+           "CLONE: same size and data, holes kept");
+    close(fd);
+    tap_ok(RUN(.kind = RUNNER_CLONE, .path = from, .to = to, .number = 0640) < 0 && says(RUNNER_E_EXISTS, to),
+           "CLONE: exists");
+    tap_ok(RUN(.kind = RUNNER_CLONE, .path = at("none"), .to = at("copy2"), .number = 0640) < 0 &&
+               says(RUNNER_E_NOTFOUND, at("none")) && !is_there(at("copy2")),
+           "CLONE: absent");
+}
+
+static void check_remove(void)
+{
+    char *deep = mem_dup(at("deep"));
+    bool is_kept = true;
+    size_t before;
+
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("r2")) == 0 && !is_there(at("r2")), "REMOVE: a file");
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("r2")) == 0 && RUN(.kind = RUNNER_REMOVE, .path = at("no/such")) == 0,
+           "REMOVE: absent is fine");
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("m")) < 0 && says(RUNNER_E_INVALID, "directory") &&
+               is_there(at("m/a/z")),
+           "REMOVE without TREE: not a directory");
+    if (mkdir(at("out"), 0700) < 0 || mkdir(at("out/x"), 0700) < 0 || symlink(at("out"), at("m/link")) < 0 ||
+        symlink(at("out"), at("toplink")) < 0)
+        tap_note("cannot make links");
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("m"), .flags = RUNNER_S_TREE) == 0 && !is_there(at("m")) &&
+               is_there(at("out/x")),
+           "REMOVE: a tree, its links not followed");
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("toplink"), .flags = RUNNER_S_TREE) == 0 && !is_there(at("toplink")) &&
+               is_there(at("out/x")),
+           "REMOVE: a link is removed itself");
+    for (int i = 0; i < 70; i++) {
+        char *next = mem_printf("%s/d", deep);
+        (void)mkdir(deep, 0700);
+        free(deep);
+        deep = next;
+    }
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .flags = RUNNER_S_TREE) < 0 &&
+               says(RUNNER_E_INVALID, "deeper"),
+           "REMOVE: bounded depth");
+    for (const char *name = "abcefg"; *name != '\0'; name++)
+        (void)mkdir(keep(mem_printf("%s/%c", at("deep"), *name)), 0700);
+    for (const char *name = "abcefg"; *name != '\0';
+         name++) { /* in whatever order they are listed, each can be the last */
+        char last[2] = {*name, '\0'};
+        is_kept = is_kept && RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .to = last, .flags = RUNNER_S_TREE) < 0 &&
+                  is_there(keep(mem_printf("%s/%c", at("deep"), *name)));
+        for (const char *again = "abcefg"; *again != '\0'; again++)
+            (void)mkdir(keep(mem_printf("%s/%c", at("deep"), *again)), 0700);
+    }
+    tap_ok(is_kept, "REMOVE: what goes last is there as long as anything else is");
+    tap_ok(rename(at("deep/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d"), at("deeper")) == 0 &&
+               RUN(.kind = RUNNER_REMOVE, .path = at("deep"), .to = "g", .flags = RUNNER_S_TREE) == 0 &&
+               !is_there(at("deep")),
+           "REMOVE: in the end it goes too");
+    before = count_in("/");
+    tap_ok(RUN(.kind = RUNNER_REMOVE, .path = "/", .flags = RUNNER_S_TREE) < 0 &&
+               RUN(.kind = RUNNER_REMOVE, .path = "/tmp/..", .flags = RUNNER_S_TREE) < 0 &&
+               RUN(.kind = RUNNER_REMOVE, .path = at("."), .flags = RUNNER_S_TREE) < 0 &&
+               RUN(.kind = RUNNER_REMOVE, .path = "/nonexistent-top", .flags = RUNNER_S_TREE) == 0 &&
+               count_in("/") == before,
+           "REMOVE: '/', '.' and '..' are refused");
+    free(deep);
+}
+
+void check_files(void)
+{
+    check_write_and_read();
+    check_holes();
+    check_patch();
+    check_mkdir_and_list();
+    check_rename_and_grow();
+    check_clone();
+    check_remove();
+}
