@@ -89,7 +89,8 @@ void loader_dump(const struct plugin *plugin, struct str *ret_text)
     caps_add(desc, ret_text);
     str_addf(ret_text, "param_size=%" PRIu32 "\nn_params=%" PRIu32 "\nops_size=%" PRIu32 "\n", desc->param_size,
              desc->n_params, desc->ops_size);
-    str_addf(ret_text, "load=%s\ncheck=%s\n", desc->load != NULL ? "yes" : "no", desc->check != NULL ? "yes" : "no");
+    str_addf(ret_text, "load=%s\ncheck=%s\ndiagnose=%s\n", desc->load != NULL ? "yes" : "no",
+             desc->check != NULL ? "yes" : "no", desc->diagnose != NULL ? "yes" : "no");
     ops_add(plugin, ret_text);
     for (uint32_t i = 0; i < desc->n_params; i++)
         param_add(&plugin->params[i], ret_text);

@@ -284,6 +284,22 @@ struct runner_value { /* defaults filled in; absent when there is neither value 
     int64_t number;
 };
 
+/* ---- findings: what works on a host and what does not, as `runner-ch doctor` shows it --------------------------- */
+
+enum {
+    RUNNER_FINDING_OK = 1,
+    RUNNER_FINDING_WARN, /* sandboxes run, but slower, less confined, or not for long */
+    RUNNER_FINDING_FAIL, /* sandboxes do not run */
+    RUNNER_FINDING_SKIP  /* not looked at, or not needed: the text says why */
+};
+
+struct runner_finding {
+    uint32_t size, level;
+    const char *topic; /* [a-z0-9-]+, at most 24 bytes; the same from version to version */
+    const char *text;  /* what was found: one line for people, UTF-8, no secret */
+    const char *fix;   /* the command line that mends it on Debian, or NULL */
+};
+
 /* ---- the descriptor ------------------------------------------------------------------------------------------- */
 
 struct runner_plugin { /* const, static, immortal */
@@ -304,6 +320,11 @@ struct runner_plugin { /* const, static, immortal */
     /* Is everything there that this plugin needs? Changes nothing that lasts. May be NULL. */
     int (*check)(void *self, struct runner_call *, struct runner_error *);
     void (*destroy)(void *self); /* takes NULL and half-built ones */
+    /* check() at length, for people: one finding a topic, each said as soon as it is known (it is the caller's only until
+     * say returns). Tries what can be tried, leaves nothing behind. Says a FAIL exactly when check() would refuse, which is
+     * then not asked. -1: it could not look (cancelled, unreachable). May be NULL: then check() is asked. */
+    int (*diagnose)(void *self, struct runner_call *, void (*say)(void *ctx, const struct runner_finding *), void *ctx,
+                    struct runner_error *err);
 };
 
 #define RUNNER_PLUGIN_INIT(kind_, name_, ops_)                                                                         \
