@@ -6,8 +6,8 @@
 #include "core/util/cleanup.h"
 #include "core/util/error.h"
 #include "core/util/json.h"
+#include "plugins/vmm/common/probe-guest.h"
 #include "plugins/vmm/qemu/accel.h"
-#include "plugins/vmm/qemu/probe-guest.h"
 #include "plugins/vmm/qemu/probe.h"
 #include "t/plugin/fake-host.h"
 

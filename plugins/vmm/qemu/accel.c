@@ -5,8 +5,14 @@
 
 #include "core/util/cleanup.h"
 #include "core/util/error.h"
+#include "plugins/vmm/common/verdict.h"
 #include "plugins/vmm/qemu/probe.h"
-#include "plugins/vmm/qemu/verdict.h"
+
+struct verdict {
+    struct qemu_facts facts;
+    char reason[400]; /* why there is no KVM */
+    char kernel[512]; /* that KVM was tried with; "": only the tiny guest */
+};
 
 /* A guest was tried and did not come: is that an answer, or the end of the operation? */
 static int check_over(struct qemu *self, struct runner_call *call, struct runner_error *err)
@@ -76,20 +82,67 @@ static int try_all(struct qemu *self, struct runner_call *call, const struct sce
     return try_qboot(self, call, scene, ret, err);
 }
 
+/* ---- the verdict kept ---- */
+
+#define INPUTS 3 /* besides binary, device and boot */
+
+static void inputs_get(const struct qemu *self, struct runner_field inputs[INPUTS])
+{
+    inputs[0] = (struct runner_field){"cpu", self->cpu != NULL ? self->cpu : "host"};
+    inputs[1] = (struct runner_field){"accel", self->accel};
+    inputs[2] = (struct runner_field){"firmware", self->firmware};
+}
+
+/* A KVM that ran the tiny guest only is tried again once there is a kernel. */
+static bool recall(const struct qemu *self, const struct scene *scene, const struct kernel *kernel, struct verdict *ret)
+{
+    const struct json *kept = scene->kept;
+    auto_free char *line = mem_printf("QEMU emulator version %s", json_text(kept, "version", ""));
+    struct runner_field inputs[INPUTS];
+    struct verdict verdict = {.facts = {.is_known = true}};
+
+    inputs_get(self, inputs);
+    if (!verdict_recall(scene, inputs, INPUTS) || !probe_parse_version(line, &verdict.facts))
+        return false;
+    verdict.facts.has_kvm = json_bool(kept, "kvmWorks", false);
+    verdict.facts.has_qboot = json_bool(kept, "qbootWorks", false);
+    if (verdict.facts.has_kvm && kernel->path != NULL && strcmp(json_text(kept, "kernel", ""), kernel->path) != 0)
+        return false;
+    (void)snprintf(verdict.reason, sizeof verdict.reason, "%s", json_text(kept, "reason", ""));
+    *ret = verdict;
+    return true;
+}
+
+static void keep(struct qemu *self, struct runner_call *call, const struct scene *scene, const struct verdict *verdict)
+{
+    auto_str struct str s = STR_INIT;
+    struct runner_field inputs[INPUTS];
+
+    inputs_get(self, inputs);
+    verdict_begin(scene, inputs, INPUTS, &s);
+    json_add_text(&s, "version", verdict->facts.version);
+    json_add_bool(&s, "kvmWorks", verdict->facts.has_kvm);
+    json_add_text(&s, "reason", verdict->reason);
+    json_add_text(&s, "kernel", verdict->kernel);
+    json_add_bool(&s, "qbootWorks", verdict->facts.has_qboot);
+    verdict_keep(self->host, call, scene, &s);
+}
+
 static int judge(struct qemu *self, struct runner_call *call, struct verdict *ret, struct runner_error *err)
 {
     CLEANUP(scene_done) struct scene scene = {0};
     CLEANUP(kernel_done) struct kernel kernel = {0};
 
-    if (scene_look(self, call, &scene, err) < 0)
+    if (scene_look(self->host, call, "qemu", self->binary, &scene, err) < 0)
         return -1;
-    if (scene.has_kvm_device && strcmp(self->accel, "tcg") != 0 && kernel_find(self, call, &kernel, err) < 0)
+    if (scene.has_kvm_device && strcmp(self->accel, "tcg") != 0 &&
+        kernel_find(self->host, call, self->probe_kernel, self->probe_initramfs, &kernel, err) < 0)
         return -1;
-    if (verdict_recall(self, &scene, &kernel, ret))
+    if (recall(self, &scene, &kernel, ret))
         return 0;
     if (try_all(self, call, &scene, &kernel, ret, err) < 0)
         return -1;
-    verdict_keep(self, call, &scene, ret);
+    keep(self, call, &scene, ret);
     return 0;
 }
 

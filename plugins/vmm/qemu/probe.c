@@ -5,8 +5,9 @@
 #include <string.h>
 
 #include "core/util/error.h"
-#include "plugins/vmm/qemu/host.h"
-#include "plugins/vmm/qemu/probe-guest.h"
+#include "plugins/vmm/common/probe-guest.h"
+#include "plugins/vmm/common/steps.h"
+#include "plugins/vmm/qemu/args.h"
 
 #define VERSION_MS 10000
 #define TINY_MS    4000  /* takes 50 to 100 ms where KVM works, 3.2 s where it interprets each instruction */
@@ -32,6 +33,12 @@ bool probe_parse_version(const char *text, struct qemu_facts *ret)
     return true;
 }
 
+static int add_run(const struct qemu *self, struct runner_batch *batch, const struct args *args, int64_t limit_ms,
+                   struct runner_error *err)
+{
+    return steps_add_run(self->host, batch, 0, (const char *const *)args->words, limit_ms, err);
+}
+
 int probe_version(struct qemu *self, struct runner_call *call, struct qemu_facts *facts, struct runner_error *err)
 {
     struct runner_batch *batch = self->host->batch_new(call);
@@ -42,8 +49,8 @@ int probe_version(struct qemu *self, struct runner_call *call, struct qemu_facts
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     args_add(&args, "%s", self->binary);
     args_add(&args, "--version");
-    if (host_add_run(self, batch, &args, VERSION_MS, err) >= 0 && self->host->run(call, batch, err) == 0)
-        out = host_text(self, batch, 0);
+    if (add_run(self, batch, &args, VERSION_MS, err) >= 0 && self->host->run(call, batch, err) == 0)
+        out = steps_text(self->host, batch, 0);
     self->host->batch_free(batch);
     if (out == NULL)
         return error_wrap(err, "QEMU '%s'", self->binary);
@@ -84,7 +91,7 @@ static int expect_marker(struct qemu *self, struct runner_call *call, struct run
 
     if (index < 0 || self->host->run(call, batch, err) < 0)
         return -1;
-    out = host_text(self, batch, index);
+    out = steps_text(self->host, batch, index);
     if (strstr(out, PROBE_MARKER) == NULL)
         return fail(err, RUNNER_E_NOTSUP, 0, "the guest ended without a word");
     return 0;
@@ -100,7 +107,7 @@ int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_probe_words(self, facts, kernel->path, kernel->initramfs, &args);
-    status = expect_marker(self, call, batch, host_add_run(self, batch, &args, KERNEL_MS, err), err);
+    status = expect_marker(self, call, batch, add_run(self, batch, &args, KERNEL_MS, err), err);
     self->host->batch_free(batch);
     return status;
 }
@@ -123,9 +130,9 @@ int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, con
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_probe_words(self, facts, path, NULL, &args);
-    if (host_add_write(self, batch, path, guest, size, true, err) >= 0 &&
-        (index = host_add_run(self, batch, &args, TINY_MS, err)) >= 0 &&
-        host_add_path(self, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
+    if (steps_add_write(self->host, batch, path, guest, size, true, err) >= 0 &&
+        (index = add_run(self, batch, &args, TINY_MS, err)) >= 0 &&
+        steps_add_path(self->host, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
         status = expect_marker(self, call, batch, index, err);
     self->host->batch_free(batch);
     return status;

@@ -2,7 +2,7 @@
 #ifndef QEMU_PROBE_H
 #define QEMU_PROBE_H
 
-#include "plugins/vmm/qemu/kernel.h"
+#include "plugins/vmm/common/kernel.h"
 #include "plugins/vmm/qemu/qemu.h"
 
 /* Fills version, major and minor. NOTFOUND: no such binary; INVALID: another program. */

@@ -1,4 +1,4 @@
-#include "plugins/vmm/qemu/kernel.h"
+#include "plugins/vmm/common/kernel.h"
 
 #include <string.h>
 
@@ -37,7 +37,7 @@ static bool manifest_read(const char *text, size_t len, const char *dir, struct 
 }
 
 /* Adds a step for each name that may be a snapshot, its directory to dirs; their number, or -1. */
-static int plan_manifests(struct qemu *self, struct runner_call *call, struct runner_batch *batch, const char *names,
+static int plan_manifests(const struct runner_host *host, struct runner_call *call, struct runner_batch *batch, const char *names,
                           size_t len, char **dirs, struct runner_error *err)
 {
     int n = 0;
@@ -49,58 +49,59 @@ static int plan_manifests(struct qemu *self, struct runner_call *call, struct ru
 
         if (!text_is_ref(name))
             continue;
-        dirs[n] = mem_printf("%s/snapshots/%s", self->host->root(call), name);
+        dirs[n] = mem_printf("%s/snapshots/%s", host->root(call), name);
         step.path = path = mem_printf("%s/manifest.json", dirs[n++]);
-        if (self->host->add(batch, &step, err) < 0)
+        if (host->add(batch, &step, err) < 0)
             return -1;
     }
     return n;
 }
 
 /* names: as LIST gives them. What cannot be read is no snapshot; only the end of the operation is a failure. */
-static int read_manifests(struct qemu *self, struct runner_call *call, const char *names, size_t len,
+static int read_manifests(const struct runner_host *host, struct runner_call *call, const char *names, size_t len,
                           struct kernel *ret, struct runner_error *err)
 {
-    struct runner_batch *batch = self->host->batch_new(call);
+    struct runner_batch *batch = host->batch_new(call);
     char *dirs[KERNEL_SNAPSHOTS_MAX] = {NULL};
     int n;
 
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
-    n = plan_manifests(self, call, batch, names, len, dirs, err);
+    n = plan_manifests(host, call, batch, names, len, dirs, err);
     if (n > 0)
-        (void)self->host->run(call, batch, err);
+        (void)host->run(call, batch, err);
     for (int i = 0; i < KERNEL_SNAPSHOTS_MAX && dirs[i] != NULL; i++) {
-        const struct runner_result *result = self->host->result(batch, i);
+        const struct runner_result *result = host->result(batch, i);
 
         if (ret->path == NULL && result != NULL && result->out != NULL)
             (void)manifest_read(result->out, result->len, dirs[i], ret);
         free(dirs[i]);
     }
-    self->host->batch_free(batch);
-    return n < 0 || self->host->cancelled(call) != 0 ? -1 : 0;
+    host->batch_free(batch);
+    return n < 0 || host->cancelled(call) != 0 ? -1 : 0;
 }
 
-int kernel_find(struct qemu *self, struct runner_call *call, struct kernel *ret, struct runner_error *err)
+int kernel_find(const struct runner_host *host, struct runner_call *call, const char *configured, const char *initramfs,
+                struct kernel *ret, struct runner_error *err)
 {
-    auto_free char *path = mem_printf("%s/snapshots", self->host->root(call));
+    auto_free char *path = mem_printf("%s/snapshots", host->root(call));
     struct runner_step list = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .flags = RUNNER_S_OPTIONAL, .path = path};
     struct runner_batch *batch;
     const struct runner_result *result;
     int status;
 
-    if (self->probe_kernel != NULL) {
-        ret->path = mem_dup(self->probe_kernel);
-        ret->initramfs = mem_dup(self->probe_initramfs);
+    if (configured != NULL) {
+        ret->path = mem_dup(configured);
+        ret->initramfs = mem_dup(initramfs);
         return 0;
     }
-    batch = self->host->batch_new(call);
+    batch = host->batch_new(call);
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
-    status = self->host->add(batch, &list, err) < 0 ? -1 : self->host->run(call, batch, err);
-    result = self->host->result(batch, 0);
+    status = host->add(batch, &list, err) < 0 ? -1 : host->run(call, batch, err);
+    result = host->result(batch, 0);
     if (status == 0 && result->out != NULL)
-        status = read_manifests(self, call, result->out, result->len, ret, err);
-    self->host->batch_free(batch);
+        status = read_manifests(host, call, result->out, result->len, ret, err);
+    host->batch_free(batch);
     return status;
 }

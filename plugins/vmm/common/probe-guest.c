@@ -1,4 +1,4 @@
-#include "plugins/vmm/qemu/probe-guest.h"
+#include "plugins/vmm/common/probe-guest.h"
 
 #ifdef __x86_64__
 

@@ -3,8 +3,8 @@
  * boots in real mode, a multiboot loader enters protected mode, the guest turns on paging and long mode, says
  * PROBE_MARKER on the first serial port and resets the machine (which ends a QEMU that has -no-reboot with status 0).
  */
-#ifndef QEMU_PROBE_GUEST_H
-#define QEMU_PROBE_GUEST_H
+#ifndef VMM_COMMON_PROBE_GUEST_H
+#define VMM_COMMON_PROBE_GUEST_H
 
 #include <stddef.h>
 

@@ -1,0 +1,43 @@
+#include "plugins/vmm/common/steps.h"
+
+#include "core/util/str.h"
+
+int steps_add_path(const struct runner_host *host, struct runner_batch *batch, uint32_t kind, uint32_t flags,
+                   int64_t number, const char *path, struct runner_error *err)
+{
+    const struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = kind, .flags = flags, .number = number, .path = path};
+
+    return host->add(batch, &step, err);
+}
+
+int steps_add_run(const struct runner_host *host, struct runner_batch *batch, uint32_t flags, const char *const *argv,
+                  int64_t limit_ms, struct runner_error *err)
+{
+    const struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .flags = flags, .argv = argv, .number = limit_ms};
+
+    return host->add(batch, &step, err);
+}
+
+char *steps_text(const struct runner_host *host, const struct runner_batch *batch, int index)
+{
+    const struct runner_result *result = host->result(batch, index);
+
+    return result != NULL && result->out != NULL ? mem_dup_n(result->out, result->len) : mem_dup("");
+}
+
+int steps_add_write(const struct runner_host *host, struct runner_batch *batch, const char *path, const void *data,
+                    size_t len, bool is_undone, struct runner_error *err)
+{
+    const struct runner_step remove = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+    const struct runner_step write = {.size = RUNNER_STEP_INIT,
+                                      .kind = RUNNER_WRITE,
+                                      .path = path,
+                                      .data = data,
+                                      .len = len,
+                                      .number = 0644,
+                                      .undo = is_undone ? &remove : NULL};
+
+    return host->add(batch, &write, err);
+}
