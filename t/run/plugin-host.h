@@ -1,10 +1,11 @@
-/* For check programs: loads a built plugin with the smallest host table that works, and speaks TAP. One thread. */
+/* For check programs: loads a built plugin with the host table of kit/fake/host.h, and speaks TAP. One thread. */
 #ifndef PLUGIN_HOST_H
 #define PLUGIN_HOST_H
 
 #include <stdbool.h>
 
 #include "include/runner-plugin.h"
+#include "kit/fake/tap.h"
 
 /* The plugin <top_builddir>/plugins/<name>.so, loaded with the table. Ends the program when it cannot be. */
 const struct runner_plugin *host_load(const char *name);
@@ -20,9 +21,5 @@ int64_t host_live(void); /* alloc'd blocks not released */
 int host_run_batch(struct runner_batch *batch, struct runner_error *err);
 /* Undoes a batch that ran. */
 void host_undo_batch(struct runner_batch *batch);
-
-void tap_ok(bool is_ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void tap_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-int tap_done(void); /* prints the plan; the exit status */
 
 #endif

@@ -9,7 +9,7 @@
 #include "core/util/str.h"
 #include "plugins/network/bridge/bridge.h"
 #include "plugins/network/bridge/names.h"
-#include "t/plugin/fake-host.h"
+#include "kit/fake/host.h"
 
 const struct runner_plugin *runner_plugin_1(void);
 

@@ -7,7 +7,7 @@
 
 #include "core/util/cleanup.h"
 #include "core/util/error.h"
-#include "t/plugin/fake-host.h"
+#include "kit/fake/host.h"
 
 const struct runner_plugin *runner_plugin_1(void);
 

@@ -13,7 +13,7 @@
 #include "core/util/error.h"
 #include "core/util/json.h"
 #include "plugins/disk/qcow2/header.h"
-#include "t/plugin/fake-host.h"
+#include "kit/fake/host.h"
 
 #define MIB (INT64_C(1) << 20)
 #define GIB (INT64_C(1) << 30)

@@ -9,7 +9,7 @@
 #include "plugins/vmm/common/probe-guest.h"
 #include "plugins/vmm/qemu/accel.h"
 #include "plugins/vmm/qemu/probe.h"
-#include "t/plugin/fake-host.h"
+#include "kit/fake/host.h"
 
 #define BOOT_ID  "11111111-2222-3333-4444-555555555555"
 #define VERSION  "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright (c) 2003-2022\n"

@@ -14,7 +14,7 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 #include "core/util/str.h"
-#include "t/plugin/fake-host.h"
+#include "kit/fake/host.h"
 
 const struct runner_plugin *runner_plugin_1(void);
 

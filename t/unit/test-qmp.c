@@ -8,7 +8,7 @@
 
 #include "core/util/num.h"
 #include "plugins/vmm/qemu/qmp.h"
-#include "t/plugin/fake-host.h"
+#include "kit/fake/host.h"
 
 #define GREETING                                                                                                       \
     "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}}, \"capabilities\": "              \
