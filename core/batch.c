@@ -201,6 +201,14 @@ int batch_run(struct runner_call *call, struct runner_batch *batch, struct runne
     return host_run(call->host, call, (const struct runner_step *const *)batch->steps, batch->n, batch->results, err);
 }
 
+static void print_spawn(const struct runner_spawn *spawn, struct str *out)
+{
+    if (spawn->uid != 0)
+        str_addf(out, " owner=%u:%u", spawn->uid, spawn->gid);
+    if (spawn->cgroup != NULL)
+        str_addf(out, " cgroup=%s", spawn->cgroup);
+}
+
 static void print_step(const struct runner_step *step, const char *before, struct str *out)
 {
     str_addf(out, "%s%s", before, kinds[step->kind].name);
@@ -211,9 +219,14 @@ static void print_step(const struct runner_step *step, const char *before, struc
     if (step->to != NULL)
         str_addf(out, " -> %s", step->to);
     if (step->number != 0) {
-        bool is_mode = step->kind == RUNNER_MKDIR || step->kind == RUNNER_WRITE || step->kind == RUNNER_CLONE;
+        bool is_mode = step->kind == RUNNER_MKDIR || step->kind == RUNNER_WRITE || step->kind == RUNNER_CLONE ||
+                       step->kind == RUNNER_OWN;
         str_addf(out, is_mode ? " mode=%llo" : " number=%lld", (long long)step->number);
     }
+    if (step->kind == RUNNER_OWN)
+        str_addf(out, " owner=%u:%u", step->uid, step->gid);
+    if (step->spawn != NULL)
+        print_spawn(step->spawn, out);
     if (step->len > 0)
         str_addf(out, step->flags & RUNNER_S_SECRET ? " data=***" : " data=%zu", step->len);
     if (step->flags != 0)

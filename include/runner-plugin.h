@@ -111,7 +111,8 @@ enum {
     RUNNER_CLONE,
     /* path, number: size_bytes. Makes a sparse file (mode 0600) or grows one; INVALID when it would shrink. */
     RUNNER_GROW,
-    /* path -> to, atomically, within one file system. RUNNER_S_SYNC as above. */
+    /* path -> to, atomically, within one file system. RUNNER_S_SYNC as above. Absent: NOTFOUND, or with RUNNER_S_OPTIONAL
+     * status = 1. */
     RUNNER_RENAME,
     /* path: a file, or a tree with RUNNER_S_TREE; links are removed, never followed. Absent: fine. to (may be NULL): the
      * name of an entry of the tree's top that goes last, so that what an interrupted removal leaves still says what it
@@ -140,11 +141,13 @@ enum {
     /* path, data, len, number: offset in bytes. Writes in place into a file that is there (else NOTFOUND); one that is
      * shorter grows, with a hole up to the offset. RUNNER_S_SYNC as above. */
     RUNNER_PATCH,
-    /* path: a file or directory, number: mode, uid, gid: the owner it gets. A transport whose own user is not root leaves
-     * the owner as it is and sets the mode only: out: status = 1. */
+    /* path: a file or directory, number: mode, uid, gid: the owner it gets. A link, a device and a file of another owner
+     * that has a second name are INVALID; on the way only links of root or of the runner are followed. A transport whose
+     * own user is not root leaves the owner as it is and sets the mode only: out: status = 1. */
     RUNNER_OWN,
     /* path: a file, number: bytes; to: pid file of a SPAWN, or NULL. Ends when the file is larger than that (out: number
-     * = its size), or with status = 1 when that process has ended before. A file that is absent is as good as empty. */
+     * = its size), or with status = 1 when that process has ended before. A file that is absent is as good as empty; its
+     * directory must be there. */
     RUNNER_WAIT,
     /* path: a name as runner_spawn.cgroup. Kills what runs in the cgroup, waits for its end and removes it. Absent, or
      * cgroups cannot be written: fine. */

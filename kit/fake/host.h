@@ -76,7 +76,8 @@ char *fake_batch_text(const struct runner_batch *batch);
  *   WRITE /a/b mode=0600 len=12 data="text\x00" +sync
  *   RENAME /a -> /b
  *   RUN [tail][-c][4096] ms=500 +any-status
- *   SPAWN [qemu][-S] pid=/p output=/o uid=7 fds=3:listen:/s,4:append:/l
+ *   SPAWN [qemu][-S] pid=/p output=/o uid=7 gid=7 groups_of=/dev/kvm cgroup=c memory=9 tasks=9 fds=3:listen:/s,4:fifo:/l
+ *   OWN /a mode=0600 uid=7 gid=7
  * followed by " undo: <step>". data is cut after 1000 bytes, and is *** with +secret. The caller frees.
  */
 char *fake_step_text(const struct runner_step *step);

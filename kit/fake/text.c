@@ -23,8 +23,13 @@ static void add_number(struct str *s, const struct runner_step *step)
     case RUNNER_MKDIR:
     case RUNNER_WRITE:
     case RUNNER_CLONE:
-    case RUNNER_OWN:
         str_addf(s, " mode=%04" PRIo64, (uint64_t)step->number);
+        break;
+    case RUNNER_OWN:
+        str_addf(s, " mode=%04" PRIo64 " uid=%u gid=%u", (uint64_t)step->number, step->uid, step->gid);
+        break;
+    case RUNNER_WAIT:
+        str_addf(s, " above=%" PRId64, step->number);
         break;
     case RUNNER_RUN:
         str_addf(s, " ms=%" PRId64, step->number);
@@ -66,8 +71,16 @@ static void add_spawn(struct str *s, const struct runner_spawn *spawn)
     str_addf(s, " pid=%s output=%s", spawn->pid_path, spawn->output_path);
     if (spawn->uid != 0 || spawn->gid != 0)
         str_addf(s, " uid=%u gid=%u", spawn->uid, spawn->gid);
+    for (size_t i = 0; spawn->groups_of != NULL && spawn->groups_of[i] != NULL; i++)
+        str_addf(s, "%s%s", i == 0 ? " groups_of=" : ",", spawn->groups_of[i]);
     if (spawn->nofile != 0)
         str_addf(s, " nofile=%" PRIu64, spawn->nofile);
+    if (spawn->cgroup != NULL)
+        str_addf(s, " cgroup=%s", spawn->cgroup);
+    if (spawn->cgroup_memory_bytes != 0)
+        str_addf(s, " memory=%" PRIu64, spawn->cgroup_memory_bytes);
+    if (spawn->cgroup_tasks != 0)
+        str_addf(s, " tasks=%" PRIu64, spawn->cgroup_tasks);
     for (uint32_t i = 0; i < spawn->n_fds; i++)
         str_addf(s, "%s%d:%s:%s", i == 0 ? " fds=" : ",", spawn->fds[i].number,
                  names[spawn->fds[i].kind < ARRAY_LEN(names) ? spawn->fds[i].kind : 0], spawn->fds[i].path);

@@ -146,6 +146,17 @@ static void check_rename_and_grow(void)
            "RENAME");
     tap_ok(RUN(.kind = RUNNER_RENAME, .path = at("r1"), .to = at("r2")) < 0 && says(RUNNER_E_NOTFOUND, at("r1")),
            "RENAME: absent");
+    tap_ok(RUN(.kind = RUNNER_RENAME, .path = at("r1"), .to = at("r2"), .flags = RUNNER_S_OPTIONAL) == 0 &&
+               result.status == 1 && is_there(at("r2")) &&
+               RUN(.kind = RUNNER_RENAME, .path = at("none/r1"), .to = at("r2"), .flags = RUNNER_S_OPTIONAL) == 0 &&
+               result.status == 1,
+           "RENAME with OPTIONAL: absent");
+    tap_ok(RUN(.kind = RUNNER_RENAME, .path = at("r2"), .to = at("none/r3"), .flags = RUNNER_S_OPTIONAL) < 0 &&
+               says(RUNNER_E_NOTFOUND, at("none")) &&
+               RUN(.kind = RUNNER_RENAME, .path = at("r2"), .to = at("r3"), .flags = RUNNER_S_OPTIONAL) == 0 &&
+               result.status == 0 && is_there(at("r3")) &&
+               RUN(.kind = RUNNER_RENAME, .path = at("r3"), .to = at("r2")) == 0,
+           "RENAME with OPTIONAL: there; no directory to go to");
     tap_ok(RUN(.kind = RUNNER_GROW, .path = at("g"), .number = 1 << 30) == 0 && stat(at("g"), &st) == 0 &&
                st.st_size == 1 << 30 && st.st_blocks == 0 && mode_of(at("g")) == 0600,
            "GROW makes a sparse file");

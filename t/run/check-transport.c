@@ -55,7 +55,6 @@ int run(struct runner_step step)
     return run_in(host_call(-1, -1), step);
 }
 
-
 bool is_there(const char *path)
 {
     struct stat st;
@@ -171,6 +170,8 @@ int main(void)
     before = count_in("/proc/self/fd");
     self = host_create(plugin, NULL);
     check_files();
+    check_own();
+    check_wait();
     check_undo();
     check_processes();
     check_threads();

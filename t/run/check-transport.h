@@ -37,6 +37,8 @@ bool has_text(const char *path, const char *text);
 bool has_ended(int fd); /* waits for what a watch descriptor tells */
 
 void check_files(void);
+void check_own(void);
+void check_wait(void);
 void check_processes(void);
 void check_threads(void);
 void check_confined(void);

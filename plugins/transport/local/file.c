@@ -245,9 +245,13 @@ int file_rename(const struct act *a, const struct runner_step *step, struct runn
                 struct runner_error *err)
 {
     auto_path struct path from = PATH_INIT, to = PATH_INIT;
+    struct stat st;
 
     (void)a;
-    (void)result;
+    if ((step->flags & RUNNER_S_OPTIONAL) && lstat(step->path, &st) < 0 && is_absent(errno)) {
+        result->status = 1;
+        return 0;
+    }
     if (path_open(step->path, &from, err) < 0 || path_open(step->to, &to, err) < 0)
         return error_wrap(err, "rename '%s'", step->path);
     if (renameat(from.dir, from.name, to.dir, to.name) < 0)

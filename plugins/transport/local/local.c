@@ -79,6 +79,7 @@ static int local_create(const struct runner_value *values, size_t n, void **ret_
 
     (void)values;
     (void)n;
+    l->is_root = geteuid() == 0;
     pthread_mutex_init(&l->lock, NULL);
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll_fd < 0) {

@@ -17,6 +17,7 @@ struct child; /* child.c */
 struct local {                             /* one instance */
     pthread_mutex_t lock;                  /* children, and the taking and testing of locks on pid files */
     int epoll_fd;                          /* readable when a child of ours has ended */
+    bool is_root;                          /* may give files and processes to other users */
     struct child *children[CHILD_BUCKETS]; /* by pid file */
     struct child *oldest_ended, *newest_ended;
     size_t n_ended;
@@ -44,9 +45,16 @@ step_fn command_run;
 step_fn spawn_run;
 /* proc.c */
 step_fn proc_kill, proc_alive;
+/* 0: it runs, and ret_pidfd is the caller's; 1: it has ended, ret_status as waitpid(2) or -1; -1. */
+int proc_find(struct local *self, const char *pid_path, pid_t *ret_pid, int *ret_pidfd, int *ret_status,
+              struct runner_error *err);
 int proc_watch(const struct act *a, const char *pid_path, int *ret_fd, struct runner_error *err);
 /* file.c */
 step_fn file_mkdir, file_write, file_patch, file_read, file_grow, file_rename, file_stat, file_list, file_statfs;
+/* own.c */
+step_fn own_run;
+/* growth.c */
+step_fn growth_run;
 /* tree.c */
 step_fn tree_remove;
 /* copy.c */

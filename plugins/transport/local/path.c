@@ -2,24 +2,106 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* "/a/b/c" into "/a/b" (the caller frees) and "c"; NULL with err filled. */
+static char *path_split(const char *text, const char **ret_name, struct runner_error *err)
+{
+    const char *slash = strrchr(text, '/');
+
+    if (slash == NULL || slash[1] == '\0' || strcmp(slash, "/.") == 0 || strcmp(slash, "/..") == 0) {
+        fail(err, RUNNER_E_INVALID, 0, "path '%s' names no file", text);
+        return NULL;
+    }
+    *ret_name = slash + 1;
+    return slash == text ? mem_dup("/") : mem_dup_n(text, (size_t)(slash - text));
+}
 
 int path_open(const char *text, struct path *ret, struct runner_error *err)
 {
-    const char *slash = strrchr(text, '/');
-    auto_free char *parent = NULL;
+    const char *name;
+    auto_free char *parent = path_split(text, &name, err);
     int dir;
 
-    if (slash == NULL || slash[1] == '\0' || strcmp(slash, "/.") == 0 || strcmp(slash, "/..") == 0)
-        return fail(err, RUNNER_E_INVALID, 0, "path '%s' names no file", text);
-    parent = slash == text ? mem_dup("/") : mem_dup_n(text, (size_t)(slash - text));
+    if (parent == NULL)
+        return -1;
     dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return fail_errno(err, errno, "directory '%s'", parent);
     ret->dir = dir;
-    ret->name = slash + 1;
+    ret->name = name;
+    return 0;
+}
+
+static bool is_trusted(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid());
+}
+
+/* A directory within another, or -1 with errno: ELOOP for a link that is not to be followed. */
+static int step_into(int dir, const char *name)
+{
+    auto_close int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    int into;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -1;
+    if (S_ISLNK(st.st_mode)) {
+        errno = ELOOP;
+        return is_trusted(dir) && is_trusted(fd) ? openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return -1;
+    }
+    into = fd;
+    fd = -1;
+    return into;
+}
+
+static int walk(char *path) /* which is cut */
+{
+    int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char *rest = path, *name;
+
+    while (dir >= 0 && (name = strsep(&rest, "/")) != NULL) {
+        auto_close int from = dir;
+
+        if (name[0] == '\0')
+            from = -1;
+        else
+            dir = step_into(from, name);
+    }
+    return dir;
+}
+
+int path_open_strict(const char *text, struct path *ret, struct runner_error *err)
+{
+    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+    const char *name;
+    auto_free char *parent = path_split(text, &name, err);
+    int dir;
+
+    if (parent == NULL)
+        return -1;
+    dir = (int)syscall(SYS_openat2, AT_FDCWD, parent, &how, sizeof how); /* mostly there is no link at all */
+    if (dir < 0 && (errno == ELOOP || errno == ENOSYS || errno == EPERM || errno == EACCES)) {
+        auto_free char *copy = mem_dup(parent);
+        dir = walk(copy);
+    }
+    if (dir < 0 && errno == ELOOP)
+        return fail(err, RUNNER_E_INVALID, ELOOP, "directory '%s': another user's link is on the way", parent);
+    if (dir < 0)
+        return fail_errno(err, errno, "directory '%s'", parent);
+    ret->dir = dir;
+    ret->name = name;
     return 0;
 }
 

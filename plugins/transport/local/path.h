@@ -5,12 +5,15 @@
 #include "plugins/transport/local/local.h"
 
 struct path {
-    int dir;          /* O_PATH is not enough: it is synced too */
+    int dir;          /* O_PATH is not enough: it is synced too (but not one of path_open_strict) */
     const char *name; /* within the text given to path_open() */
 };
 
 /* Opens the parent of an absolute path. "/" and names "." and ".." are INVALID. */
 int path_open(const char *text, struct path *ret, struct runner_error *err);
+/* The same where a directory on the way may be another user's, who could lay links: one is followed only when it and the
+ * directory that holds it are root's or our own. */
+int path_open_strict(const char *text, struct path *ret, struct runner_error *err);
 static inline void path_done(struct path *p)
 {
     cleanup_close(&p->dir);

@@ -11,9 +11,8 @@
 
 #define KILLED_MS 30000 /* how long a killed process may take to go: its memory is freed first */
 
-/* 0: it runs, and ret_pidfd is the caller's; 1: it has ended, ret_status as waitpid(2) or -1; -1. */
-static int find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, int *ret_status,
-                struct runner_error *err)
+int proc_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, int *ret_status,
+              struct runner_error *err)
 {
     *ret_pidfd = -1;
     *ret_status = -1;
@@ -35,7 +34,7 @@ int proc_alive(const struct act *a, const struct runner_step *step, struct runne
 {
     auto_close int pidfd = -1;
     pid_t pid = 0;
-    int status, r = find(a->self, step->path, &pid, &pidfd, &status, err);
+    int status, r = proc_find(a->self, step->path, &pid, &pidfd, &status, err);
 
     if (r < 0)
         return -1;
@@ -52,7 +51,7 @@ int proc_kill(const struct act *a, const struct runner_step *step, struct runner
 {
     auto_close int pidfd = -1;
     pid_t pid = 0;
-    int n, status, r = find(a->self, step->path, &pid, &pidfd, &status, err);
+    int n, status, r = proc_find(a->self, step->path, &pid, &pidfd, &status, err);
 
     if (r < 0)
         return -1;
@@ -79,7 +78,7 @@ int proc_kill(const struct act *a, const struct runner_step *step, struct runner
 int proc_watch(const struct act *a, const char *pid_path, int *ret_fd, struct runner_error *err)
 {
     pid_t pid = 0;
-    int status, r = find(a->self, pid_path, &pid, ret_fd, &status, err);
+    int status, r = proc_find(a->self, pid_path, &pid, ret_fd, &status, err);
 
     return r == 1 ? fail(err, RUNNER_E_NOTFOUND, 0, "no process of '%s' runs", pid_path) : r;
 }

@@ -27,6 +27,8 @@ static const struct {
     [RUNNER_KILL] = {"kill", proc_kill, NEEDS_PATH},
     [RUNNER_ALIVE] = {"alive", proc_alive, NEEDS_PATH},
     [RUNNER_PATCH] = {"patch", file_patch, NEEDS_PATH},
+    [RUNNER_OWN] = {"own", own_run, NEEDS_PATH},
+    [RUNNER_WAIT] = {"wait", growth_run, NEEDS_PATH},
 };
 
 static int check_path(const char *kind, const char *path, struct runner_error *err)
