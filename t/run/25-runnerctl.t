@@ -15,7 +15,7 @@ coproc FAKE { exec "$fake" --socket "$RUNNER_SOCKET" --token "$dir/token" --port
     --requests "$dir/requests" 2>"$dir/fake.err"; }
 fake_pid=$FAKE_PID
 at_exit kill "$fake_pid"
-read -r -t 20 ready <&"${FAKE[0]}" || true
+read -r -t 60 ready <&"${FAKE[0]}" || true
 is "the fake runner is up" "${ready-}" ready
 
 request() { # field of the last request
@@ -117,7 +117,7 @@ run "$ctl" ls
 is "ls: code" $code 0
 is "ls: heading" "$(head -n 1 <<<"$out")" \
     "ID                                    NAME    STATE    SNAPSHOT  CPUS  MEM GIB  DISK GIB  ADDRESS   AGE"
-like "ls: a row" "$out" "^$A  my box  started  tiny         2        4        10  10.0.0.2 +[0-9]+s$"
+like "ls: a row" "$out" "^$A  my box  started  tiny         2        4        10  10.0.0.2 +[0-9]+[sm]$"
 like "ls: a stopped one without a name of its own" "$out" "^$B +-       stopped  tiny "
 unlike "ls: no colours in a pipe" "$out" $'\033'
 run "$ctl" ls --quiet
@@ -271,15 +271,16 @@ run "$ctl" log nosuch
 is "log of a missing one" "$code $err" "1 runnerctl: log: not found: sandbox 'nosuch'"
 "$ctl" log -f --tail 12 $A >"$dir/follow" 2>"$dir/follow.err" &
 follow=$!
-at_exit kill $follow
-ok "log -f: the end first" await 10 test -s "$dir/follow"
+at_exit eval 'kill $follow'
+ok "log -f: the end first" await 60 test -s "$dir/follow"
 append 'line three\n'
-ok "log -f: what is new" await 10 grep -q three "$dir/follow"
+ok "log -f: what is new" await 60 grep -q three "$dir/follow"
 append 'line three\n'
-ok "log -f: again" await 10 sh -c "test \$(grep -c three '$dir/follow') = 2"
+ok "log -f: again" await 60 sh -c "test \$(grep -c three '$dir/follow') = 2"
 kill -INT $follow
 wait $follow
 is "log -f: SIGINT ends it" $? 130
+follow=
 is "log -f: all of it, once" "$(od -An -tx1 "$dir/follow" | tr -d ' \n')" \
     "$(printf 'line two\n\x01\xff\nline three\nline three\n' | od -An -tx1 | tr -d ' \n')"
 
@@ -315,15 +316,15 @@ is "terminal escapes are shown, lines kept" "$err" 'runnerctl: stop: bad \x1b[31
 # ---- signals ----
 "$ctl" stop slow >"$dir/slow.out" 2>"$dir/slow.err" &
 slow=$!
-ok "a request is under way" await 10 grep -q '/sandboxes/slow/stop' "$dir/requests"
+ok "a request is under way" await 60 grep -q '/sandboxes/slow/stop' "$dir/requests"
 kill -INT $slow
 wait $slow
 is "SIGINT: code" $? 130
 is "SIGINT: message" "$(cat "$dir/slow.err")" "runnerctl: stop: interrupted"
 "$ctl" get slow /x "$dir/slow-file" 2>"$dir/slow.err" &
 slow=$!
-ok "a download is under way" await 10 grep -q '/sandboxes/slow/toolbox' "$dir/requests"
-ok "into a file beside" await 10 sh -c "ls '$dir'/slow-file.part-*"
+ok "a download is under way" await 60 grep -q '/sandboxes/slow/toolbox' "$dir/requests"
+ok "into a file beside" await 60 sh -c "ls '$dir'/slow-file.part-*"
 kill -TERM $slow
 wait $slow
 is "SIGTERM: code" $? 143
@@ -331,7 +332,7 @@ is "SIGTERM: no file is left" "$(find "$dir" -name 'slow-file*')" ""
 if command -v script >/dev/null; then
     TERM=xterm script -qec "'$ctl' stop slow" /dev/null >"$dir/tty" 2>&1 </dev/null &
     slow=$!
-    ok "a terminal shows progress" await 10 grep -q 'stop slow  [0-9.]* s' "$dir/tty"
+    ok "a terminal shows progress" await 60 grep -q 'stop slow  [0-9.]* s' "$dir/tty"
     echo >&"${FAKE[1]}"
     wait $slow
     ok "and takes it away" sh -c "tail -c 200 '$dir/tty' | grep -q 'not found: sandbox'"
@@ -344,7 +345,7 @@ else
 fi
 
 # ---- TCP and its token ----
-ok "the port is known" await 10 test -s "$dir/port"
+ok "the port is known" await 60 test -s "$dir/port"
 url=http://127.0.0.1:$(cat "$dir/port")
 unset RUNNER_SOCKET
 run "$ctl" --url "$url/" --token-file "$dir/token" ls -q

@@ -37,12 +37,12 @@ done
 run "$ctl" ls
 is "nobody answers" $code 3
 kill -KILL "$dying"
-ok "one VM dies meanwhile" await 10 eval '! is_alive "$dying"'
+ok "one VM dies meanwhile" await 60 eval '! is_alive "$dying"'
 ok "a new runner takes over" start_runner "timeouts: {stop_grace: 1s}"
 is "running ones" "$(state runs-1) $(state runs-2)" "started started"
 is "the paused one" "$(state frozen)" paused
 is "the stopped one" "$(state stopped)" stopped
-ok "the dead one" await 30 has_state dies '^(stopped|error)$'
+ok "the dead one" await 60 has_state dies '^(stopped|error)$'
 is "the same processes" "$(pid_of runs-1) $(pid_of runs-2) $(pid_of frozen)" "$pids"
 for id in runs-1 runs-2 frozen stopped; do
     is "$id: the same record" "$("$ctl" ls --json | tr -d ' ' | grep -o "{\"id\":\"$id\"[^}]*")" \
@@ -57,7 +57,7 @@ is "the dead one starts" "$code $(state dies)" "0 started"
 run "$ctl" start stopped
 is "so does the stopped one" "$code $(state stopped)" "0 started"
 kill -TERM "$(pid_of runs-2)"
-ok "the end of an adopted VM is noticed" await 10 eval '[ "$(state runs-2)" != started ]'
+ok "the end of an adopted VM is noticed" await 60 eval '[ "$(state runs-2)" != started ]'
 
 # ---- ended in order ----
 stop_runner TERM
@@ -75,16 +75,16 @@ done
 vm_wish half "no-guest"
 "$ctl" create half >"$dir/x" 2>&1 &
 create=$!
-ok "a create is under way" await 10 test -s "$root/sandboxes/half/vmm.pid"
+ok "a create is under way" await 60 test -s "$root/sandboxes/half/vmm.pid"
 half=$(grep -Eo '^[0-9]+' "$root/sandboxes/half/vmm.pid")
 stop_runner KILL
 wait $create
 is "its client hears of it" $? 1
 ok "its VM lives" is_alive "$half"
 ok "a new runner" start_runner
-ok "what was half made goes" await 30 has_state half '^destroyed$'
-ok "with its files" await 10 test ! -e "$root/sandboxes/half"
-ok "and its VM" await 10 eval '! is_alive "$half"'
+ok "what was half made goes" await 60 has_state half '^destroyed$'
+ok "with its files" await 60 test ! -e "$root/sandboxes/half"
+ok "and its VM" await 60 eval '! is_alive "$half"'
 
 # ---- ended, and nobody noted it ----
 # The runner is stopped by SIGSTOP while its VM ends: the start that is asked for meets a record that says started.

@@ -52,11 +52,11 @@ is "the serial log is there" "$code" 200
 # The answer of this very command leaves the guest before it goes down.
 run "$ctl" exec vm-one -- sh -c '(sleep 0.2; poweroff -f) >/dev/null 2>&1 &'
 is_stopped() { http GET /sandboxes/vm-one && [ "$(json state)" = stopped ]; }
-ok "a guest that powers itself off is stopped" await 20 is_stopped
+ok "a guest that powers itself off is stopped" await 60 is_stopped
 ok "and starts again" "$ctl" start vm-one
 kill -KILL "$(cat "$root/sandboxes/vm-one/vmm.pid")"
 is_error() { http GET /sandboxes/vm-one && [ "$(json state)" = error ]; }
-ok "a VMM that is killed is an error" await 20 is_error
+ok "a VMM that is killed is an error" await 60 is_error
 like "that says how" "$(json error)" 'killed by signal 9'
 ok "rm" "$ctl" rm -f vm-one
 ok "nothing is left: $before" await 60 no_leftovers || diag "$(leftovers)"

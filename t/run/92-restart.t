@@ -24,7 +24,7 @@ is "three run" "$(grep -c ' started ' <<<"$before")" 3
 stop_runner KILL
 start_vm_runner bridge || die_early "a new runner comes up"
 settled() { [ "$(list)" = "$before" ]; }
-await 10 settled
+await 60 settled
 is "the new one lists the same: ids, states, pids, addresses" "$(list)" "$before"
 for i in 1 2 3; do
     run "$ctl" exec "keep-$i" -- hostname

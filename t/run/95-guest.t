@@ -38,6 +38,6 @@ like "the server's pid" "$server" '^[1-9][0-9]*$'
 in_guest 'kill -9 $PPID'
 is "a server that is killed while it works: 502" "$code" 502
 server_is_new() { in_guest 'echo $PPID' && [ "$code" = 200 ] && [ "$(json result)" != "$server" ]; }
-ok "it is started again" await 30 server_is_new
+ok "it is started again" await 60 server_is_new
 ok "rm" "$ctl" rm -f guest-one
 done_testing

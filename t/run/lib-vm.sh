@@ -5,7 +5,7 @@
 #   in_netns COMMAND...       within the test's namespace
 #   vm_create ID [OPTION...]  with runnerctl; 256 MiB guests of one CPU
 cache=${RUNNER_TEST_CACHE:-/var/cache/runner-ch-test}
-netns=rt-$$
+netns=rt-${dir##*.}
 
 need_vm() {
     local image

@@ -6,7 +6,7 @@
 #   is NAME GOT WANTED               equal texts
 #   like NAME TEXT REGEX             grep -E finds it (unlike: does not)
 #   run COMMAND [ARG...]             sets $code, $out, $err; standard input is empty
-#   await SECONDS COMMAND [ARG...]   retries until it succeeds
+#   await SECONDS COMMAND [ARG...]   retries until it succeeds; the time is for the slowest machine, a minute as a rule
 #   at_exit COMMAND [ARG...]         run at the end, the last one first
 #   need PROGRAM...                  skips the whole test unless all are there
 #   skip_all REASON    skip REASON N    diag TEXT
@@ -166,6 +166,7 @@ ctl=$top_builddir/runnerctl
 runner_pid=
 runner_prefix=()                # words before the runner's own: unshare --net --
 runner_network=                 # YAML in place of the user network, and what follows it
+first_port=                     # of a hundred on 127.0.0.1 for guests, see own_ports
 token=component-test-token
 
 make_snapshot() { # REF [BYTES]: a base that the fake QEMU takes
@@ -180,9 +181,23 @@ make_snapshot() { # REF [BYTES]: a base that the fake QEMU takes
 JSON
 }
 
+# Ports that no other test on this machine is given while this one runs, whichever build it is of: each hundred has a
+# file whose lock this shell holds.
+own_ports() {
+    local i n fd
+    for ((i = 0; i < 90; i++)); do
+        n=$((($$ + i) % 90))
+        { exec {fd}>>"/tmp/runner-t.ports.$n"; } 2>/dev/null || continue # another user's
+        flock -n "$fd" && first_port=$((20000 + n * 100)) && return
+        exec {fd}>&-
+    done
+    echo "Bail out! no ports are free: /tmp/runner-t.ports.* are all locked"
+    exit 99
+}
+
 write_config() { # [YAML]
-    local first=$((20000 + $$ % 90 * 100)) # tests that run side by side get ports of their own
-    local network="{plugin: user, first_port: $first, last_port: $((first + 99))}"
+    [ -n "$first_port" ] || own_ports
+    local network="{plugin: user, first_port: $first_port, last_port: $((first_port + 99))}"
     cat >"$dir/runner.yaml" <<YAML
 listen: ["unix:$RUNNER_SOCKET", "127.0.0.1:0"]
 api: {token: $token, version: 0}
@@ -232,17 +247,18 @@ start_runner() {
         "${runner_prefix[@]}" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
         --plugin-dir "$top_builddir/plugins" >>"$runner_log" 2>&1 </dev/null &
     runner_pid=$!
-    await 30 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
+    await 60 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
     diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
     return 1
 }
 
-# The processes of the fake QEMU of this test.
+# The processes of the fake QEMU of this test that are machines: a new runner asks its QEMU for the version, too.
 vm_pids() {
-    local file pid
+    local file pid words
     for file in /proc/[0-9]*/cmdline; do
         pid=${file#/proc/}
-        [ "$({ tr '\0' '\n' <"$file"; } 2>/dev/null | head -n 1)" = "$vmm" ] && echo "${pid%/cmdline}"
+        { mapfile -d '' -t words <"$file"; } 2>/dev/null || continue
+        [ "${words[0]-}" = "$vmm" ] && [[ " ${words[*]} " = *" -name "* ]] && echo "${pid%/cmdline}"
     done
 }
 
