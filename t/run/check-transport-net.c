@@ -1,10 +1,16 @@
 /* Of check-transport: what can be dialled. */
 #include "t/run/check-transport.h"
 
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/un.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
 void check_dial(void)
 {
@@ -45,4 +51,125 @@ void check_dial(void)
         cleanup_close(&fd);
         (void)RUN(.kind = RUNNER_KILL, .path = at("l.pid"), .number = SIGKILL);
     }
+}
+
+/* ---- FIFOs ------------------------------------------------------------------------------------------------------- */
+
+static int dial(const char *scheme, const char *rest)
+{
+    int fd = -1;
+
+    error_clear(&err);
+    (void)ops->dial(self, host_call(5000, -1), keep(mem_printf("%s:%s", scheme, rest)), &fd, &err);
+    return fd;
+}
+
+/* Reads until the text has come. */
+static bool comes(int fd, const char *text)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char buffer[256] = "";
+    size_t len = 0;
+
+    while (len < sizeof buffer - 1 && strstr(buffer, text) == NULL && poll(&p, 1, 5000) == 1) {
+        ssize_t n = read(fd, buffer + len, sizeof buffer - 1 - len);
+
+        if (n <= 0)
+            break;
+        len += (size_t)n;
+        buffer[len] = '\0';
+    }
+    if (strstr(buffer, text) == NULL)
+        tap_note("no '%s' came, but '%s'", text, buffer);
+    return strstr(buffer, text) != NULL;
+}
+
+void check_fifo(void)
+{
+    const char *path = at("events"), *pid_path = at("f.pid"), *more = at("more"), *script;
+    struct runner_fd fd = {RUNNER_FD_FIFO, 3, path};
+    struct runner_spawn how = {.size = sizeof how, .pid_path = pid_path, .n_fds = 1, .fds = &fd};
+    struct runner_step step = {.kind = RUNNER_SPAWN, .spawn = &how};
+    int first, second;
+
+    /* It writes one line at once, and another whenever one comes through the second FIFO. */
+    script = "echo one >&3; while read -r line; do echo \"$line\" >&3; done <\"$0\"";
+    step.argv = (const char *const[]){"/bin/sh", "-c", script, more, NULL};
+    tap_ok(mkfifo(more, 0600) == 0 && run(step) == 0 && mode_of(path) == 0600, "SPAWN with a FIFO");
+    first = open(more, O_WRONLY);
+    second = dial("fifo", path);
+    tap_ok(second >= 0 && (fcntl(second, F_GETFL) & (O_NONBLOCK | O_ACCMODE)) == (O_NONBLOCK | O_RDONLY) &&
+               (fcntl(second, F_GETFD) & FD_CLOEXEC) != 0 && comes(second, "one\n"),
+           "dial fifo: what was written before is there");
+    close(second);
+    tap_ok(write(first, "two\n", 4) == 4 && (second = dial("fifo", path)) >= 0 && comes(second, "two\n") &&
+               RUN(.kind = RUNNER_ALIVE, .path = pid_path) == 0 && result.status == 0,
+           "fifo: a reader leaves, the process goes on, and the next one reads");
+    (void)RUN(.kind = RUNNER_KILL, .path = pid_path, .number = SIGKILL);
+    tap_ok(poll(&(struct pollfd){.fd = second, .events = POLLIN}, 1, 5000) == 1 && read(second, (char[4]){0}, 4) == 0,
+           "fifo: the end of the process is the end of the stream");
+    close(second);
+    close(first);
+    step.argv = (const char *const[]){"/no/such/program", NULL};
+    tap_ok(run(step) < 0 && says(RUNNER_E_NOTFOUND, "/no/such/program") && !is_there(path),
+           "SPAWN with a FIFO: a stale one is replaced, and goes when there will be no process");
+    (void)RUN(.kind = RUNNER_WRITE, .path = path, .data = "x", .len = 1, .number = 0600);
+    tap_ok(run(step) < 0 && says(RUNNER_E_EXISTS, path) && is_there(path), "SPAWN: a FIFO does not replace a file");
+    tap_ok(dial("fifo", path) < 0 && says(RUNNER_E_INVALID, path), "dial fifo: a file is none");
+    tap_ok(dial("fifo", at("none")) < 0 && says(RUNNER_E_NOTFOUND, at("none")) && dial("fifo", at("none/x")) < 0 &&
+               says(RUNNER_E_NOTFOUND, at("none")),
+           "dial fifo: absent");
+    tap_ok(symlink(more, at("fifo-link")) == 0 && dial("fifo", at("fifo-link")) < 0 &&
+               says(RUNNER_E_INVALID, "is a link"),
+           "dial fifo: a link is not followed");
+}
+
+/* ---- TAPs -------------------------------------------------------------------------------------------------------- */
+
+static void check_taps_here(void)
+{
+    size_t before = count_in("/proc/self/fd");
+    struct ifreq request = {0};
+    int fd, second;
+
+    tap_ok(dial("tap", "ct-absent") < 0 && says(RUNNER_E_NOTFOUND, "ct-absent") && if_nametoindex("ct-absent") == 0,
+           "dial tap: absent, and not made");
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .path = "ct-0", .number = 54321) == 0, "TAP_ADD");
+    fd = dial("tap", "ct-0");
+    tap_ok(fd >= 0 && ioctl(fd, TUNGETIFF, &request) == 0 && strcmp(request.ifr_name, "ct-0") == 0 &&
+               (request.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)) == (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) &&
+               (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0,
+           "dial tap: a queue of it");
+    second = dial("tap", "ct-0");
+    tap_ok(second < 0 && says(RUNNER_E_BUSY, "ct-0"), "dial tap: held by another");
+    cleanup_close(&fd);
+    fd = dial("tap", "ct-0");
+    tap_ok(fd >= 0, "dial tap: again, once it was let go");
+    cleanup_close(&fd);
+    tap_ok(if_nametoindex("ct-0") != 0 && RUN(.kind = RUNNER_TAP_DEL, .path = "ct-0") == 0 &&
+               if_nametoindex("ct-0") == 0,
+           "the TAP outlasts it, and TAP_DEL takes it away");
+    tap_ok(dial("tap", "lo") < 0 && says(RUNNER_E_INVALID, "'lo' is no TAP"), "dial tap: another driver's interface");
+    tap_ok(dial("tap", "") < 0 && says(RUNNER_E_INVALID, "no interface name") && dial("tap", "a/b") < 0 &&
+               says(RUNNER_E_INVALID, "'a/b'") && dial("tap", "sixteen-bytes-16") < 0 &&
+               says(RUNNER_E_INVALID, "'sixteen-bytes-16'") && dial("tap", "ct%d") < 0 && says(RUNNER_E_INVALID, "ct%d"),
+           "dial tap: bad names");
+    tap_ok(count_in("/proc/self/fd") == before, "dial tap: no descriptor is left");
+}
+
+/* In a network namespace of its own, to which the calling thread does not come back: it is the last test. */
+void check_taps(void)
+{
+    const char *reason = NULL;
+
+    if (geteuid() != 0)
+        reason = "needs root";
+    else if (access("/dev/net/tun", R_OK | W_OK) < 0)
+        reason = "needs /dev/net/tun";
+    else if (unshare(CLONE_NEWNET) < 0)
+        reason = "no network namespaces here";
+    if (reason != NULL)
+        tap_ok(true, "dial tap # SKIP %s", reason);
+    else
+        check_taps_here();
 }

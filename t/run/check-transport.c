@@ -177,7 +177,9 @@ int main(void)
     check_threads();
     check_confined();
     check_dial();
+    check_fifo();
     note_times();
+    check_taps();
     host_table()->release(result.out);
     plugin->destroy(self);
     plugin->destroy(NULL);

@@ -43,5 +43,7 @@ void check_processes(void);
 void check_threads(void);
 void check_confined(void);
 void check_dial(void);
+void check_fifo(void);
+void check_taps(void); /* changes the network namespace: last */
 
 #endif

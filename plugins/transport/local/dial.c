@@ -1,12 +1,14 @@
-/* Streams: unix:/path and tcp:a.b.c.d:port. */
+/* What can be dialled: unix:/path, tcp:a.b.c.d:port, fifo:/path, tap:name. */
 #include "plugins/transport/local/local.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/util/num.h"
 #include "core/util/text.h"
@@ -109,7 +111,7 @@ static int connect_to(const struct act *a, int fd, const union any_address *to, 
     return 0;
 }
 
-int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err)
+static int dial_stream(const struct act *a, const char *address, int *ret_fd, struct runner_error *err)
 {
     auto_close int fd = -1, dir = -1;
     union any_address to;
@@ -122,7 +124,8 @@ int dial_address(const struct act *a, const char *address, int *ret_fd, struct r
         if (unixaddr_make(address + strlen("unix:"), &to.un, &dir, err) < 0)
             return err != NULL && err->sys_errno != 0 ? fail_connect(err->sys_errno, address, err) : -1;
     } else if (!text_starts(address, "tcp:", &rest)) {
-        return fail(err, RUNNER_E_INVALID, 0, "address '%s' is neither unix:/PATH nor tcp:IP:PORT", address);
+        return fail(err, RUNNER_E_INVALID, 0, "address '%s' is none of unix:/PATH, tcp:IP:PORT, fifo:/PATH, tap:NAME",
+                    address);
     } else if (parse_tcp(rest, &to, &len, err) < 0) {
         return -1;
     }
@@ -136,4 +139,31 @@ int dial_address(const struct act *a, const char *address, int *ret_fd, struct r
     *ret_fd = fd;
     fd = -1;
     return 0;
+}
+
+static int dial_fifo(const char *path, int *ret_fd, struct runner_error *err)
+{
+    auto_close int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
+
+    if (fd < 0 && errno == ELOOP)
+        return fail(err, RUNNER_E_INVALID, ELOOP, "fifo '%s': it is a link", path);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return fail_errno(err, errno == ENOTDIR ? ENOENT : errno, "fifo '%s'", path);
+    if (!S_ISFIFO(st.st_mode))
+        return fail(err, RUNNER_E_INVALID, 0, "fifo '%s': it is something else", path);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err)
+{
+    const char *rest;
+
+    if (text_starts(address, "fifo:/", NULL))
+        return dial_fifo(address + strlen("fifo:"), ret_fd, err);
+    if (text_starts(address, "tap:", &rest))
+        return tap_dial(rest, ret_fd, err);
+    return dial_stream(a, address, ret_fd, err);
 }

@@ -61,6 +61,8 @@ step_fn tree_remove;
 step_fn copy_clone;
 /* tap.c */
 step_fn tap_add, tap_del;
+/* A queue of the TAP of this name, which must be there. */
+int tap_dial(const char *name, int *ret_fd, struct runner_error *err);
 /* dial.c */
 int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err);
 

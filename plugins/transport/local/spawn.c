@@ -5,13 +5,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "plugins/transport/local/child.h"
+#include "plugins/transport/local/given.h"
 #include "plugins/transport/local/launch.h"
 #include "plugins/transport/local/pidfile.h"
-#include "plugins/transport/local/unixaddr.h"
 
 #define FDS_MAX  32
 #define FD_MIN   3
@@ -49,62 +47,6 @@ static int check_how(const struct runner_spawn *how, struct runner_error *err)
     return 0;
 }
 
-/* The lock is ours, so whatever socket is there is a dead process's. */
-static int remove_stale(const char *path, struct runner_error *err)
-{
-    struct stat st;
-
-    if (lstat(path, &st) < 0)
-        return errno == ENOENT ? 0 : fail_errno(err, errno, "socket '%s'", path);
-    if (!S_ISSOCK(st.st_mode))
-        return fail(err, RUNNER_E_EXISTS, 0, "socket '%s': something else has this name", path);
-    if (unlink(path) < 0 && errno != ENOENT)
-        return fail_errno(err, errno, "remove stale socket '%s'", path);
-    return 0;
-}
-
-static int open_listener(const char *path, int *ret_fd, struct runner_error *err)
-{
-    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), dir = -1;
-    struct sockaddr_un address;
-
-    if (fd < 0)
-        return fail_errno(err, errno, "socket");
-    if (remove_stale(path, err) < 0 || unixaddr_make(path, &address, &dir, err) < 0)
-        return -1;
-    /* The mode of the file is that of the socket at bind(): never open to others, not even for a moment. */
-    if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
-        return fail_errno(err, errno, "bind '%s'", path);
-    if (listen(fd, 128) < 0) {
-        fail_errno(err, errno, "listen at '%s'", path);
-        (void)unlink(path);
-        return -1;
-    }
-    *ret_fd = fd;
-    fd = -1;
-    return 0;
-}
-
-static int open_fd(const struct runner_fd *how, int *ret_fd, struct runner_error *err)
-{
-    static const int flags[] = {
-        [RUNNER_FD_APPEND] = O_WRONLY | O_APPEND | O_CREAT,
-        [RUNNER_FD_READWRITE] = O_RDWR,
-        [RUNNER_FD_READ] = O_RDONLY,
-    };
-    int fd;
-
-    if (how->kind == RUNNER_FD_LISTEN)
-        return open_listener(how->path, ret_fd, err);
-    if (how->kind < RUNNER_FD_APPEND || how->kind >= ARRAY_LEN(flags))
-        return fail(err, RUNNER_E_NOTSUP, 0, "spawn: descriptor kind %u is unknown", how->kind);
-    fd = open(how->path, flags[how->kind] | O_CLOEXEC | O_NOCTTY, 0600);
-    if (fd < 0)
-        return fail_errno(err, errno, "open '%s'", how->path);
-    *ret_fd = fd;
-    return 0;
-}
-
 static int give_fd(struct spawn *s, int fd, int number, const char *what, struct runner_error *err)
 {
     if (fd < 0)
@@ -120,26 +62,24 @@ static int open_all(struct spawn *s, struct runner_error *err)
 
     if (give_fd(s, open("/dev/null", O_RDWR | O_CLOEXEC), 0, "/dev/null", err) < 0)
         return -1;
-    if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600), 1, output, err) < 0)
+    if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600), 1, output, err) < 0)
         return -1;
     launch_add_fd(&s->l, s->opened[1], 2);
     launch_add_fd(&s->l, s->pid_file, PIDFILE_FD);
     for (uint32_t i = 0; i < s->how->n_fds; i++) {
         int fd = -1;
 
-        if (open_fd(&s->how->fds[i], &fd, err) < 0 ||
+        if (given_open(&s->how->fds[i], &fd, err) < 0 ||
             give_fd(s, fd, s->how->fds[i].number, s->how->fds[i].path, err) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Of what open_all() made: the sockets. Logs stay: they may be older than this start. */
-static void remove_sockets(const struct spawn *s)
+static void remove_given(const struct spawn *s)
 {
     for (size_t i = 2; i < s->n_opened; i++)
-        if (s->how->fds[i - 2].kind == RUNNER_FD_LISTEN)
-            (void)unlink(s->how->fds[i - 2].path);
+        given_remove(&s->how->fds[i - 2]);
 }
 
 /* A child of ours that let go of its lock has ended, or is about to. */
@@ -194,7 +134,7 @@ int spawn_run(const struct act *a, const struct runner_step *step, struct runner
                           .umask = 077};
     r = start(a, &s, step->argv[0], result, err);
     if (r < 0) {
-        remove_sockets(&s);
+        remove_given(&s);
         (void)unlink(how->pid_path); /* while it is locked: nobody can be using it */
         error_wrap(err, "spawn '%s'", step->argv[0]);
     }

@@ -1,4 +1,4 @@
-/* TAP_ADD and TAP_DEL. The kernel's answers to each mistake were measured; see README.md. */
+/* TAP_ADD, TAP_DEL and tap:name. The kernel's answers to each mistake were measured; see README.md. */
 #include "plugins/transport/local/local.h"
 
 #include <errno.h>
@@ -152,20 +152,71 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     return -1;
 }
 
-static bool is_open(const char *name)
+/* A queue of the TAP that has this name; 0 or a negative errno. Where there is none by now, the kernel makes one, which
+ * goes with the descriptor. */
+static int open_queue(const char *name, int *ret_fd)
 {
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-    bool is_busy;
-    int fd;
+    auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
     memcpy(request.ifr_name, name, strlen(name));
+    if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0)
+        return -errno;
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static bool is_open(const char *name)
+{
+    int fd = -1;
+    bool is_busy;
+
     launch_hold();
-    fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    is_busy = fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0;
-    if (fd >= 0)
-        close(fd);
+    is_busy = open_queue(name, &fd) < 0;
+    cleanup_close(&fd);
     launch_release();
     return is_busy;
+}
+
+static int fail_dial(const char *name, int r, struct runner_error *err)
+{
+    switch (-r) {
+    case EBUSY:
+        return fail(err, RUNNER_E_BUSY, EBUSY, "tap '%s': another has it open", name);
+    case EINVAL: /* a TUN, a TAP of many queues, a link of another driver */
+        return fail(err, RUNNER_E_INVALID, EINVAL, "'%s' is no TAP of one queue", name);
+    default:
+        return fail_errno(err, -r, "open tap '%s'", name);
+    }
+}
+
+int tap_dial(const char *name, int *ret_fd, struct runner_error *err)
+{
+    auto_close int fd = -1;
+    unsigned index;
+    int r;
+
+    if (check_name(name, err) < 0)
+        return -1;
+    index = if_nametoindex(name);
+    if (index == 0)
+        return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s'", name);
+    launch_hold(); /* when it fails no child may keep a copy */
+    r = open_queue(name, &fd);
+    if (r == 0 && if_nametoindex(name) != index) { /* removed meanwhile: this is one that the kernel just made */
+        cleanup_close(&fd);
+        fd = -1;
+        r = -ENODEV;
+    }
+    launch_release();
+    if (r == -ENODEV)
+        return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s': it was removed", name);
+    if (r < 0)
+        return fail_dial(name, r, err);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
 }
 
 /* Down and off its bridge, then renamed: an interface that is up can be renamed only since Linux 6.3. */
