@@ -1,8 +1,6 @@
 /* Of check-transport: whom a process runs as, and within what limits. */
 #include "t/run/check-transport.h"
 
-#include <poll.h>
-
 static void check_ids(void)
 {
     struct runner_spawn how = {
@@ -13,9 +11,7 @@ static void check_ids(void)
         return;
     }
     (void)RUN(.kind = RUNNER_SPAWN, ARGV("/bin/sh", "-c", "id -u; id -g; id -G"), .spawn = &how);
-    for (int i = 0; i < 200 && !has_text(at("i.log"), "65534\n65534\n65534\n"); i++)
-        poll(NULL, 0, 10);
-    tap_ok(has_text(at("i.log"), "65534\n65534\n65534\n") && geteuid() == 0, "SPAWN as another user, its groups too");
+    tap_ok(await_text(at("i.log"), "65534\n65534\n65534\n") && geteuid() == 0, "SPAWN as another user, its groups too");
 }
 
 void check_confined(void)

@@ -39,24 +39,24 @@ static void check_run(void)
     tap_ok(RUN(.kind = RUNNER_RUN, ARGV("yes")) < 0 && says(RUNNER_E_INVALID, "1048576 bytes"), "RUN: bounded output");
     start = num_now_ms();
     tap_ok(RUN(.kind = RUNNER_RUN, .number = 50, ARGV("/bin/sh", "-c", "sleep 30; true")) < 0 &&
-               says(RUNNER_E_TIMEOUT, "50 ms") && num_now_ms() - start < 5000,
+               says(RUNNER_E_TIMEOUT, "50 ms") && num_now_ms() - start < PROMPT_MS,
            "RUN: time limit");
     tap_ok(run_in(host_call(50, -1), (struct runner_step){.kind = RUNNER_RUN, ARGV("sleep", "30")}) < 0 &&
-               err.code == RUNNER_E_TIMEOUT && num_now_ms() - start < 5000,
+               err.code == RUNNER_E_TIMEOUT && num_now_ms() - start < PROMPT_MS,
            "RUN: deadline of the operation");
     if (pipe(pair) == 0 && fork() == 0) { /* the cancel comes while the program runs */
         poll(NULL, 0, 50);
         _exit(write(pair[1], "x", 1) == 1 ? 0 : 1);
     }
     tap_ok(run_in(host_call(-1, pair[0]), (struct runner_step){.kind = RUNNER_RUN, ARGV("sleep", "30")}) < 0 &&
-               err.code == RUNNER_E_CANCELLED && num_now_ms() - start < 5000,
+               err.code == RUNNER_E_CANCELLED && num_now_ms() - start < PROMPT_MS,
            "RUN: cancel");
     close(pair[0]);
     close(pair[1]);
     while (wait(NULL) > 0)
         ;
     tap_ok(RUN(.kind = RUNNER_RUN, ARGV("/bin/sh", "-c", "sleep 30 & echo done")) == 0 &&
-               strcmp(result.out, "done\n") == 0 && num_now_ms() - start < 5000,
+               strcmp(result.out, "done\n") == 0 && num_now_ms() - start < PROMPT_MS,
            "RUN: a process left behind does not hold it up");
     setenv("API_TOKEN_OF_OURS", "secret", 1);
     tap_ok(RUN(.kind = RUNNER_RUN, ARGV("env")) == 0 && strstr(result.out, "secret") == NULL &&
@@ -88,13 +88,11 @@ static void check_spawn(void)
     tap_ok(mode_of(pid_path) == 0600 && mode_of(out) == 0600 && mode_of(sock) == 0600, "SPAWN: files have mode 0600");
     tap_ok(getsid((pid_t)pid) == pid, "SPAWN: a session of its own");
     fd = -1;
-    tap_ok(ops->dial(self, host_call(2000, -1), keep(mem_printf("unix:%s", sock)), &fd, &err) == 0 &&
+    tap_ok(ops->dial(self, host_call(PATIENCE_MS, -1), keep(mem_printf("unix:%s", sock)), &fd, &err) == 0 &&
                (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0,
            "SPAWN listens for it before it runs; dial");
     cleanup_close(&fd);
-    for (int i = 0; i < 200 && !has_text(out, "/w\n"); i++)
-        poll(NULL, 0, 10);
-    tap_ok(has_text(out, "started\nabcdef321\n") && has_text(at("p.append"), "appended\n"),
+    tap_ok(await_text(out, "/w\n") && has_text(out, "started\nabcdef321\n") && has_text(at("p.append"), "appended\n"),
            "SPAWN: output, descriptors in their places, limit of open files");
     watching = watch(pid_path);
     tap_ok(watching >= 0, "watch");

@@ -93,11 +93,23 @@ bool has_text(const char *path, const char *text)
     return RUN(.kind = RUNNER_READ, .path = path, .number = 1 << 20) == 0 && strstr(result.out, text) != NULL;
 }
 
+bool await_text(const char *path, const char *text)
+{
+    int64_t end = num_now_ms() + PATIENCE_MS;
+
+    while (!has_text(path, text)) {
+        if (num_now_ms() >= end)
+            return false;
+        poll(NULL, 0, 10);
+    }
+    return true;
+}
+
 bool has_ended(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
 
-    return fd >= 0 && poll(&p, 1, 10000) == 1;
+    return fd >= 0 && poll(&p, 1, PATIENCE_MS) == 1;
 }
 
 int watch(const char *pid_path)

@@ -15,6 +15,9 @@ extern char dir[64];                /* of this run; gone afterwards */
 extern struct runner_result result; /* of the last step */
 extern struct runner_error err;
 
+#define PATIENCE_MS 60000 /* for what must come, on the slowest machine */
+#define PROMPT_MS   25000 /* less than the 30 s which nobody may wait for */
+
 char *keep(char *text);     /* lives as long as the program */
 char *at(const char *name); /* a path in the directory */
 
@@ -34,6 +37,7 @@ unsigned mode_of(const char *path);
 bool says(int code, const char *text); /* err has this code, and the text in its message */
 size_t count_in(const char *path);
 bool has_text(const char *path, const char *text);
+bool await_text(const char *path, const char *text);
 bool has_ended(int fd); /* waits for what a watch descriptor tells */
 
 void check_files(void);
