@@ -271,12 +271,12 @@ usage:
 }
 
 /* Waits for SIGTERM, then lets what runs end. */
-static void serve(const sigset_t *signals)
+static void serve(const sigset_t *signals, int64_t drain_ms)
 {
     int caught;
 
     (void)sigwait(signals, &caught);
-    say(http_drain(fake.server, 2000) ? "drained" : "cut", "");
+    say(http_drain(fake.server, drain_ms) ? "drained" : "cut", "");
     release_held();
     http_stop(fake.server);
 }
@@ -288,6 +288,7 @@ int main(int argc, char **argv)
     const char *listen[8];
     struct runner_error err = ERROR_INIT;
     struct http_config config;
+    int64_t drain_ms = 2000;
     sigset_t signals;
     int option;
 
@@ -296,7 +297,7 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     http_config_init(&config);
     config.listen = listen;
-    while ((option = getopt(argc, argv, "l:t:g:n:c:o:")) != -1) {
+    while ((option = getopt(argc, argv, "l:t:g:n:c:d:o:")) != -1) {
         if (option == 'l' && config.n_listen < ARRAY_LEN(listen))
             listen[config.n_listen++] = optarg;
         else if (option == 't')
@@ -307,6 +308,8 @@ int main(int argc, char **argv)
             config.loops = (unsigned)atoi(optarg);
         else if (option == 'c')
             config.conns_max = (size_t)atoi(optarg);
+        else if (option == 'd')
+            drain_ms = atoi(optarg);
         else if (option == 'o')
             config_option(&config, optarg);
         else
@@ -320,6 +323,6 @@ int main(int argc, char **argv)
         printf("port %d\n", http_port(fake.server, i));
     fflush(stdout);
     http_listen(fake.server);
-    serve(&signals);
+    serve(&signals, drain_ms);
     return 0;
 }

@@ -15,7 +15,7 @@ AUTH = b"Authorization: Bearer secret\r\n"
 DIR = tempfile.mkdtemp(prefix="rct.")
 TESTS = []
 COUNT = [0]
-PATIENCE = 10  # seconds until a wait counts as failed
+PATIENCE = 60  # seconds until a wait counts as failed, on the slowest machine
 
 
 def test(function):
@@ -107,12 +107,12 @@ class Guest:
 
 
 class Front:
-    def __init__(self, guest, *options, nofile=None, loops=2, conns=0):
+    def __init__(self, guest, *options, nofile=None, loops=2, conns=0, drain_ms=500):
         COUNT[0] += 1
         self.socket_path = os.path.join(DIR, "front-%d.sock" % COUNT[0])
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None
         argv = [DRIVER, "-l", "127.0.0.1:0", "-l", "unix:" + self.socket_path, "-t", "secret", "-g", guest.name]
-        argv += ["-n", str(loops), "-c", str(conns)]
+        argv += ["-n", str(loops), "-c", str(conns), "-d", str(drain_ms)]
         for option in options:
             argv += ["-o", option]
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, bufsize=0, preexec_fn=limit)
@@ -150,7 +150,7 @@ class Front:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         try:
-            out = self.process.communicate(timeout=30)[0].decode()
+            out = self.process.communicate(timeout=2 * PATIENCE)[0].decode()
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError("the driver did not end") from None
