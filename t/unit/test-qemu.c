@@ -191,7 +191,7 @@ static void await_end(void)
 
     if (transport->watch(transport_self, fake_call(), vm.pid_path, &fd, &err) < 0)
         return;
-    cr_assert_gt(fake_host()->wait(fake_call(), fd, 1 /* POLLIN */, 10000), 0);
+    cr_assert_gt(fake_host()->wait(fake_call(), fd, 1 /* POLLIN */, 60000), 0);
     close(fd);
 }
 
