@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/api.h"
+#include "core/doctor.h"
 #include "core/log.h"
 #include "core/op.h"
 #include "core/reaper.h"
@@ -21,20 +22,24 @@ enum { EXIT_CONFIG = 2, EXIT_SERVER = 1, CHECK_MS = 30000, ARENAS = 2 };
 
 static const char usage[] =
     "Usage: runner-ch [OPTION]...\n"
-    "Runs virtual machines for the Daytona API.\n\n"
+    "       runner-ch doctor [--json] [--host NAME] [OPTION]...\n"
+    "Runs virtual machines for the Daytona API; doctor says what works on each host, and what mends the rest.\n\n"
     "  -c, --config FILE          configuration (default " CONFIG_DIR "/runner.yaml when it exists)\n"
     "      --plugin-dir DIR       where plugins are (default: as configured)\n"
     "      --check-config         load and check everything, start nothing\n"
     "      --print-config         print the effective configuration, secrets as ***\n"
     "      --dump-plugin KIND/NAME  print what a plugin says of itself\n"
     "      --list-plugins         print the plugins found\n"
+    "      --json                 doctor: as JSON\n"
+    "      --host NAME            doctor: look at this host only\n"
     "  -h, --help                 this text\n"
     "  -V, --version              version\n\n"
-    "Exit status: 0 stopped by a signal after draining, 1 the server failed, 2 the configuration is wrong.\n";
+    "Exit status: 0 stopped by a signal after draining, 1 the server failed, 2 the configuration is wrong.\n"
+    "doctor: 0 nothing fails, 1 something does.\n";
 
 struct options {
-    const char *config, *plugin_dir, *dump;
-    bool is_check, is_print, is_list;
+    const char *config, *plugin_dir, *dump, *host;
+    bool is_check, is_print, is_list, is_doctor, as_json;
 };
 
 static int parse_options(int argc, char **argv, struct options *ret)
@@ -43,6 +48,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
         {"config", required_argument, NULL, 'c'},      {"plugin-dir", required_argument, NULL, 'p'},
         {"check-config", no_argument, NULL, 'C'},      {"print-config", no_argument, NULL, 'P'},
         {"dump-plugin", required_argument, NULL, 'D'}, {"list-plugins", no_argument, NULL, 'L'},
+        {"json", no_argument, NULL, 'J'},              {"host", required_argument, NULL, 'H'},
         {"help", no_argument, NULL, 'h'},              {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0}};
     int c;
@@ -67,6 +73,12 @@ static int parse_options(int argc, char **argv, struct options *ret)
         case 'L':
             ret->is_list = true;
             break;
+        case 'J':
+            ret->as_json = true;
+            break;
+        case 'H':
+            ret->host = optarg;
+            break;
         case 'h':
             fputs(usage, stdout);
             exit(0);
@@ -77,8 +89,14 @@ static int parse_options(int argc, char **argv, struct options *ret)
             return -1;
         }
     }
+    ret->is_doctor = optind < argc && strcmp(argv[optind], "doctor") == 0;
+    optind += ret->is_doctor;
     if (optind < argc) {
         fprintf(stderr, "runner-ch: unexpected argument '%s'\n", argv[optind]);
+        return -1;
+    }
+    if (!ret->is_doctor && (ret->as_json || ret->host != NULL)) {
+        fprintf(stderr, "runner-ch: --%s is an option of doctor\n", ret->as_json ? "json" : "host");
         return -1;
     }
     return 0;
@@ -309,6 +327,8 @@ int main(int argc, char **argv)
         return list_plugins(&options);
     load.path = options.config != NULL ? options.config : default_config();
     load.plugin_dir = options.plugin_dir;
+    if (options.is_doctor)
+        return doctor_main(&(struct doctor_options){&load, options.host, options.as_json});
     if (config_load(&load, &config, &messages) < 0) {
         fputs(str_text(&messages), stderr);
         return EXIT_CONFIG;

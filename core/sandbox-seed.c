@@ -61,10 +61,16 @@ static int read_daemon(const char *path, struct str *ret, struct runner_error *e
     return 0;
 }
 
+const char *sandbox_daemon_path(const struct config_host *config)
+{
+    return config->daemon != NULL ? config->daemon : DAEMON_PATH;
+}
+
 int sandbox_seed(const struct config_host *config, const struct record *record, struct str *ret_iso,
                  struct runner_error *err)
 {
-    const char *daemon_path = config->daemon != NULL ? config->daemon : record->boot.has_daemon ? NULL : DAEMON_PATH;
+    bool brings_daemon = config->daemon == NULL && record->boot.has_daemon;
+    const char *daemon_path = brings_daemon ? NULL : sandbox_daemon_path(config);
     auto_free const char **entrypoint = NULL, **keys = NULL;
     auto_free struct seed_env *env = NULL;
     auto_str struct str daemon = STR_INIT;

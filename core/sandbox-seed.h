@@ -9,4 +9,7 @@
 int sandbox_seed(const struct config_host *config, const struct record *record, struct str *ret_iso,
                  struct runner_error *err);
 
+/* The daemon that seeds deliver unless a snapshot brings its own: the configured one or the bundled one. */
+const char *sandbox_daemon_path(const struct config_host *config);
+
 #endif

@@ -1,0 +1,166 @@
+#include "core/procfs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/util/num.h"
+#include "core/util/str.h"
+
+/* ---- words ------------------------------------------------------------------------------------------------------ */
+
+static const char *next_line(const char *line)
+{
+    const char *end = strchr(line, '\n');
+
+    return end != NULL ? end + 1 : line + strlen(line);
+}
+
+bool procfs_meminfo(const char *text, const char *key, int64_t *ret)
+{
+    size_t len = strlen(key);
+
+    for (const char *line = text; *line != '\0'; line = next_line(line)) {
+        auto_free char *number = NULL;
+        const char *value = line + len + 1;
+
+        if (strncmp(line, key, len) != 0 || line[len] != ':')
+            continue;
+        value += strspn(value, " \t");
+        number = mem_dup_n(value, strspn(value, "0123456789"));
+        return num_int(number, 0, INT64_MAX, ret);
+    }
+    return false;
+}
+
+bool procfs_has_word(const char *text, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *p = text; *p != '\0';) {
+        size_t n = strcspn(p, " \t\n");
+        if (n == len && strncmp(p, word, len) == 0)
+            return true;
+        p += n;
+        p += strspn(p, " \t\n");
+    }
+    return false;
+}
+
+int procfs_release(const char *text)
+{
+    int major, minor;
+
+    if (sscanf(text, "%3d.%3d", &major, &minor) != 2 || major < 0 || minor < 0)
+        return 0;
+    return major * 1000 + minor;
+}
+
+char *procfs_cgroup2(const char *text)
+{
+    for (const char *line = text; *line != '\0'; line = next_line(line))
+        if (strncmp(line, "0::/", 4) == 0)
+            return mem_dup_n(line + 3, strcspn(line + 3, "\n"));
+    return NULL;
+}
+
+/* ---- mounts ----------------------------------------------------------------------------------------------------- */
+
+void procfs_mount_done(struct procfs_mount *mount)
+{
+    free(mount->point);
+    free(mount->type);
+    *mount = (struct procfs_mount){NULL, NULL, false};
+}
+
+static bool is_octal(const char *p)
+{
+    return p[0] >= '0' && p[0] <= '3' && p[1] >= '0' && p[1] <= '7' && p[2] >= '0' && p[2] <= '7';
+}
+
+/* A field: blanks, backslashes and newlines in it are written as \ooo. */
+static char *unescape(const char *field, size_t len)
+{
+    char *text = mem_dup_n(field, len), *to = text;
+
+    for (const char *p = text; *p != '\0'; p++)
+        if (p[0] == '\\' && is_octal(p + 1)) {
+            *to++ = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
+            p += 3;
+        } else {
+            *to++ = *p;
+        }
+    *to = '\0';
+    return text;
+}
+
+static size_t field_length(const char *p)
+{
+    return strcspn(p, " \n");
+}
+
+/* "36 35 98:0 /root /mnt rw,noatime master:1 - ext4 /dev/sda1 rw": the fifth and sixth field, and the one behind "-". */
+static bool mount_parse(const char *line, struct procfs_mount *ret)
+{
+    const char *p = line, *end = line + strcspn(line, "\n"), *dash;
+
+    for (int i = 0; i < 4; i++) {
+        p += field_length(p);
+        if (*p != ' ')
+            return false;
+        p++;
+    }
+    dash = memmem(p, (size_t)(end - p), " - ", 3);
+    if (dash == NULL || p + field_length(p) >= dash)
+        return false;
+    ret->point = unescape(p, field_length(p));
+    p += field_length(p) + 1;
+    ret->is_readonly = strncmp(p, "ro", 2) == 0 && (p[2] == ',' || p[2] == ' ');
+    ret->type = unescape(dash + 3, field_length(dash + 3));
+    return true;
+}
+
+static bool is_below(const char *path, const char *point)
+{
+    size_t len = strlen(point);
+
+    return strcmp(point, "/") == 0 || (strncmp(path, point, len) == 0 && (path[len] == '/' || path[len] == '\0'));
+}
+
+/* Of two at the same place the later one hides the earlier. */
+bool procfs_mount_of(const char *mountinfo, const char *path, struct procfs_mount *ret)
+{
+    struct procfs_mount best = {NULL, NULL, false};
+
+    for (const char *line = mountinfo; *line != '\0'; line = next_line(line)) {
+        struct procfs_mount mount;
+
+        if (!mount_parse(line, &mount))
+            continue;
+        if (is_below(path, mount.point) && (best.point == NULL || strlen(mount.point) >= strlen(best.point))) {
+            procfs_mount_done(&best);
+            best = mount;
+        } else {
+            procfs_mount_done(&mount);
+        }
+    }
+    if (best.point == NULL)
+        return false;
+    *ret = best;
+    return true;
+}
+
+bool procfs_mount_by_type(const char *mountinfo, const char *type, struct procfs_mount *ret)
+{
+    for (const char *line = mountinfo; *line != '\0'; line = next_line(line)) {
+        struct procfs_mount mount;
+
+        if (!mount_parse(line, &mount))
+            continue;
+        if (strcmp(mount.type, type) == 0) {
+            *ret = mount;
+            return true;
+        }
+        procfs_mount_done(&mount);
+    }
+    return false;
+}

@@ -1,0 +1,31 @@
+/* Texts of the kernel's that a host was read for. Nothing here opens anything: the host may be another machine. */
+#ifndef CORE_PROCFS_H
+#define CORE_PROCFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* /proc/meminfo, "HugePages_Total:       0": the number behind the key, without its unit. */
+bool procfs_meminfo(const char *text, const char *key, int64_t *ret);
+
+struct procfs_mount {
+    char *point, *type;
+    bool is_readonly;
+};
+void procfs_mount_done(struct procfs_mount *mount);
+
+/* /proc/self/mountinfo (proc(5)): the file system that holds path, which is absolute and without "..". */
+bool procfs_mount_of(const char *mountinfo, const char *path, struct procfs_mount *ret);
+/* The first one of a type. */
+bool procfs_mount_by_type(const char *mountinfo, const char *type, struct procfs_mount *ret);
+
+/* /proc/self/cgroup: the path in the version 2 hierarchy ("/" at its top); the caller frees. NULL: there is none. */
+char *procfs_cgroup2(const char *text);
+
+/* Whether word stands among those of a line, separated by blanks. */
+bool procfs_has_word(const char *text, const char *word);
+
+/* /proc/sys/kernel/osrelease, "6.1.0-49-amd64": major * 1000 + minor; 0: no such text. */
+int procfs_release(const char *text);
+
+#endif
