@@ -19,6 +19,7 @@
 #define TRIAL_UID  1900000000u /* nobody's */
 #define MEMORY_TRY (INT64_C(64) << 20)
 #define TASKS_TRY  16
+#define SERVICE    "systemctl enable --now runner-ch" /* as root, with a cgroup of its own */
 
 struct trial {
     char name[32];  /* of its cgroup */
@@ -81,11 +82,13 @@ static int trial_end(const struct look *look, struct trial *t, struct runner_err
 
 static void say_user(const struct look *look, const struct trial *t)
 {
+    auto_free char *user = look_user(look->call);
+
     if (t->spawned & RUNNER_SPAWNED_UID)
         finding_say(&look->to, RUNNER_FINDING_OK, "vmm-user", NULL, "VMMs can run as users of their own");
     else
-        finding_say(&look->to, RUNNER_FINDING_WARN, "vmm-user", "sudo systemctl start runner-ch",
-                    "VMMs run as the runner's own user: only root can give them others");
+        finding_say(&look->to, RUNNER_FINDING_WARN, "vmm-user", SERVICE,
+                    "VMMs run as %s, as the runner does: only root can give them users of their own", user);
 }
 
 static void say_kvm_user(const struct look *look, const struct trial *t)
@@ -124,7 +127,7 @@ static void say_cgroup_mounted(const struct look *look, const struct trial *t, c
 
     missing_controllers(look, mount, below != NULL ? below : "/", &missing);
     if (!(t->spawned & RUNNER_SPAWNED_CGROUP))
-        finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup", "systemctl enable --now runner-ch",
+        finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup", SERVICE,
                     "no cgroup can be made below %s%s: VMMs have no limits, and end with the runner's service",
                     mount->point, below != NULL ? below : "");
     else if (missing.len > 0)

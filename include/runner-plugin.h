@@ -324,8 +324,8 @@ struct runner_plugin { /* const, static, immortal */
     int (*check)(void *self, struct runner_call *, struct runner_error *);
     void (*destroy)(void *self); /* takes NULL and half-built ones */
     /* check() at length, for people: one finding a topic, each said as soon as it is known (it is the caller's only until
-     * say returns). Tries what can be tried, leaves nothing behind. Says a FAIL exactly when check() would refuse, which is
-     * then not asked. -1: it could not look (cancelled, unreachable). May be NULL: then check() is asked. */
+     * say returns). Tries what can be tried, leaves nothing behind. Says a FAIL when check() would refuse, which is then not
+     * asked. -1: it could not look (cancelled, unreachable). May be NULL: then check() is asked. */
     int (*diagnose)(void *self, struct runner_call *, void (*say)(void *ctx, const struct runner_finding *), void *ctx,
                     struct runner_error *err);
 };

@@ -1,10 +1,12 @@
 /* ipam/static-pool: IPv4 addresses out of configured ranges. In memory only: a lease is what a record says. */
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/util/error.h"
+#include "core/util/finding.h"
 #include "core/util/num.h"
 #include "include/runner-plugin.h"
 #include "plugins/ipam/static-pool/pool.h"
@@ -222,6 +224,23 @@ static void static_pool_usage(void *instance, uint64_t *ret_free, uint64_t *ret_
     pool_usage(self->pool, ret_free, ret_total);
 }
 
+static int static_pool_diagnose(void *instance, struct runner_call *call,
+                                void (*say)(void *ctx, const struct runner_finding *), void *ctx,
+                                struct runner_error *err)
+{
+    struct static_pool *self = instance;
+    struct finding_sink to = {say, ctx};
+    uint64_t n_free, total;
+    char gateway[16];
+
+    (void)call; /* memory only */
+    (void)err;
+    pool_usage(self->pool, &n_free, &total);
+    finding_say(&to, RUNNER_FINDING_OK, "addresses", NULL, "%" PRIu64 " to lease, gateway %s/%u", total,
+                pool_text(self->gateway, gateway), self->prefix_len);
+    return 0;
+}
+
 static const struct runner_param params[] = {
     {.name = "range",
      .type = RUNNER_T_STRING,
@@ -257,5 +276,6 @@ static const struct runner_plugin plugin = {
     .summary = "leases IPv4 addresses out of configured ranges",
     .create = static_pool_create,
     .destroy = static_pool_destroy,
+    .diagnose = static_pool_diagnose,
 };
 RUNNER_PLUGIN(plugin)

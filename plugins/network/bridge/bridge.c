@@ -296,6 +296,7 @@ static const struct runner_plugin bridge_plugin = {
     .create = bridge_create,
     .check = bridge_check,
     .destroy = bridge_destroy,
+    .diagnose = diagnose_run,
 };
 
 RUNNER_PLUGIN(bridge_plugin)

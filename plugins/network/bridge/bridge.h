@@ -34,6 +34,13 @@ void rules_table(const struct bridge *b, struct str *ret);
 /* setup.c */
 int setup_check(const struct bridge *b, struct runner_call *call, struct runner_error *err);
 int setup_run(const struct bridge *b, struct runner_call *call, struct runner_error *err);
+/* The interface to the outside, of what `ip -j -4 route show default` prints (NULL: nothing); "": none. */
+struct json;
+void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IFNAME_SIZE]);
+
+/* diagnose.c: runner_plugin.diagnose */
+int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, const struct runner_finding *), void *ctx,
+                 struct runner_error *err);
 
 /* sweep.c */
 int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,

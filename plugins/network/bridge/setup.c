@@ -58,15 +58,15 @@ static int read_bridge(const struct bridge *b, const struct json *links, struct 
 }
 
 /* The device of the default route with the smallest metric that is not the bridge itself. */
-static void read_uplink(const struct bridge *b, const struct json *routes, struct state *ret)
+void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IFNAME_SIZE])
 {
     int64_t best = INT64_MAX;
 
-    ret->uplink[0] = '\0';
+    ret[0] = '\0';
     if (strcmp(b->uplink, "none") == 0)
         return;
     if (strcmp(b->uplink, "auto") != 0) {
-        memcpy(ret->uplink, b->uplink, sizeof ret->uplink);
+        memcpy(ret, b->uplink, IFNAME_SIZE);
         return;
     }
     for (const struct json *r = routes != NULL ? routes->first : NULL; r != NULL; r = r->next) {
@@ -76,7 +76,7 @@ static void read_uplink(const struct bridge *b, const struct json *routes, struc
         if (dev[0] == '\0' || strlen(dev) >= IFNAME_SIZE || strcmp(dev, b->name) == 0 || metric >= best)
             continue;
         best = metric;
-        (void)snprintf(ret->uplink, sizeof ret->uplink, "%s", dev);
+        (void)snprintf(ret, IFNAME_SIZE, "%s", dev);
     }
 }
 
@@ -100,7 +100,7 @@ static int look(const struct bridge *b, struct runner_call *call, const char *ma
     if (parse_output(batch, link_at, "ip link", &links, err) < 0 ||
         parse_output(batch, route_at, "ip route", &routes, err) < 0 || read_bridge(b, links, ret, err) < 0)
         return -1;
-    read_uplink(b, routes, ret);
+    setup_uplink(b, routes, ret->uplink);
     rules = bridge_host->result(batch, rules_at);
     ret->has_rules = rules->status == 0 && bridge_host->result(batch, bridge_rules_at)->status == 0;
     return 0;

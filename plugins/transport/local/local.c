@@ -126,6 +126,7 @@ static const struct runner_plugin local_plugin = {
     .load = local_load,
     .create = local_create,
     .destroy = local_destroy,
+    .diagnose = diagnose_run,
 };
 
 RUNNER_PLUGIN(local_plugin)

@@ -66,6 +66,10 @@ int tap_dial(const char *name, int *ret_fd, struct runner_error *err);
 /* dial.c */
 int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err);
 
+/* diagnose.c: runner_plugin.diagnose */
+int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, const struct runner_finding *), void *ctx,
+                 struct runner_error *err);
+
 /* run.c: carries the steps out, undoing in reverse when one fails. */
 int run_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
               struct runner_error *err);

@@ -8,12 +8,6 @@
 #include "plugins/vmm/common/verdict.h"
 #include "plugins/vmm/qemu/probe.h"
 
-struct verdict {
-    struct qemu_facts facts;
-    char reason[400]; /* why there is no KVM */
-    char kernel[512]; /* that KVM was tried with; "": only the tiny guest */
-};
-
 /* A guest was tried and did not come: is that an answer, or the end of the operation? */
 static int check_over(struct qemu *self, struct runner_call *call, struct runner_error *err)
 {
@@ -128,7 +122,8 @@ static void keep(struct qemu *self, struct runner_call *call, const struct scene
     verdict_keep(self->host, call, scene, &s);
 }
 
-static int judge(struct qemu *self, struct runner_call *call, struct verdict *ret, struct runner_error *err)
+static int judge(struct qemu *self, struct runner_call *call, bool is_anew, struct verdict *ret,
+                 struct runner_error *err)
 {
     CLEANUP(scene_done) struct scene scene = {0};
     CLEANUP(kernel_done) struct kernel kernel = {0};
@@ -138,7 +133,7 @@ static int judge(struct qemu *self, struct runner_call *call, struct verdict *re
     if (scene.has_kvm_device && strcmp(self->accel, "tcg") != 0 &&
         kernel_find(self->host, call, self->probe_kernel, self->probe_initramfs, &kernel, err) < 0)
         return -1;
-    if (recall(self, &scene, &kernel, ret))
+    if (!is_anew && recall(self, &scene, &kernel, ret))
         return 0;
     if (try_all(self, call, &scene, &kernel, ret, err) < 0)
         return -1;
@@ -180,12 +175,20 @@ int accel_choose(struct qemu *self, struct runner_call *call, bool is_again, str
 
     if (facts_get(self, &facts) && !is_again)
         return 0;
-    if (judge(self, call, &verdict, err) < 0)
+    if (judge(self, call, false, &verdict, err) < 0)
         return -1;
     if (strcmp(self->accel, "kvm") == 0 && !verdict.facts.has_kvm)
         return fail(err, RUNNER_E_NOTSUP, 0, "accel: kvm, but KVM runs no guest here: %s", verdict.reason);
     log_choice(self, call, &verdict);
     facts_set(self, &verdict.facts);
+    return 0;
+}
+
+int accel_try(struct qemu *self, struct runner_call *call, struct verdict *ret, struct runner_error *err)
+{
+    if (judge(self, call, true, ret, err) < 0)
+        return -1;
+    facts_set(self, &ret->facts);
     return 0;
 }
 

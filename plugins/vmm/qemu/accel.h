@@ -14,6 +14,15 @@
  */
 int accel_choose(struct qemu *self, struct runner_call *call, bool is_again, struct runner_error *err);
 
+struct verdict {
+    struct qemu_facts facts;
+    char reason[400]; /* why there is no KVM */
+    char kernel[512]; /* that KVM was tried with; "": only the tiny guest */
+};
+
+/* As accel_choose(), but whatever is remembered is tried anew, and `accel: kvm` without KVM is no error. */
+int accel_try(struct qemu *self, struct runner_call *call, struct verdict *ret, struct runner_error *err);
+
 /* A copy of self->facts, made known first when they are not. */
 int accel_facts(struct qemu *self, struct runner_call *call, struct qemu_facts *ret, struct runner_error *err);
 

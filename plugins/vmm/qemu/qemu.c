@@ -9,6 +9,7 @@
 #include "core/util/str.h"
 #include "plugins/vmm/qemu/accel.h"
 #include "plugins/vmm/qemu/args.h"
+#include "plugins/vmm/qemu/diagnose.h"
 #include "plugins/vmm/qemu/machine.h"
 
 #define NOFILE 4096 /* a virtio queue takes some descriptors; a guest of one disk and one NIC has 84 */
@@ -209,6 +210,7 @@ static const struct runner_plugin plugin = {
     .create = qemu_create,
     .check = qemu_check,
     .destroy = qemu_destroy,
+    .diagnose = diagnose_run,
 };
 
 RUNNER_PLUGIN(plugin)

@@ -1,0 +1,104 @@
+/* Texts of the kernel's, as hosts have them. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+#include "core/procfs.h"
+
+Test(procfs, meminfo)
+{
+    static const char text[] = "MemTotal:       24684084 kB\nMemAvailable:   24283948 kB\nHugePages_Total:       7\n"
+                               "HugePages_Free:        \nHugepagesize:       2048 kB\nX:  99999999999999999999 kB\nLast: 3";
+    int64_t n = -1;
+
+    cr_expect(procfs_meminfo(text, "MemTotal", &n) && n == 24684084);
+    cr_expect(procfs_meminfo(text, "HugePages_Total", &n) && n == 7);
+    cr_expect(procfs_meminfo(text, "Last", &n) && n == 3, "without a newline at the end");
+    n = -1;
+    cr_expect_not(procfs_meminfo(text, "HugePages", &n), "a beginning of a key");
+    cr_expect_not(procfs_meminfo(text, "HugePages_Free", &n), "no number");
+    cr_expect_not(procfs_meminfo(text, "X", &n), "more than 64 bits");
+    cr_expect_not(procfs_meminfo("", "MemTotal", &n));
+    cr_expect_eq(n, -1, "untouched");
+}
+
+static const char mounts[] = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard\n"
+                             "22 21 0:20 / /proc rw - proc proc rw\n"
+                             "23 21 0:21 / /srv/with\\040blank ro,noatime master:1 propagate_from:2 - xfs /dev/vdb ro\n"
+                             "24 21 0:22 / /srv rw - btrfs /dev/vdc rw\n"
+                             "25 21 0:23 / /srv rw - tmpfs none rw\n"
+                             "26 21 0:24 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+                             "a line of nothing\n\n"
+                             "27 21 0:25 / /cut rw";
+
+Test(procfs, mount_that_holds_a_path)
+{
+    static const struct {
+        const char *path, *point, *type;
+        bool is_readonly;
+    } cases[] = {
+        {"/", "/", "ext4", false},
+        {"/srvx/a", "/", "ext4", false},
+        {"/srv", "/srv", "tmpfs", false}, /* the later one hides the earlier */
+        {"/srv/with", "/srv", "tmpfs", false},
+        {"/srv/with blank/a", "/srv/with blank", "xfs", true},
+        {"/proc/self", "/proc", "proc", false},
+        {"/cut/a", "/", "ext4", false},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct procfs_mount mount = {NULL, NULL, false};
+
+        cr_assert(procfs_mount_of(mounts, cases[i].path, &mount), "%s", cases[i].path);
+        cr_expect_str_eq(mount.point, cases[i].point, "%s: %s", cases[i].path, mount.point);
+        cr_expect_str_eq(mount.type, cases[i].type, "%s: %s", cases[i].path, mount.type);
+        cr_expect_eq(mount.is_readonly, cases[i].is_readonly, "%s", cases[i].path);
+        procfs_mount_done(&mount);
+    }
+}
+
+Test(procfs, mount_of_a_type)
+{
+    struct procfs_mount mount = {NULL, NULL, false};
+
+    cr_expect_not(procfs_mount_of("", "/", &mount));
+    cr_expect_not(procfs_mount_by_type(mounts, "cgroup", &mount));
+    cr_assert(procfs_mount_by_type(mounts, "cgroup2", &mount));
+    cr_expect_str_eq(mount.point, "/sys/fs/cgroup/unified");
+    procfs_mount_done(&mount);
+}
+
+Test(procfs, cgroup)
+{
+    static const struct {
+        const char *text, *path;
+    } cases[] = {
+        {"0::/system.slice/runner-ch.service\n", "/system.slice/runner-ch.service"},
+        {"9:name=systemd:/\n4:memory:/x\n0::/\n", "/"},
+        {"4:memory:/x\n", NULL},
+        {"10::/a\n", NULL},
+        {"0::", NULL},
+        {"", NULL},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *path = procfs_cgroup2(cases[i].text);
+
+        if (cases[i].path == NULL)
+            cr_expect_null(path, "%s", cases[i].text);
+        else
+            cr_expect_str_eq(path, cases[i].path);
+        free(path);
+    }
+}
+
+Test(procfs, words)
+{
+    cr_expect(procfs_has_word("flags\t\t: fpu vmx sse\n", "vmx"));
+    cr_expect(procfs_has_word("vmx", "vmx"));
+    cr_expect_not(procfs_has_word("flags: vmxx avmx\n", "vmx"));
+    cr_expect_not(procfs_has_word("", "vmx"));
+    cr_expect_eq(procfs_release("6.18.44-fc-v669\n"), 6018);
+    cr_expect_eq(procfs_release("5.4"), 5004);
+    cr_expect_eq(procfs_release("Darwin"), 0);
+    cr_expect_eq(procfs_release("6"), 0);
+}
