@@ -25,6 +25,12 @@ static char *trial_path(const char *dir)
     return mem_printf("%s/.doctor-%016" PRIx64, strcmp(dir, "/") == 0 ? "" : dir, number);
 }
 
+/* Without the names of what was tried, where the system says why. */
+static const char *cause_of(const struct runner_error *err)
+{
+    return err->sys_errno != 0 ? strerrordesc_np(err->sys_errno) : err->message;
+}
+
 /* ---- directories ------------------------------------------------------------------------------------------------ */
 
 static int try_write(const struct look *look, const char *dir, struct runner_error *err)
@@ -53,7 +59,8 @@ static void say_directory(const struct look *look, const char *topic, const char
     auto_free char *user = look_user(look->call), *fix = mem_printf("install -d -o %s %s", user, dir);
 
     if (try_write(look, nearest, &err) < 0)
-        finding_say(&look->to, RUNNER_FINDING_FAIL, topic, fix, "%s: cannot be written: %s", dir, err.message);
+        finding_say(&look->to, RUNNER_FINDING_FAIL, topic, fix, "%s: '%s' cannot be written: %s", dir, nearest,
+                    cause_of(&err));
     else if (strcmp(dir, nearest) == 0)
         finding_say(&look->to, RUNNER_FINDING_OK, topic, NULL, "%s: there, and writable", dir);
     else
@@ -109,7 +116,7 @@ static void say_reflink(const struct look *look, const char *root, const char *d
                     "%s at %s shares no blocks: whole disks are copied where a copy is made", type,
                     mount.point != NULL ? mount.point : dir);
     else
-        finding_say(&look->to, RUNNER_FINDING_SKIP, "reflink", NULL, "not tried: %s", err.message);
+        finding_say(&look->to, RUNNER_FINDING_SKIP, "reflink", NULL, "not tried: %s", cause_of(&err));
     procfs_mount_done(&mount);
 }
 

@@ -22,8 +22,8 @@
 #define SERVICE    "systemctl enable --now runner-ch" /* as root, with a cgroup of its own */
 
 struct trial {
-    char name[32];  /* of its cgroup */
-    char *pid_path; /* NULL: none yet */
+    char name[32]; /* of its cgroup */
+    const char *pid_path;
     uint32_t spawned; /* RUNNER_SPAWNED_* */
     int status;       /* exit status of test -w /dev/kvm, -1: not known */
 };
@@ -155,19 +155,27 @@ static void say_cgroup(const struct look *look, const struct trial *t)
     procfs_mount_done(&mount);
 }
 
+/* The pid file lies in dir meanwhile. */
+static int trial_run(const struct look *look, const char *dir, struct trial *t, struct runner_error *err)
+{
+    auto_free char *pid_path = mem_printf("%s/.%s.pid", strcmp(dir, "/") == 0 ? "" : dir, t->name);
+
+    t->pid_path = pid_path;
+    return trial_start(look, t, err) < 0 || trial_end(look, t, err) < 0 ? -1 : 0;
+}
+
 void doctor_process(const struct look *look)
 {
-    auto_free char *dir = look_nearest(look->call, look->host->config->run_dir), *pid_path = NULL;
+    auto_free char *dir = look_nearest(look->call, look->host->config->run_dir);
     struct trial trial = {.status = -1};
     struct runner_error err = ERROR_INIT;
     uint32_t number = 0;
 
     (void)!getrandom(&number, sizeof number, 0);
     (void)snprintf(trial.name, sizeof trial.name, "doctor-%08" PRIx32, number);
-    trial.pid_path = pid_path = mem_printf("%s/.%s.pid", strcmp(dir, "/") == 0 ? "" : dir, trial.name);
-    if (trial_start(look, &trial, &err) < 0 || trial_end(look, &trial, &err) < 0) {
-        finding_say(&look->to, RUNNER_FINDING_FAIL, "process", NULL, "a process could not be started as VMMs are: %s",
-                    err.message);
+    /* A run_dir that cannot be written is said already. */
+    if (trial_run(look, dir, &trial, &err) < 0 && trial_run(look, "/tmp", &trial, &err) < 0) {
+        finding_say(&look->to, RUNNER_FINDING_FAIL, "process", NULL, "none could be started as VMMs are: %s", err.message);
         return;
     }
     say_user(look, &trial);

@@ -159,6 +159,14 @@ static bool is_dropping(const struct look *look, const struct json *chain)
            strcmp(json_text(chain, "table", ""), str_text(&ours)) != 0;
 }
 
+/* Whether a rule of the chain speaks of our bridge: then somebody thought of it. */
+static bool is_known_there(const struct look *look, const char *family, const char *table, const char *chain)
+{
+    auto_free char *out = NULL, *word = mem_printf("\"%s\"", look->b->name);
+
+    return RUN(look, NULL, &out, NULL, "nft", "list", "chain", family, table, chain) == 0 && strstr(out, word) != NULL;
+}
+
 static void say_firewall(const struct look *look)
 {
     auto_free char *out = NULL, *fix = NULL;
@@ -177,7 +185,7 @@ static void say_firewall(const struct look *look)
         const char *family = json_text(chain, "family", "inet"), *table = json_text(chain, "table", "filter");
         const char *name = json_text(chain, "name", "forward");
 
-        if (!is_dropping(look, chain))
+        if (!is_dropping(look, chain) || is_known_there(look, family, table, name))
             continue;
         fix = mem_printf("nft insert rule %s %s %s iifname %s accept && nft insert rule %s %s %s oifname %s accept",
                          family, table, name, look->b->name, family, table, name, look->b->name);
