@@ -1,4 +1,4 @@
-/* The guest of the fake QEMU: a daemon over HTTP/1.1 with keep-alive, on the forwarded port. */
+/* The guest of a fake VMM: a daemon over HTTP/1.1 with keep-alive. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "t/fake/fake-qemu.h"
+#include "t/fake/fake.h"
 
 #define PEERS_MAX   64
 #define REQUEST_MAX (1 << 20)
@@ -22,21 +22,20 @@ struct peer {
 };
 static struct peer peers[PEERS_MAX];
 static int64_t up_at_ms;
+static int listener = -1;
+bool guest_is_stopped;
 
-void guest_listen(const char *rule)
+bool guest_listen(uint32_t host, uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const char *port = strncmp(rule, "tcp:127.0.0.1:", 14) == 0 ? rule + 14 : NULL;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(host)};
     int on = 1;
 
     if (fake_wish("no-guest") != NULL)
-        return;
+        return true;
     up_at_ms = fake_now_ms() + fake_wish_ms("guest-ms");
-    fake.guest_listen = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    address.sin_port = htons((uint16_t)(port != NULL ? strtol(port, NULL, 10) : 0));
-    if (port == NULL || setsockopt(fake.guest_listen, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-        bind(fake.guest_listen, (struct sockaddr *)&address, sizeof address) < 0 || listen(fake.guest_listen, 128) < 0)
-        fake_fail("-netdev user: Could not set up host forwarding rule '%.*s'", (int)strcspn(rule, ","), rule);
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+           bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 128) == 0;
 }
 
 static void peer_close(struct peer *peer)
@@ -156,7 +155,7 @@ static void peer_read(struct peer *peer)
 
 static void peer_accept(void)
 {
-    int fd = accept4(fake.guest_listen, NULL, NULL, SOCK_CLOEXEC), on = 1;
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC), on = 1;
 
     for (int i = 0; fd >= 0 && i < PEERS_MAX; i++)
         if (peers[i].fd == 0) {
@@ -171,14 +170,23 @@ static void peer_accept(void)
         close(fd);
 }
 
-/* A paused guest does nothing. */
+void guest_close(void)
+{
+    for (int i = 0; i < PEERS_MAX; i++)
+        if (peers[i].fd != 0)
+            peer_close(&peers[i]);
+    if (listener >= 0)
+        close(listener);
+    listener = -1;
+}
+
 int guest_poll_add(struct pollfd *set, int max)
 {
     int n = 0;
 
-    if (fake.guest_listen < 0 || strcmp(fake.state, "running") != 0)
+    if (listener < 0 || guest_is_stopped)
         return 0;
-    set[n++] = (struct pollfd){.fd = fake.guest_listen, .events = POLLIN};
+    set[n++] = (struct pollfd){.fd = listener, .events = POLLIN};
     for (int i = 0; i < PEERS_MAX && n < max; i++)
         if (peers[i].fd != 0)
             set[n++] = (struct pollfd){.fd = peers[i].fd, .events = POLLIN};

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,30 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-struct fake fake = {.name = "fake", .state = "running", .qmp_listen = -1, .serial = -1, .guest_listen = -1};
-static char wishes[4096];
+struct fake fake = {.name = "fake", .state = "running", .qmp_listen = -1, .serial = -1};
 static volatile sig_atomic_t got_signal;
-
-/* ---- wishes ---- */
-
-static bool wishes_read(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n;
-
-    if (fd < 0)
-        return false;
-    n = read(fd, wishes, sizeof wishes - 1);
-    close(fd);
-    wishes[n > 0 ? n : 0] = '\0';
-    for (char *p = wishes; *p != '\0'; p++)
-        if (*p == '\n')
-            *p = '\0';
-    return true;
-}
 
 static void wishes_find(const char *program)
 {
@@ -40,60 +21,16 @@ static void wishes_find(const char *program)
     char name[4096];
 
     if (path != NULL) {
-        (void)wishes_read(path);
+        (void)fake_wishes_read(path);
         return;
     }
-    if (snprintf(name, sizeof name, "%s.conf.%s", program, fake.name) < (int)sizeof name && wishes_read(name))
+    if (snprintf(name, sizeof name, "%s.conf.%s", program, fake.name) < (int)sizeof name && fake_wishes_read(name))
         return;
     if (snprintf(name, sizeof name, "%s.conf", program) < (int)sizeof name)
-        (void)wishes_read(name);
-}
-
-static const char *after_word(const char *line, const char *word)
-{
-    size_t len = strlen(word);
-
-    if (strncmp(line, word, len) != 0 || (line[len] != '\0' && line[len] != ' '))
-        return NULL;
-    return line[len] == ' ' ? line + len + 1 : line + len;
-}
-
-const char *fake_wish(const char *word)
-{
-    const char *rest;
-
-    for (const char *line = wishes; *line != '\0'; line += strlen(line) + 1)
-        if ((rest = after_word(line, word)) != NULL)
-            return rest;
-    return NULL;
-}
-
-int64_t fake_wish_ms(const char *word)
-{
-    const char *value = fake_wish(word);
-
-    return value != NULL ? strtol(value, NULL, 10) : 0;
-}
-
-const char *fake_wish_for(const char *word, const char *first)
-{
-    const char *rest;
-
-    for (const char *line = wishes; *line != '\0'; line += strlen(line) + 1)
-        if ((rest = after_word(line, word)) != NULL && (rest = after_word(rest, first)) != NULL)
-            return rest;
-    return NULL;
+        (void)fake_wishes_read(name);
 }
 
 /* ---- ends ---- */
-
-int64_t fake_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 void fake_fail(const char *format, ...)
 {
@@ -186,10 +123,12 @@ static void open_disk(char *json)
 
 static void set_netdev(const char *value)
 {
-    const char *rule = strstr(value, "hostfwd=");
+    const char *rule = strstr(value, "hostfwd=tcp:127.0.0.1:");
+    long port = rule != NULL ? strtol(rule + strlen("hostfwd=tcp:127.0.0.1:"), NULL, 10) : 0;
 
-    if (rule != NULL)
-        guest_listen(rule + strlen("hostfwd="));
+    if (strstr(value, "hostfwd=") != NULL &&
+        (port < 1 || port > 65535 || !guest_listen(INADDR_LOOPBACK, (uint16_t)port)))
+        fake_fail("-netdev user: Could not set up host forwarding rule '%s'", strstr(value, "hostfwd="));
 }
 
 static void set_name(const char *value)
@@ -315,6 +254,7 @@ static _Noreturn void run(void)
         if (wake_at != 0)
             wait_ms = wake_at > fake_now_ms() ? wake_at - fake_now_ms() : 0;
         n_qmp = qmp_poll_add(set);
+        guest_is_stopped = strcmp(fake.state, "running") != 0;
         n_guest = guest_poll_add(set + n_qmp, FAKE_POLL_MAX - n_qmp);
         if (poll(set, (nfds_t)(n_qmp + n_guest), (int)wait_ms) < 0)
             for (int i = 0; i < n_qmp + n_guest; i++)

@@ -8,25 +8,20 @@
 #ifndef FAKE_QEMU_H
 #define FAKE_QEMU_H
 
-#include <poll.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#define FAKE_POLL_MAX 128
+#include "t/fake/fake.h"
 
 struct fake {
     const char *name; /* of the machine */
     const char *kernel;
     const char *state;                    /* "running", "paused", ...: QMP's words */
-    int qmp_listen, serial, guest_listen; /* descriptors, -1: none */
+    int qmp_listen, serial;               /* descriptors, -1: none */
     bool has_kvm, is_paused_at_start;
     bool is_powerdown_due; /* pressed while paused */
     int64_t end_at_ms;     /* when the guest's shutdown is over; 0: no shutdown */
 };
 extern struct fake fake;
 
-/* The value of a wish line ("" when it has none), NULL without the line:
+/* Wishes, besides those of fake.h:
  *   exit STATUS TEXT       print TEXT on standard error and exit before anything else
  *   late-exit STATUS TEXT  the same, after the greeting
  *   signal N               kill itself at start by that signal
@@ -38,14 +33,8 @@ extern struct fake fake;
  *   noise                  an unrelated event before each answer
  *   ignore-powerdown, powerdown-ms N
  *   kvm work|hang          what a machine with -accel kvm does; without the line it fails
- *   no-guest               nobody listens in the guest;  guest-ms N: its daemon comes up late
  *   serial TEXT            a line on the serial console */
-const char *fake_wish(const char *word);
-int64_t fake_wish_ms(const char *word); /* 0 without */
-/* The rest of the wish `word` when its first word is first, else NULL. */
-const char *fake_wish_for(const char *word, const char *first);
 
-int64_t fake_now_ms(void);
 /* Ends as QEMU does: one line on standard error, status 1. */
 _Noreturn void fake_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A clean end: the socket's path is removed. */
@@ -56,10 +45,5 @@ void qmp_event(const char *event, const char *data); /* data: JSON or NULL; noth
 int qmp_poll_add(struct pollfd *set);                /* entries added */
 void qmp_poll_done(const struct pollfd *set, int n);
 int64_t qmp_wake_at_ms(void); /* 0: never */
-
-/* fake-guest.c */
-void guest_listen(const char *rule); /* "tcp:127.0.0.1:8080-10.0.2.15:2280" */
-int guest_poll_add(struct pollfd *set, int max);
-void guest_poll_done(const struct pollfd *set, int n);
 
 #endif
