@@ -37,8 +37,8 @@ static bool manifest_read(const char *text, size_t len, const char *dir, struct 
 }
 
 /* Adds a step for each name that may be a snapshot, its directory to dirs; their number, or -1. */
-static int plan_manifests(const struct runner_host *host, struct runner_call *call, struct runner_batch *batch, const char *names,
-                          size_t len, char **dirs, struct runner_error *err)
+static int plan_manifests(const struct runner_host *host, struct runner_call *call, struct runner_batch *batch,
+                          const char *names, size_t len, char **dirs, struct runner_error *err)
 {
     int n = 0;
 

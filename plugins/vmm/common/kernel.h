@@ -10,9 +10,9 @@ struct kernel {
 void kernel_done(struct kernel *kernel);
 
 /*
- * A snapshot counts when its manifest says that the init of its initramfs is runner-guestd, which knows runner.probe. Of
- * several the first by name, among the first KERNEL_SNAPSHOTS_MAX. None: fine, path is NULL. configured and its initramfs
- * are used instead when not NULL. Blocks for two batches.
+ * A snapshot counts when its manifest says that the init of its initramfs is runner-guestd, which knows runner.probe.
+ * Of several the first by name, among the first KERNEL_SNAPSHOTS_MAX. None: fine, path is NULL. configured and its
+ * initramfs are used instead when not NULL. Blocks for two batches.
  */
 #define KERNEL_SNAPSHOTS_MAX 16
 int kernel_find(const struct runner_host *host, struct runner_call *call, const char *configured, const char *initramfs,

@@ -1,0 +1,39 @@
+/*
+ * The HTTP of Cloud Hypervisor's API, as bytes: requests, and replies read piece by piece. Its server is a small
+ * library with its own ways: no reason phrase, never a chunk, never a close, no length with a 204, errors of the
+ * library as text that looks like JSON and is none.
+ */
+#ifndef CH_HTTP_H
+#define CH_HTTP_H
+
+#include <stdbool.h>
+
+#include "core/util/json.h"
+#include "core/util/str.h"
+#include "include/runner-plugin.h"
+
+#define HTTP_REQUEST_BODY_MAX 51200      /* bytes; the server refuses more (v53) */
+#define HTTP_HEAD_MAX         8192       /* bytes of a reply's head */
+#define HTTP_BODY_MAX         (4u << 20) /* bytes of a reply's body; vm.info of a large machine has 100 KB */
+
+struct http_reply {
+    int status;      /* 204, ... */
+    size_t head_len; /* bytes of the head, interim replies before it included */
+    size_t body_len;
+};
+
+/* Appends a request: method GET or PUT, action such as "vm.boot"; body NULL: none. */
+void http_add_request(struct str *out, const char *method, const char *action, const char *body, size_t len);
+
+/* Reads the head of the reply that data begins with: 1, 0 when more bytes are needed, -1 when it is none or too
+ * large. */
+int http_read_head(const char *data, size_t len, struct http_reply *ret, struct runner_error *err);
+
+/* The body as a tree. Numbers that do not fit in 63 bits become the largest that does: an idle disk's latency is said
+ * to be 2^64-1. */
+int http_body_json(const char *body, size_t len, struct json **ret, struct runner_error *err);
+
+/* What the body of a failure says: the chain of causes joined by ": ", verbatim, or whatever text it is. */
+void http_add_causes(struct str *out, const char *body, size_t len);
+
+#endif

@@ -1,0 +1,214 @@
+#include "plugins/vmm/cloud-hypervisor/probe.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/util/error.h"
+#include "core/util/str.h"
+#include "plugins/vmm/cloud-hypervisor/check.h"
+#include "plugins/vmm/common/probe-guest.h"
+#include "plugins/vmm/common/steps.h"
+
+#define VERSION_MS 10000
+#define TINY_MS    4000               /* takes 30 to 100 ms where KVM works */
+#define KERNEL_MS  10000              /* a kernel is in its init after 0.3 to 0.6 s where KVM works */
+#define SETPRIV    "/usr/bin/setpriv" /* of util-linux; without it nobody else is tried */
+#define WORDS_MAX  40
+#define SMALL_MAX  4096
+
+/* ---- the program and its host ---- */
+
+static unsigned read_number(const char *text)
+{
+    unsigned number = 0;
+
+    return sscanf(text, "%9u", &number) == 1 ? number : 0;
+}
+
+static int run_program(struct ch *self, struct runner_call *call, struct runner_batch *batch, char **ret_version,
+                       struct probe_user *ret_user, struct runner_error *err)
+{
+    const char *const version[] = {self->binary, "--version", NULL};
+    const char *const id[] = {"id", "-u", NULL};
+    const char *const group[] = {"stat", "-L", "-c", "%g", "/dev/kvm", NULL};
+    auto_free char *uid = NULL, *gid = NULL;
+
+    if (steps_add_run(self->host, batch, 0, version, VERSION_MS, err) < 0 ||
+        steps_add_run(self->host, batch, 0, id, VERSION_MS, err) < 0 ||
+        steps_add_run(self->host, batch, RUNNER_S_ANY_STATUS, group, VERSION_MS, err) < 0 ||
+        steps_add_path(self->host, batch, RUNNER_STAT, 0, 0, SETPRIV, err) < 0 || self->host->run(call, batch, err) < 0)
+        return -1;
+    *ret_version = steps_text(self->host, batch, 0);
+    uid = steps_text(self->host, batch, 1);
+    gid = steps_text(self->host, batch, 2);
+    *ret_user = (struct probe_user){
+        .is_other = strcmp(uid, "0\n") == 0 && self->probe_uid != 0 && self->host->result(batch, 3)->status == 0,
+        .uid = self->probe_uid,
+        .kvm_gid = read_number(gid),
+    };
+    return 0;
+}
+
+int probe_program(struct ch *self, struct runner_call *call, struct ch_facts *facts, struct probe_user *ret_user,
+                  struct runner_error *err)
+{
+    struct runner_batch *batch = self->host->batch_new(call);
+    auto_free char *version = NULL;
+    int status;
+
+    if (batch == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "batch");
+    status = run_program(self, call, batch, &version, ret_user, err);
+    self->host->batch_free(batch);
+    if (status < 0)
+        return error_wrap(err, CH_NAME " '%s'", self->binary);
+    if (!check_parse_version(version, facts))
+        return fail(err, RUNNER_E_INVALID, 0, "'%s --version' does not answer as " CH_NAME " does", self->binary);
+    return 0;
+}
+
+/* Rules that limit truncation came with Linux 6.2; a kernel that has them may still have been started without. */
+static bool has_landlock(const char *release, bool has_list, const char *list, char *reason, size_t size)
+{
+    int major = 0, minor = 0;
+
+    if (sscanf(release, "%4d.%4d", &major, &minor) != 2 || major < 6 || (major == 6 && minor < 2))
+        (void)snprintf(reason, size, "Linux %.*s, and 6.2 is needed", (int)strcspn(release, "\n"), release);
+    else if (has_list && strstr(list, "landlock") == NULL)
+        (void)snprintf(reason, size, "this kernel was started without landlock (its list: %.*s)",
+                       (int)strcspn(list, "\n"), list);
+    else
+        return true;
+    return false;
+}
+
+bool probe_landlock(struct ch *self, struct runner_call *call, char *reason, size_t size)
+{
+    struct runner_batch *batch = self->host->batch_new(call);
+    bool has = false;
+
+    if (batch != NULL &&
+        steps_add_path(self->host, batch, RUNNER_READ, 0, SMALL_MAX, "/proc/sys/kernel/osrelease", NULL) >= 0 &&
+        steps_add_path(self->host, batch, RUNNER_READ, RUNNER_S_OPTIONAL, SMALL_MAX, "/sys/kernel/security/lsm",
+                       NULL) >= 0 &&
+        self->host->run(call, batch, NULL) == 0) {
+        auto_free char *release = steps_text(self->host, batch, 0), *list = steps_text(self->host, batch, 1);
+
+        has = has_landlock(release, self->host->result(batch, 1)->status == 0, list, reason, size);
+    } else {
+        (void)snprintf(reason, size, "it is not known which kernel this is");
+    }
+    self->host->batch_free(batch);
+    return has;
+}
+
+/* ---- guests ---- */
+
+struct words {
+    const char *list[WORDS_MAX + 1];
+    char uid[32], gid[32], groups[32];
+    size_t n;
+};
+
+static void add(struct words *words, const char *word)
+{
+    if (words->n < WORDS_MAX)
+        words->list[words->n++] = word;
+}
+
+/* A user without privileges, groups but that of /dev/kvm, and any way to get more. */
+static void add_user(struct words *words, const struct probe_user *user)
+{
+    if (user == NULL || !user->is_other)
+        return;
+    (void)snprintf(words->uid, sizeof words->uid, "--reuid=%u", user->uid);
+    (void)snprintf(words->gid, sizeof words->gid, "--regid=%u", user->uid);
+    (void)snprintf(words->groups, sizeof words->groups, "--groups=%u", user->kvm_gid);
+    add(words, SETPRIV);
+    add(words, words->uid);
+    add(words, words->gid);
+    add(words, user->kvm_gid != 0 ? words->groups : "--clear-groups");
+    add(words, "--no-new-privs");
+    add(words, "--inh-caps=-all");
+    add(words, "--bounding-set=-all");
+    add(words, "--");
+}
+
+static void add_guest(struct words *words, const struct ch *self, const char *kernel, const char *initramfs)
+{
+    static const char *const rest[] = {"--cpus",   "boot=1", "--memory",  "size=256M",
+                                       "--serial", "tty",    "--console", "off"};
+
+    add(words, self->binary);
+    add(words, "--seccomp");
+    add(words, self->seccomp);
+    for (size_t i = 0; i < ARRAY_LEN(rest); i++)
+        add(words, rest[i]);
+    add(words, "--kernel");
+    add(words, kernel);
+    if (initramfs != NULL) {
+        add(words, "--initramfs");
+        add(words, initramfs);
+        add(words, "--cmdline");
+        add(words, "console=ttyS0 quiet panic=-1 runner.probe");
+    }
+}
+
+/* Runs the batch, whose step `index` is the RUN: the marker on the first serial port, and an end of its own accord. */
+static int expect_marker(struct ch *self, struct runner_call *call, struct runner_batch *batch, int index,
+                         struct runner_error *err)
+{
+    auto_free char *out = NULL;
+
+    if (index < 0 || self->host->run(call, batch, err) < 0)
+        return -1;
+    out = steps_text(self->host, batch, index);
+    if (strstr(out, PROBE_MARKER) == NULL)
+        return fail(err, RUNNER_E_NOTSUP, 0, "the guest ended without a word");
+    return 0;
+}
+
+int probe_kernel(struct ch *self, struct runner_call *call, const struct kernel *kernel, struct runner_error *err)
+{
+    struct runner_batch *batch = self->host->batch_new(call);
+    struct words words = {.n = 0};
+    int status;
+
+    if (batch == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "batch");
+    add_guest(&words, self, kernel->path, kernel->initramfs);
+    status = expect_marker(self, call, batch, steps_add_run(self->host, batch, 0, words.list, KERNEL_MS, err), err);
+    self->host->batch_free(batch);
+    return status;
+}
+
+/* One batch, so that the file goes whatever happens. It lies where any user can read it. */
+int probe_tiny(struct ch *self, struct runner_call *call, const struct probe_user *user, bool has_landlock,
+               struct runner_error *err)
+{
+    static atomic_uint counter; /* two instances may probe at once */
+    auto_free char *path = mem_printf("/tmp/runner-probe-%ld-%u.elf", (long)getpid(), atomic_fetch_add(&counter, 1));
+    struct words words = {.n = 0};
+    size_t size;
+    const void *guest = probe_guest_pvh(&size);
+    struct runner_batch *batch;
+    int index, status = -1;
+
+    if (size == 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "no probe guest for this architecture");
+    batch = self->host->batch_new(call);
+    if (batch == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "batch");
+    add_user(&words, user);
+    add_guest(&words, self, path, NULL);
+    if (has_landlock)
+        add(&words, "--landlock");
+    if (steps_add_write(self->host, batch, path, guest, size, true, err) >= 0 &&
+        (index = steps_add_run(self->host, batch, 0, words.list, TINY_MS, err)) >= 0 &&
+        steps_add_path(self->host, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
+        status = expect_marker(self, call, batch, index, err);
+    self->host->batch_free(batch);
+    return status;
+}

@@ -1,0 +1,395 @@
+/* vmm/cloud-hypervisor: its plans, and the real Cloud Hypervisor through transport/local with the toy guest. */
+#include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/util/cleanup.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+#include "core/util/str.h"
+#include "kit/fake/host.h"
+
+const struct runner_plugin *runner_plugin_1(void);
+
+static struct runner_error err = ERROR_INIT;
+static const struct runner_transport_ops *transport;
+static void *transport_self, *self;
+static const struct runner_vmm_ops *ops;
+static char dir[] = "/tmp/test-ch.XXXXXX";
+static struct runner_vm vm;
+
+/* ---- the stage ---- */
+
+static char *at(const char *name)
+{
+    return mem_printf("%s/%s", dir, name);
+}
+
+static void transport_load(void)
+{
+    const char *top = getenv("top_builddir");
+    auto_free char *path = mem_printf("%s/plugins/transport/local.so", top != NULL ? top : ".");
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const struct runner_plugin *(*get)(void);
+
+    cr_assert_not_null(object, "%s", dlerror());
+    *(void **)&get = dlsym(object, "runner_plugin_1");
+    transport = get()->ops;
+    cr_assert_eq(get()->load(fake_host(), &err), 0);
+    cr_assert_eq(get()->create(NULL, 0, &transport_self, &err), 0, "%s", err.message);
+}
+
+static void setup_vm(void)
+{
+    const char *top = getenv("top_builddir");
+    auto_free char *toy = mem_printf("%s/t/guest/toy", top != NULL ? top : ".");
+
+    vm = (struct runner_vm){.size = sizeof vm,
+                            .id = "sb-1",
+                            .dir = dir,
+                            .socket_path = at("vm.sock"),
+                            .pid_path = at("vm.pid"),
+                            .log_path = at("vm.log"),
+                            .serial_path = at("serial.log"),
+                            .vmm_dir = at("vmm"),
+                            .cpus = 1,
+                            .max_cpus = 2,
+                            .memory_bytes = 256 << 20,
+                            .max_memory_bytes = 512 << 20,
+                            .kernel = realpath(toy, NULL),
+                            .cmdline = "tick=10"};
+    cr_assert_eq(mkdir(vm.vmm_dir, 0700), 0);
+}
+
+static void setup_with(const struct runner_value *values, size_t n)
+{
+    cr_assert_not_null(mkdtemp(dir));
+    fake_host_reset();
+    fake_host_root(dir);
+    transport_load();
+    cr_assert_eq(runner_plugin_1()->load(fake_host(), &err), 0);
+    cr_assert_eq(runner_plugin_1()->create(values, n, &self, &err), 0);
+    ops = runner_plugin_1()->ops;
+    setup_vm();
+}
+
+static int transport_step(const struct runner_step *step, struct runner_result *result)
+{
+    const struct runner_step *steps = step;
+
+    return transport->run(transport_self, fake_call(), &steps, 1, result, &err);
+}
+
+static void kill_vm(int number)
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = vm.pid_path, .number = number};
+    struct runner_result result = {.size = sizeof result};
+
+    cr_expect_eq(transport_step(&step, &result), 0, "%s", err.message);
+}
+
+static void teardown(void)
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
+    struct runner_result result = {.size = sizeof result};
+
+    kill_vm(SIGKILL);
+    cr_expect_eq(transport_step(&step, &result), 0, "%s", err.message);
+    runner_plugin_1()->destroy(self);
+    free((void *)(uintptr_t)vm.socket_path);
+    free((void *)(uintptr_t)vm.pid_path);
+    free((void *)(uintptr_t)vm.log_path);
+    free((void *)(uintptr_t)vm.serial_path);
+    free((void *)(uintptr_t)vm.vmm_dir);
+    free((void *)(uintptr_t)vm.kernel);
+    cr_expect_eq(fake_host_live(), 0);
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+/* ---- the real one ---- */
+
+static const char *real_binary(void)
+{
+    const char *binary = getenv("CLOUD_HYPERVISOR");
+
+    return binary != NULL ? binary : "/usr/local/bin/cloud-hypervisor";
+}
+
+static void setup_real(void)
+{
+    struct runner_value values[] = {{"binary", real_binary(), 0}, {"probe", "none", 0}, {"log", "info", 0}};
+
+    if (access(real_binary(), X_OK) < 0)
+        cr_skip_test("%s is not there (CLOUD_HYPERVISOR names another)", real_binary());
+    if (access("/dev/kvm", R_OK | W_OK) < 0)
+        cr_skip_test("/dev/kvm cannot be used by this user");
+    setup_with(values, ARRAY_LEN(values));
+    if (vm.kernel == NULL)
+        cr_skip_test("t/guest/toy is not built");
+    fake_host_transport(transport, transport_self);
+}
+
+TestSuite(real_ch, .init = setup_real, .fini = teardown, .timeout = 60);
+
+static int spawn(void)
+{
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+    int status = ops->spawn(self, fake_call(), batch, &vm, &err);
+
+    if (status == 0)
+        status = fake_host()->run(fake_call(), batch, &err);
+    fake_host()->batch_free(batch);
+    return status;
+}
+
+static void start(void)
+{
+    cr_assert_eq(spawn(), 0, "%s", err.message);
+    cr_assert_eq(ops->boot(self, fake_call(), &vm, &err), 0, "%s", err.message);
+}
+
+static uint32_t state(void)
+{
+    struct runner_vm_status status = {.size = sizeof status};
+
+    cr_assert_eq(ops->status(self, fake_call(), &vm, &status, &err), 0, "%s", err.message);
+    return status.state;
+}
+
+static void await_end(void)
+{
+    int fd;
+
+    if (transport->watch(transport_self, fake_call(), vm.pid_path, &fd, &err) < 0)
+        return;
+    cr_assert_gt(fake_host()->wait(fake_call(), fd, POLLIN, 10000), 0);
+    close(fd);
+}
+
+static long ticks(void)
+{
+    FILE *file = fopen(vm.serial_path, "re");
+    char line[256];
+    long last = -1;
+
+    cr_assert_not_null(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        (void)sscanf(line, "tick %ld", &last);
+    fclose(file);
+    return last;
+}
+
+static void nap(int64_t ms)
+{
+    (void)fake_host()->wait(fake_call(), -1, 0, ms);
+}
+
+static long await_ticks(long more_than)
+{
+    int64_t deadline = num_now_ms() + 20000;
+
+    while (ticks() <= more_than && num_now_ms() < deadline)
+        nap(10);
+    cr_assert_gt(ticks(), more_than);
+    return ticks();
+}
+
+Test(real_ch, life)
+{
+    long last;
+
+    start();
+    await_ticks(3);
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), 0, "%s", err.message);
+        cr_expect_eq(state(), RUNNER_VM_PAUSED);
+    }
+    last = ticks();
+    nap(200);
+    cr_expect_eq(ticks(), last, "a paused machine does not tick");
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), 0, "%s", err.message);
+        cr_expect_eq(state(), RUNNER_VM_RUNNING);
+    }
+    await_ticks(last);
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), 0, "a second boot: %s", err.message);
+    cr_expect_eq(ops->power_button(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    await_end();
+    cr_expect_eq(state(), RUNNER_VM_ABSENT);
+}
+
+static void cleanup(void)
+{
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+
+    cr_assert_eq(ops->cleanup(self, fake_call(), batch, &vm, &err), 0);
+    cr_assert_eq(fake_host()->run(fake_call(), batch, &err), 0, "%s", err.message);
+    fake_host()->batch_free(batch);
+}
+
+Test(real_ch, killed)
+{
+    auto_free char *vsock = mem_printf("%s/vsock.sock", vm.vmm_dir), *events = at("events"), *old = at("serial.log.1");
+
+    start();
+    await_ticks(3);
+    kill_vm(SIGKILL);
+    await_end();
+    cr_expect_eq(state(), RUNNER_VM_ABSENT);
+    cr_expect(exists(vm.socket_path) && exists(vsock) && exists(events), "what a killed process leaves");
+    cleanup();
+    cr_expect_not(exists(vm.socket_path) || exists(vsock) || exists(events));
+    cleanup();
+    start();
+    cr_expect_eq(state(), RUNNER_VM_RUNNING, "on the same paths again");
+    cr_expect(exists(old), "the serial log of the life before is kept");
+}
+
+/* The next event that is one of those, or the test fails. */
+static void await_event(void *stream, int fd, const char *text, uint32_t kind)
+{
+    int64_t deadline = num_now_ms() + 10000;
+    struct runner_vm_event event = {.size = sizeof event};
+
+    while (num_now_ms() < deadline) {
+        int got = ops->next(self, stream, &event, &err);
+
+        cr_assert_geq(got, 0, "%s", err.message);
+        if (got == 1 && strcmp(event.text, text) == 0) {
+            cr_expect_eq(event.kind, kind, "%s", text);
+            return;
+        }
+        if (got == 0)
+            (void)fake_host()->wait(fake_call(), fd, POLLIN, 1000);
+    }
+    cr_assert_fail("no event %s", text);
+}
+
+Test(real_ch, events)
+{
+    void *stream;
+    int fd;
+
+    vm.cmdline = "tick=10 panic=20";
+    start();
+    cr_assert_eq(ops->listen(self, fake_call(), &vm, &stream, &fd, &err), 0, "%s", err.message);
+    await_event(stream, fd, "vmm/starting", RUNNER_VM_EVENT_OTHER);
+    await_event(stream, fd, "vm/booted", RUNNER_VM_EVENT_OTHER);
+    cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    await_event(stream, fd, "vm/paused", RUNNER_VM_EVENT_PAUSED);
+    await_event(stream, fd, "vm/resumed", RUNNER_VM_EVENT_RESUMED);
+    await_event(stream, fd, "guest/panic", RUNNER_VM_EVENT_PANIC);
+    kill_vm(SIGTERM);
+    await_event(stream, fd, "vm/shutdown", RUNNER_VM_EVENT_SHUTDOWN);
+    await_end();
+    while (ops->next(self, stream, &(struct runner_vm_event){.size = sizeof(struct runner_vm_event)}, &err) == 1)
+        ;
+    cr_expect_eq(err.code, RUNNER_E_UNREACHABLE, "the stream ends with the process");
+    ops->unlisten(self, stream);
+}
+
+Test(real_ch, reboot)
+{
+    void *stream;
+    int fd;
+
+    vm.cmdline = "tick=10 reboot=20";
+    start();
+    cr_assert_eq(ops->listen(self, fake_call(), &vm, &stream, &fd, &err), 0, "%s", err.message);
+    await_event(stream, fd, "vm/rebooted", RUNNER_VM_EVENT_REBOOTED);
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
+    ops->unlisten(self, stream);
+}
+
+/* ---- disks ---- */
+
+static void run(const char *const argv[])
+{
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv};
+    struct runner_result result = {.size = sizeof result};
+
+    cr_assert_eq(transport_step(&step, &result), 0, "%s", err.message);
+    fake_host()->release(result.out);
+}
+
+#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
+
+static struct runner_image disks[2];
+static const struct runner_image *disk_list[] = {&disks[0], &disks[1]};
+
+static void add_disks(const char *overlay, const char *base, const char *seed)
+{
+    RUN("qemu-img", "create", "-q", "-f", "raw", base, "16M");
+    RUN("qemu-img", "create", "-q", "-f", "raw", seed, "1M");
+    RUN("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", overlay, "64M");
+    disks[0] = (struct runner_image){
+        .size = sizeof disks[0], .path = overlay, .format = "qcow2", .backing_path = base, .backing_format = "raw"};
+    disks[1] =
+        (struct runner_image){.size = sizeof disks[1], .flags = RUNNER_I_READONLY, .path = seed, .format = "raw"};
+    vm.n_disks = 2;
+    vm.disks = disk_list;
+}
+
+Test(real_ch, disks_and_counters)
+{
+    auto_free char *base = at("base"), *overlay = at("disk.qcow2"), *seed = at("seed");
+    struct runner_vm_counters counters = {.size = sizeof counters};
+    char text[100];
+
+    add_disks(overlay, base, seed);
+    start();
+    cr_expect_eq(ops->counters(self, fake_call(), &vm, &counters, &err), 0, "%s", err.message);
+    cr_expect_eq(counters.disk_reads, 0, "nobody read yet");
+    cr_expect_eq(ops->describe(self, text, sizeof text), 0);
+    cr_log_info("%s; %s", text, fake_host_log());
+    cr_expect_eq(strncmp(text, "cloud-hypervisor v", 18), 0, "%s", text);
+}
+
+static void expect_boot_error(int code, const char *part)
+{
+    cr_assert_eq(spawn(), 0, "%s", err.message);
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), -1);
+    cr_expect_eq(err.code, code, "%s", err.message);
+    cr_expect_not_null(strstr(err.message, part), "%s", err.message);
+    cr_log_info("%s", err.message);
+}
+
+Test(real_ch, missing_disk)
+{
+    auto_free char *base = at("base"), *overlay = at("disk.qcow2"), *seed = at("seed");
+
+    add_disks(overlay, base, seed);
+    unlink(seed);
+    expect_boot_error(RUNNER_E_NOTFOUND,
+                      "Cloud Hypervisor refuses vm.boot: Error from API: The VM could not boot: Error from device "
+                      "manager: Cannot open disk path");
+}
+
+Test(real_ch, no_kernel)
+{
+    vm.kernel = mem_dup("/nonexistent/kernel");
+    expect_boot_error(RUNNER_E_NOTFOUND, "Cannot open kernel file: No such file or directory (os error 2)");
+}
+
+Test(real_ch, ends_at_once)
+{
+    vm.kernel = mem_dup("/nonexistent/kernel");
+    cr_assert_eq(spawn(), 0, "%s", err.message);
+    kill_vm(SIGKILL);
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), -1);
+    cr_expect_not_null(strstr(err.message, "Cloud Hypervisor ended by signal 9 (Killed)"), "%s", err.message);
+}
