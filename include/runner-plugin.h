@@ -193,13 +193,18 @@ struct runner_spawn {
     uint32_t uid, gid;      /* 0: as the runner. Else the process has no other group, no capability and never gets any
                                (no_new_privs). Ignored by a transport whose own user is not root. */
     uint64_t nofile;        /* RLIMIT_NOFILE, 0: as the runner. RLIMIT_CORE is 0: a core would hold a guest's memory */
-    const char *const *groups_of; /* NULL, or paths, NULL-terminated: with uid set, the groups of these files (/dev/kvm) are
-                                     the process's too; an absent one is passed over */
-    const char *cgroup;     /* NULL, or [a-z0-9][a-z0-9-]*: a cgroup of this name, below the transport's own, is made and
-                               the process starts in it. Left out where cgroups cannot be written. */
+    const char *const *groups_of; /* NULL, or paths, NULL-terminated: with uid set, the groups of these files (/dev/kvm),
+                                     at most 8, are the process's too, but never group 0; an absent one is passed over */
+    const char *cgroup;     /* NULL, or [a-z0-9][a-z0-9-]{0,62}: a cgroup of this name, below one of the transport's that
+                               no other runner uses, is made (what is left in it is killed) and the process starts in it.
+                               Left out where cgroups cannot be written. */
     uint64_t cgroup_memory_bytes, cgroup_tasks; /* its limits; 0: none */
 };
-enum { RUNNER_SPAWNED_UID = 1, RUNNER_SPAWNED_CGROUP = 2 }; /* result.number2 of a SPAWN: what could be done */
+enum { /* result.number2 of a SPAWN: what could be done */
+    RUNNER_SPAWNED_UID = 1,
+    RUNNER_SPAWNED_CGROUP = 2,
+    RUNNER_SPAWNED_LIMITS = 4 /* all limits of the cgroup that were asked for, if any */
+};
 
 struct runner_step {
     uint32_t size;

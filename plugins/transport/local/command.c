@@ -82,7 +82,8 @@ static int command_start(struct command *c, const struct runner_step *step, stru
     auto_free char *program = NULL;
     auto_close int out = -1, errors = -1;
     int pair[2];
-    struct launch l = {.argv = step->argv, .env = launch_env, .pid_file = -1, .umask = 022, .dies_with_us = true};
+    struct launch l = {.argv = step->argv, .env = launch_env, .pid_file = -1, .cgroup = -1, .umask = 022, .dies_with_us = true};
+    struct launched launched;
 
     if (launch_find(step->argv[0], &program, err) < 0 || open_input(c, step->data, step->len, err) < 0)
         return -1;
@@ -101,8 +102,10 @@ static int command_start(struct command *c, const struct runner_step *step, stru
     if (fcntl(c->out, F_SETFL, O_NONBLOCK) < 0 || fcntl(c->err, F_SETFL, O_NONBLOCK) < 0 ||
         (c->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0)
         return fail_errno(err, errno, "run '%s': pipe", c->name);
-    if (launch_start(&l, &c->pid, &c->pidfd, err) < 0)
+    if (launch_start(&l, &launched, err) < 0)
         return -1;
+    c->pid = launched.pid;
+    c->pidfd = launched.pidfd;
     if (watch_fd(c, c->out) < 0 || watch_fd(c, c->err) < 0 || watch_fd(c, c->pidfd) < 0)
         return fail_errno(err, errno, "run '%s': epoll", c->name);
     return 0;

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <fcntl.h>
-#include <grp.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -18,9 +20,10 @@
 
 const char *const launch_env[] = {"PATH=" SYSTEM_PATH, "LANG=C", NULL};
 
-struct failure { /* written by the child: vfork shares the memory */
-    int sys_errno;
+struct outcome { /* written by the child, which shares our memory */
+    int sys_errno; /* of what failed */
     const char *what;
+    bool in_cgroup;
 };
 
 static char *find_in(const char *dirs, const char *name)
@@ -65,11 +68,11 @@ void launch_add_fd(struct launch *l, int from, int number)
 
 /* ---- in the child: system calls only, as it runs in the parent's memory ------------------------------------- */
 
-static void child_fail(struct failure *failure, const char *what) __attribute__((noreturn));
-static void child_fail(struct failure *failure, const char *what)
+static void child_fail(struct outcome *outcome, const char *what) __attribute__((noreturn));
+static void child_fail(struct outcome *outcome, const char *what)
 {
-    failure->sys_errno = errno;
-    failure->what = what;
+    outcome->sys_errno = errno;
+    outcome->what = what;
     _exit(127);
 }
 
@@ -86,7 +89,7 @@ static void child_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void child_fds(const struct launch *l, struct failure *failure)
+static void child_fds(const struct launch *l, struct outcome *outcome)
 {
     int moved[LAUNCH_FDS_MAX];
 
@@ -94,14 +97,14 @@ static void child_fds(const struct launch *l, struct failure *failure)
     for (size_t i = 0; i < l->n_fds; i++) {
         moved[i] = fcntl(l->fds[i].from, F_DUPFD_CLOEXEC, MOVED_FD);
         if (moved[i] < 0)
-            child_fail(failure, "copy a descriptor");
+            child_fail(outcome, "copy a descriptor");
     }
     for (size_t i = 0; i < l->n_fds; i++)
         if (dup2(moved[i], l->fds[i].number) < 0)
-            child_fail(failure, "place a descriptor");
+            child_fail(outcome, "place a descriptor");
 }
 
-static void child_write_pid(int fd, struct failure *failure)
+static void child_write_pid(int fd, struct outcome *outcome)
 {
     char text[16];
     size_t at = sizeof text;
@@ -113,57 +116,90 @@ static void child_write_pid(int fd, struct failure *failure)
         pid /= 10;
     } while (pid > 0);
     if (pwrite(fd, text + at, sizeof text - at, 0) != (ssize_t)(sizeof text - at))
-        child_fail(failure, "write the pid file");
+        child_fail(outcome, "write the pid file");
+}
+
+/* Where clone3() cannot do it. The write is slow: the kernel waits until no thread anywhere is being started. */
+static void child_enter_cgroup(const struct launch *l, struct outcome *outcome)
+{
+    int fd = openat(l->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+
+    outcome->in_cgroup = fd >= 0 && write(fd, "0", 1) == 1;
+    if (fd >= 0)
+        (void)close(fd);
 }
 
 /* Raw calls: glibc's would change the ids of the parent's threads too. */
-static void child_ids(const struct launch *l, struct failure *failure)
+static void child_confine(const struct launch *l, struct outcome *outcome)
 {
-    if (l->gid != 0 && syscall(SYS_setgroups, 1UL, &l->gid) < 0)
-        child_fail(failure, "set the groups");
-    if (l->gid != 0 && syscall(SYS_setresgid, l->gid, l->gid, l->gid) < 0)
-        child_fail(failure, "set the group id");
-    if (l->uid != 0 && l->gid == 0 && syscall(SYS_setgroups, 0UL, NULL) < 0)
-        child_fail(failure, "drop the groups");
-    if (l->uid != 0 && syscall(SYS_setresuid, l->uid, l->uid, l->uid) < 0)
-        child_fail(failure, "set the user id");
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
+
+    memset(none, 0, sizeof none);
+    for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+        ; /* until there is no such capability, or it is not permitted */
+    if (syscall(SYS_setgroups, l->n_groups, l->groups) < 0)
+        child_fail(outcome, "set the groups");
+    if (syscall(SYS_setresgid, l->gid, l->gid, l->gid) < 0)
+        child_fail(outcome, "set the group id");
+    if (syscall(SYS_setresuid, l->uid, l->uid, l->uid) < 0)
+        child_fail(outcome, "set the user id");
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capset, &header, none) < 0) /* those that securebits let survive, and the inheritable ones */
+        child_fail(outcome, "drop the capabilities");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        child_fail(outcome, "set no_new_privs");
 }
 
-static void child_limits(const struct launch *l, struct failure *failure)
+static void child_limits(const struct launch *l, struct outcome *outcome)
 {
-    struct rlimit limit;
+    struct rlimit limit = {0, 0};
 
+    if (l->dumps_no_core && setrlimit(RLIMIT_CORE, &limit) < 0)
+        child_fail(outcome, "set the limit of core files");
     if (l->nofile == 0)
         return;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        child_fail(failure, "read the limit of open files");
+        child_fail(outcome, "read the limit of open files");
     limit.rlim_cur = l->nofile;
     if (limit.rlim_max < l->nofile)
         limit.rlim_max = l->nofile;
     if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        child_fail(failure, "set the limit of open files");
+        child_fail(outcome, "set the limit of open files");
 }
 
-static void child_main(const struct launch *l, pid_t parent, struct failure *failure) __attribute__((noreturn));
-static void child_main(const struct launch *l, pid_t parent, struct failure *failure)
+struct start {
+    const struct launch *l;
+    pid_t parent;
+    struct outcome *outcome;
+};
+
+static void child_main(const struct start *start) __attribute__((noreturn));
+static void child_main(const struct start *start)
 {
+    const struct launch *l = start->l;
+    struct outcome *outcome = start->outcome;
+
+    if (l->cgroup >= 0 && !outcome->in_cgroup)
+        child_enter_cgroup(l, outcome);
     (void)setsid();
     if (l->dies_with_us) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
+        if (getppid() != start->parent)
             _exit(127);
     }
     umask(l->umask);
     if (l->pid_file >= 0)
-        child_write_pid(l->pid_file, failure);
-    child_fds(l, failure);
-    child_limits(l, failure);
-    child_ids(l, failure);
+        child_write_pid(l->pid_file, outcome);
+    child_fds(l, outcome);
+    child_limits(l, outcome);
+    if (l->uid != 0)
+        child_confine(l, outcome);
     if (!l->dies_with_us && chdir("/") < 0)
-        child_fail(failure, "change to '/'");
+        child_fail(outcome, "change to '/'");
     child_signals();
     (void)execve(l->program, (char *const *)(uintptr_t)l->argv, (char *const *)(uintptr_t)l->env);
-    child_fail(failure, "execute");
+    child_fail(outcome, "execute");
 }
 
 /* ---- in the parent -------------------------------------------------------------------------------------------- */
@@ -180,14 +216,47 @@ void launch_release(void)
     pthread_mutex_unlock(&starting);
 }
 
-static __attribute__((noinline)) pid_t fork_child(const struct launch *l, struct failure *failure)
+static __attribute__((noinline)) pid_t vfork_child(const struct start *start)
 {
-    pid_t parent = getpid();
     pid_t pid = vfork();
 
     if (pid == 0)
-        child_main(l, parent, failure);
+        child_main(start);
     return pid;
+}
+
+/*
+ * As vfork(), into the cgroup; a negative errno when it cannot be. In assembler, as the child uses our stack: it must not
+ * return, nor touch what lies above, or in the 128 bytes below, the stack pointer at this moment.
+ */
+static long clone_child(const struct start *start)
+{
+    struct clone_args args = {.flags = CLONE_VM | CLONE_VFORK | CLONE_INTO_CGROUP,
+                              .exit_signal = SIGCHLD,
+                              .cgroup = (uint64_t)start->l->cgroup};
+    long r = SYS_clone3;
+
+    start->outcome->in_cgroup = true;
+    __asm__ volatile("syscall\n\t"
+                     "testq %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "subq $128, %%rsp\n\t"
+                     "andq $-16, %%rsp\n\t"
+                     "movq %[start], %%rdi\n\t"
+                     "callq *%[child]\n"
+                     "1:"
+                     : "+a"(r)
+                     : "D"(&args), "S"(sizeof args), [start] "r"(start), [child] "r"(child_main)
+                     : "rcx", "r11", "memory", "cc");
+    start->outcome->in_cgroup = r > 0;
+    return r;
+}
+
+static pid_t fork_child(const struct start *start)
+{
+    long r = start->l->cgroup >= 0 ? clone_child(start) : -1;
+
+    return r > 0 ? (pid_t)r : vfork_child(start);
 }
 
 static void reap(pid_t pid)
@@ -196,9 +265,10 @@ static void reap(pid_t pid)
         ;
 }
 
-int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err)
+int launch_start(const struct launch *l, struct launched *ret, struct runner_error *err)
 {
-    volatile struct failure failure = {0, NULL};
+    volatile struct outcome outcome = {0, NULL, false};
+    struct start start = {.l = l, .parent = getpid(), .outcome = (struct outcome *)(uintptr_t)&outcome};
     sigset_t all, old;
     int sys_errno, pidfd;
     int dumpable = l->uid != 0 ? prctl(PR_GET_DUMPABLE) : -1;
@@ -207,7 +277,7 @@ int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct 
     sigfillset(&all); /* no handler of ours may run in the child */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     launch_hold();
-    pid = fork_child(l, (struct failure *)(uintptr_t)&failure);
+    pid = fork_child(&start);
     sys_errno = errno;
     launch_release();
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -215,9 +285,9 @@ int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct 
         (void)prctl(PR_SET_DUMPABLE, 1);
     if (pid < 0)
         return fail_errno(err, sys_errno, "start '%s'", l->program);
-    if (failure.what != NULL) {
+    if (outcome.what != NULL) {
         reap(pid);
-        return fail_errno(err, failure.sys_errno, "start '%s': %s", l->program, failure.what);
+        return fail_errno(err, outcome.sys_errno, "start '%s': %s", l->program, outcome.what);
     }
     pidfd = pidfd_open(pid, 0);
     if (pidfd < 0) {
@@ -226,7 +296,6 @@ int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct 
         reap(pid);
         return fail_errno(err, sys_errno, "start '%s': pidfd", l->program);
     }
-    *ret_pid = pid;
-    *ret_pidfd = pidfd;
+    *ret = (struct launched){.pid = pid, .pidfd = pidfd, .in_cgroup = outcome.in_cgroup};
     return 0;
 }

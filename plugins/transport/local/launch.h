@@ -1,10 +1,11 @@
-/* Starting a program: a vfork whose child only makes system calls. Any thread. */
+/* Starting a program: by vfork or the like, where the child only makes system calls. Any thread. */
 #ifndef LAUNCH_H
 #define LAUNCH_H
 
 #include "plugins/transport/local/local.h"
 
-#define LAUNCH_FDS_MAX 40
+#define LAUNCH_FDS_MAX    40
+#define LAUNCH_GROUPS_MAX 8
 
 struct launch_fd {
     int from, number; /* ours, and the one it becomes; `from` may be any number, also one of the others' */
@@ -16,10 +17,14 @@ struct launch {
     struct launch_fd fds[LAUNCH_FDS_MAX];
     size_t n_fds;
     int pid_file;      /* the pid is written here before exec; -1: nowhere */
-    uint32_t uid, gid; /* 0: unchanged */
-    uint64_t nofile;   /* 0: unchanged */
+    int cgroup;        /* the directory of the cgroup it starts in; -1: ours */
+    uint32_t uid, gid; /* uid not 0: with these groups and no others, without capabilities, for good */
+    gid_t groups[LAUNCH_GROUPS_MAX];
+    size_t n_groups;
+    uint64_t nofile; /* 0: unchanged */
     mode_t umask;
     bool dies_with_us; /* killed when the calling thread ends before it */
+    bool dumps_no_core;
 };
 
 extern const char *const launch_env[]; /* PATH and LANG=C: nothing of our own environment, which may hold secrets */
@@ -30,9 +35,15 @@ int launch_find(const char *name, char **ret_path, struct runner_error *err);
 
 void launch_add_fd(struct launch *l, int from, int number);
 
+struct launched {
+    pid_t pid;
+    int pidfd;      /* the caller's to close */
+    bool in_cgroup; /* as was asked for; when that was not possible it runs all the same */
+};
+
 /* Runs it in a session of its own, with signals as by default and no other descriptors. The caller reaps. A failure up
  * to and including exec is an error here, and nothing is left to reap. */
-int launch_start(const struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err);
+int launch_start(const struct launch *l, struct launched *ret, struct runner_error *err);
 
 /*
  * Between these two calls no child is being started. A child has copies of all our descriptors until its exec, whatever

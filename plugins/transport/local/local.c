@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "plugins/transport/local/cgroup.h"
 #include "plugins/transport/local/child.h"
 
 #define UNDO_MS 30000
@@ -67,25 +68,33 @@ static void local_destroy(void *self)
     if (l == NULL)
         return;
     child_free_all(l);
+    cgroups_free(l->cgroups);
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
+static const char *text_of(const struct runner_value *values, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(values[i].name, name) == 0)
+            return values[i].text;
+    return "";
+}
+
 static int local_create(const struct runner_value *values, size_t n, void **ret_self, struct runner_error *err)
 {
     struct local *l = mem_alloc(sizeof *l);
 
-    (void)values;
-    (void)n;
     l->is_root = geteuid() == 0;
     pthread_mutex_init(&l->lock, NULL);
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (l->epoll_fd < 0) {
-        int sys_errno = errno;
+    if (l->epoll_fd < 0 || cgroups_new(text_of(values, n, "cgroup"), &l->cgroups, err) < 0) {
+        if (l->epoll_fd < 0)
+            fail_errno(err, errno, "epoll");
         local_destroy(l);
-        return fail_errno(err, sys_errno, "epoll");
+        return -1;
     }
     *ret_self = l;
     return 0;
@@ -118,11 +127,20 @@ static int local_watch(void *self, struct runner_call *call, const char *pid_pat
 
 static const struct runner_transport_ops local_ops = {.run = local_run, .dial = local_dial, .watch = local_watch};
 
+static const struct runner_param local_params[] = {
+    {.name = "cgroup",
+     .dflt = "runner-ch",
+     .doc = "cgroup (version 2) below which each VM gets its own, a path from the root of the hierarchy; empty: none",
+     .type = RUNNER_T_STRING},
+};
+
 static const struct runner_plugin local_plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_TRANSPORT, "local", local_ops),
     .threads = RUNNER_PARALLEL,
     .version = "1.0",
     .summary = "the machine the runner runs on, by system calls",
+    .params = local_params,
+    .n_params = ARRAY_LEN(local_params),
     .load = local_load,
     .create = local_create,
     .destroy = local_destroy,

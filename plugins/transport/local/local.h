@@ -11,7 +11,8 @@
 
 extern const struct runner_host *local_host; /* set by load(), before any thread */
 
-struct child; /* child.c */
+struct child;   /* child.c */
+struct cgroups; /* cgroup.h */
 #define CHILD_BUCKETS 512
 
 struct local {                             /* one instance */
@@ -21,6 +22,7 @@ struct local {                             /* one instance */
     struct child *children[CHILD_BUCKETS]; /* by pid file */
     struct child *oldest_ended, *newest_ended;
     size_t n_ended;
+    struct cgroups *cgroups; /* guard themselves */
 };
 
 struct act { /* one run(), watch() or dial() */
@@ -43,6 +45,8 @@ typedef int step_fn(const struct act *a, const struct runner_step *step, struct 
 step_fn command_run;
 /* spawn.c */
 step_fn spawn_run;
+/* cgroup.c */
+step_fn cgroup_del;
 /* proc.c */
 step_fn proc_kill, proc_alive;
 /* 0: it runs, and ret_pidfd is the caller's; 1: it has ended, ret_status as waitpid(2) or -1; -1. */

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { NEEDS_PATH = 1, NEEDS_TO = 2, NEEDS_ARGV = 4, IS_INTERFACE = 8 };
+enum { NEEDS_PATH = 1, NEEDS_TO = 2, NEEDS_ARGV = 4, IS_NAME = 8 };
 
 static const struct {
     const char *name;
@@ -22,12 +22,13 @@ static const struct {
     [RUNNER_STAT] = {"stat", file_stat, NEEDS_PATH},
     [RUNNER_LIST] = {"list", file_list, NEEDS_PATH},
     [RUNNER_STATFS] = {"statfs", file_statfs, NEEDS_PATH},
-    [RUNNER_TAP_ADD] = {"tap_add", tap_add, IS_INTERFACE},
-    [RUNNER_TAP_DEL] = {"tap_del", tap_del, IS_INTERFACE},
+    [RUNNER_TAP_ADD] = {"tap_add", tap_add, IS_NAME},
+    [RUNNER_TAP_DEL] = {"tap_del", tap_del, IS_NAME},
     [RUNNER_KILL] = {"kill", proc_kill, NEEDS_PATH},
     [RUNNER_ALIVE] = {"alive", proc_alive, NEEDS_PATH},
     [RUNNER_PATCH] = {"patch", file_patch, NEEDS_PATH},
     [RUNNER_OWN] = {"own", own_run, NEEDS_PATH},
+    [RUNNER_CGROUP_DEL] = {"cgroup_del", cgroup_del, IS_NAME},
     [RUNNER_WAIT] = {"wait", growth_run, NEEDS_PATH},
 };
 
@@ -53,8 +54,8 @@ static int check_step(const struct runner_step *step, struct runner_error *err)
         return -1;
     if ((needs & NEEDS_ARGV) && (step->argv == NULL || step->argv[0] == NULL || step->argv[0][0] == '\0'))
         return fail(err, RUNNER_E_INVALID, 0, "%s: no program is named", name);
-    if ((needs & IS_INTERFACE) && step->path == NULL)
-        return fail(err, RUNNER_E_INVALID, 0, "%s: no interface is named", name);
+    if ((needs & IS_NAME) && step->path == NULL)
+        return fail(err, RUNNER_E_INVALID, 0, "%s: nothing is named", name);
     return 0;
 }
 

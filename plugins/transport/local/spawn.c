@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "core/util/text.h"
+#include "plugins/transport/local/cgroup.h"
 #include "plugins/transport/local/child.h"
 #include "plugins/transport/local/given.h"
 #include "plugins/transport/local/launch.h"
@@ -20,6 +23,7 @@ struct spawn {
     const struct runner_spawn *how;
     int opened[FDS_MAX + 2], pid_file; /* opened: to close when it was started or not */
     size_t n_opened;
+    bool has_limits; /* of its cgroup */
     struct launch l;
 };
 
@@ -44,6 +48,8 @@ static int check_how(const struct runner_spawn *how, struct runner_error *err)
             return fail(err, RUNNER_E_INVALID, 0, "spawn: descriptor %d has no absolute path", fd->number);
         seen |= UINT64_C(1) << fd->number;
     }
+    if (RUNNER_HAS(how, cgroup) && !text_is_id(how->cgroup))
+        return fail(err, RUNNER_E_INVALID, 0, "spawn: '%s' is no name of a cgroup", how->cgroup);
     return 0;
 }
 
@@ -82,6 +88,50 @@ static void remove_given(const struct spawn *s)
         given_remove(&s->how->fds[i - 2]);
 }
 
+static bool has_group(const struct launch *l, gid_t gid)
+{
+    for (size_t i = 0; i < l->n_groups; i++)
+        if (l->groups[i] == gid)
+            return true;
+    return false;
+}
+
+/* Root's group is given to nobody: it opens more than the file it was found at. */
+static int find_groups(struct spawn *s, struct runner_error *err)
+{
+    const char *const *paths = RUNNER_HAS(s->how, groups_of) ? s->how->groups_of : NULL;
+    struct stat st;
+
+    for (; paths != NULL && *paths != NULL; paths++) {
+        if (stat(*paths, &st) < 0 || st.st_gid == 0 || has_group(&s->l, st.st_gid))
+            continue;
+        if (s->l.n_groups == LAUNCH_GROUPS_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "spawn: more than %d groups", LAUNCH_GROUPS_MAX);
+        s->l.groups[s->l.n_groups++] = st.st_gid;
+    }
+    return 0;
+}
+
+static void note(const struct act *a, const struct spawn *s, const char *why)
+{
+    struct runner_field fields[] = {{"cgroup", s->how->cgroup}, {"why", why}};
+
+    local_host->log(a->call, RUNNER_LOG_DEBUG, "transport.cgroup", fields, ARRAY_LEN(fields));
+}
+
+/* A process without its cgroup is better than none. */
+static void make_cgroup(const struct act *a, struct spawn *s)
+{
+    const struct runner_spawn *how = s->how;
+    struct cgroup_limits limits = {how->cgroup_memory_bytes, how->cgroup_tasks};
+    struct runner_error err = ERROR_INIT;
+
+    if (cgroup_make(a, how->cgroup, &limits, &s->l.cgroup, &s->has_limits, &err) < 0)
+        note(a, s, err.message);
+    else if (!s->has_limits)
+        note(a, s, "not all of its limits can be set");
+}
+
 /* A child of ours that let go of its lock has ended, or is about to. */
 static int await_old(const struct act *a, const char *pid_path, struct runner_error *err)
 {
@@ -99,21 +149,55 @@ static int await_old(const struct act *a, const char *pid_path, struct runner_er
     return 0;
 }
 
-static int start(const struct act *a, struct spawn *s, const char *program, struct runner_result *result,
+static int start(const struct act *a, struct spawn *s, const char *program, struct launched *ret,
                  struct runner_error *err)
 {
     auto_free char *path = NULL;
-    pid_t pid;
-    int pidfd;
 
     if (await_old(a, s->how->pid_path, err) < 0 || launch_find(program, &path, err) < 0 || open_all(s, err) < 0)
         return -1;
     s->l.program = path;
-    if (launch_start(&s->l, &pid, &pidfd, err) < 0)
-        return -1;
-    child_add(a->self, s->how->pid_path, pid, pidfd);
-    result->number = pid;
-    return 0;
+    if (RUNNER_HAS(s->how, cgroup))
+        make_cgroup(a, s);
+    if (launch_start(&s->l, ret, err) == 0)
+        return 0;
+    if (s->l.cgroup >= 0)
+        cgroup_drop(a, s->how->cgroup);
+    return -1;
+}
+
+static int64_t what_was_done(const struct act *a, const struct spawn *s, const struct launched *launched)
+{
+    if (launched->in_cgroup)
+        return (s->l.uid != 0 ? RUNNER_SPAWNED_UID : 0) | RUNNER_SPAWNED_CGROUP |
+               (s->has_limits ? RUNNER_SPAWNED_LIMITS : 0);
+    if (s->l.cgroup >= 0) {
+        note(a, s, "the process could not be started in it");
+        cgroup_drop(a, s->how->cgroup);
+    }
+    return s->l.uid != 0 ? RUNNER_SPAWNED_UID : 0;
+}
+
+static void prepare(const struct act *a, const struct runner_step *step, struct spawn *s)
+{
+    s->l = (struct launch){.argv = step->argv,
+                           .env = s->how->env != NULL ? s->how->env : launch_env,
+                           .pid_file = s->pid_file,
+                           .cgroup = -1,
+                           .uid = a->self->is_root ? s->how->uid : 0,
+                           .gid = a->self->is_root ? s->how->gid : 0,
+                           .nofile = s->how->nofile,
+                           .umask = 077,
+                           .dumps_no_core = true};
+}
+
+static void close_all(const struct spawn *s)
+{
+    for (size_t i = 0; i < s->n_opened; i++)
+        close(s->opened[i]);
+    if (s->l.cgroup >= 0)
+        close(s->l.cgroup);
+    close(s->pid_file);
 }
 
 int spawn_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
@@ -121,25 +205,22 @@ int spawn_run(const struct act *a, const struct runner_step *step, struct runner
 {
     const struct runner_spawn *how = step->spawn;
     struct spawn s = {.how = how};
+    struct launched launched;
     int r;
 
     if (check_how(how, err) < 0 || pidfile_lock(a, how->pid_path, &s.pid_file, err) < 0)
         return error_wrap(err, "spawn '%s'", step->argv[0]);
-    s.l = (struct launch){.argv = step->argv,
-                          .env = how->env != NULL ? how->env : launch_env,
-                          .pid_file = s.pid_file,
-                          .uid = how->uid,
-                          .gid = how->gid,
-                          .nofile = how->nofile,
-                          .umask = 077};
-    r = start(a, &s, step->argv[0], result, err);
-    if (r < 0) {
+    prepare(a, step, &s);
+    r = find_groups(&s, err) < 0 ? -1 : start(a, &s, step->argv[0], &launched, err);
+    if (r == 0) {
+        child_add(a->self, how->pid_path, launched.pid, launched.pidfd);
+        result->number = launched.pid;
+        result->number2 = what_was_done(a, &s, &launched);
+    } else {
         remove_given(&s);
         (void)unlink(how->pid_path); /* while it is locked: nobody can be using it */
         error_wrap(err, "spawn '%s'", step->argv[0]);
     }
-    for (size_t i = 0; i < s.n_opened; i++)
-        close(s.opened[i]);
-    close(s.pid_file);
+    close_all(&s);
     return r;
 }
