@@ -4,17 +4,25 @@
 #   start_vm_runner NETWORK [HOST LINES]    bridge or user; more lines of the host section (two blanks deep)
 #   in_netns COMMAND...       within the test's namespace
 #   vm_create ID [OPTION...]  with runnerctl; 256 MiB guests of one CPU
+#   guest_write, guest_read, guest_boot, ticker_start, ticks, runner_restart    see lifecycle.sh
+# RUNNER_TEST_VMM says what runs the guests, qemu or cloud-hypervisor; RUNNER_TEST_IMAGES=made that the images need not be
+# made: the cache has them.
 cache=${RUNNER_TEST_CACHE:-/var/cache/runner-ch-test}
 netns=rt-${dir##*.}
+case ${RUNNER_TEST_VMM:=qemu} in
+qemu) vmm_program=qemu-system-x86_64 ;;
+*) vmm_program=$RUNNER_TEST_VMM ;;
+esac
 
 need_vm() {
     local image
     [ "$(id -u)" = 0 ] || skip_all "needs root"
     [ -c /dev/net/tun ] || skip_all "needs /dev/net/tun"
-    need qemu-system-x86_64 ip nft nsenter
+    need "$vmm_program" ip nft nsenter
     ip netns add "$netns" 2>/dev/null || skip_all "needs network namespaces"
     at_exit ip netns del "$netns"
     in_netns ip link set lo up
+    [ "${RUNNER_TEST_IMAGES:-}" != made ] || return 0
     for image in "$@"; do
         # Always called: it sees for itself whether there is something to do.
         "$top_builddir/runner-image" build "$image" --root "$cache" --guestd "$top_builddir/guest/runner-guestd" \
@@ -42,7 +50,7 @@ hosts:
     run_dir: $dir/run
     defaults: {cpus: 1, memory_mb: 256, min_memory_mb: 256, disk_gb: 3}
     transport: {plugin: local}
-    vmm: {plugin: qemu}
+    vmm: {plugin: $RUNNER_TEST_VMM}
     network: $network
 YAML
     [ "$1" = user ] || echo "    ipam: {plugin: static-pool, range: 10.0.0.2-10.0.0.254, gateway: 10.0.0.1/24}" >>"$dir/runner.yaml"
@@ -53,7 +61,7 @@ kill_all_vms() {
     local file pid
     for file in "$root"/sandboxes/*/vmm.pid; do
         pid=$(grep -Eo '^[0-9]+' "$file" 2>/dev/null) || continue
-        case $(readlink "/proc/$pid/exe") in */qemu-system-x86_64) kill -KILL "$pid" ;; esac
+        case $(readlink "/proc/$pid/exe") in */"$vmm_program") kill -KILL "$pid" ;; esac
     done
 }
 
@@ -66,6 +74,7 @@ start_vm_runner() {
         at_exit kill_all_vms
         at_exit eval 'kill -KILL $runner_pid'
     fi
+    runner_arguments=("$@")
     write_vm_config "$@"
     nsenter --net="/run/netns/$netns" env -i PATH="$PATH" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
         --plugin-dir "${plugin_dir:-$top_builddir/plugins}" >>"$runner_log" 2>&1 </dev/null &
@@ -73,6 +82,11 @@ start_vm_runner() {
     await 60 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
     diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
     return 1
+}
+
+runner_restart() { # SIGNAL
+    stop_runner "$1"
+    start_vm_runner "${runner_arguments[@]}"
 }
 
 # check() tries the accelerator in the background; afterwards the runner's figures are its own.
@@ -87,12 +101,31 @@ vm_create() {
     "$ctl" create "$id" --snapshot "${snapshot:-tiny}" "$@"
 }
 
+# ---- what lifecycle.sh asks of a guest ----
+
+guest_write() { "$ctl" exec "$1" -- sh -c "echo '$2' >/root/written"; }
+guest_read() { "$ctl" exec "$1" -- cat /root/written; }
+guest_boot() { "$ctl" exec "$1" -- cat /proc/sys/kernel/random/boot_id; }
+
+# It counts on its console, which is a file here whether the guest can be asked or not.
+ticker_start() {
+    "$ctl" exec "$1" -- sh -c '(n=0; while :; do n=$((n + 1)); echo "tick $n" >/dev/console; sleep 0.1; done) \
+        >/dev/null 2>&1 &'
+}
+
+ticks() {
+    tail -c 4096 "$root/sandboxes/$1/serial.log" | tr -d '\0\r' | sed -n 's/^tick \([0-9]*\)$/\1/p' | tail -n 1 | grep . ||
+        echo 0
+}
+
+# ---- what is left ----
+
 # What the machine holds because of us, as one line that can be compared: TAPs, files, processes; the runner's fds, threads.
 leftovers() {
     printf 'taps=%s files=%s vms=%s fds=%s threads=%s\n' \
         "$(in_netns ip -o link show type tun | grep -c -v 'tap-idle\|state DOWN' || true)" \
         "$(find "$root/sandboxes" "$dir/run" -mindepth 1 | wc -l)" \
-        "$(ip netns pids "$netns" | while read -r p; do readlink "/proc/$p/exe"; done | grep -c qemu-system || true)" \
+        "$(ip netns pids "$netns" | while read -r p; do readlink "/proc/$p/exe"; done | grep -c "$vmm_program" || true)" \
         "$(find "/proc/$runner_pid/fd" -mindepth 1 | wc -l)" "$(find "/proc/$runner_pid/task" -maxdepth 1 -mindepth 1 | wc -l)"
 }
 # As before, or fewer descriptors: pooled connections within the runner come and go.
