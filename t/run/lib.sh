@@ -13,9 +13,10 @@
 #
 # The real runner with the fake QEMU, see start_runner:
 #   start_runner [YAML]              YAML: more top-level lines of runner.yaml
+#   use_cloud_hypervisor             before it: the fake Cloud Hypervisor in place of the fake QEMU
 #   stop_runner [SIGNAL]             waits for its end; $code is its exit status
 #   vms                              how many VMs run
-#   vm_wish ID|"" LINE...            what the VMs of one sandbox, or all of them, do wrong (t/fake/fake-qemu.h)
+#   vm_wish ID|"" LINE...            what the VMs of one sandbox, or all of them, do wrong (t/fake/fake-qemu.h, fake-ch.h)
 #   http METHOD PATH [CURL ARG...]   sets $code (HTTP status), $out (body), $err (head), over the unix socket
 #   json KEY [TEXT]                  the member of $out or TEXT; a.b.0 goes into depth; nothing when there is none
 #   message                          the member "message" of $out
@@ -166,6 +167,10 @@ ctl=$top_builddir/runnerctl
 runner_pid=
 runner_prefix=()                # words before the runner's own: unshare --net --
 runner_network=                 # YAML in place of the user network, and what follows it
+runner_vmm="{plugin: qemu, binary: $vmm, accel: tcg}"
+runner_plugins=$top_builddir/plugins
+vm_program=$top_builddir/t/fake/fake-qemu
+vm_word=-name                   # on the command line of every machine, and not of the program asked for its version
 first_port=                     # of a hundred on 127.0.0.1 for guests, see own_ports
 token=component-test-token
 
@@ -173,7 +178,7 @@ make_snapshot() { # REF [BYTES]: a base that the fake QEMU takes
     local at=$root/snapshots/$1 bytes=${2:-67108864}
     mkdir -p "$at"
     truncate -s "$bytes" "$at/disk.raw"
-    echo kernel >"$at/vmlinux"
+    printf '\177ELF kernel' >"$at/vmlinux"
     echo initramfs >"$at/initramfs.img"
     cat >"$at/manifest.json" <<JSON
 {"schema": 1, "name": "$1", "version": "1", "arch": "x86_64", "kernel": "vmlinux", "initramfs": "initramfs.img",
@@ -206,7 +211,7 @@ hosts:
     root: $root
     run_dir: $dir/run
     transport: {plugin: local}
-    vmm: {plugin: qemu, binary: $vmm, accel: tcg}
+    vmm: $runner_vmm
     disk: {plugin: qcow2}
     network: ${runner_network:-$network}
 ${1-}
@@ -232,11 +237,27 @@ vm_wish() {
     fi
 }
 
+# Its guests are met on loopback, at addresses of t/fake/loopback.h, by a network plugin for tests.
+use_cloud_hypervisor() {
+    local plugin
+    vmm=$dir/bin/cloud-hypervisor
+    vm_program=$top_builddir/t/fake/cloud-hypervisor
+    vm_word=--api-socket
+    runner_vmm="{plugin: cloud-hypervisor, binary: $vmm}"
+    runner_network=${runner_network:-"{plugin: loopback}"}
+    runner_plugins=$dir/plugins
+    for plugin in "$top_builddir"/plugins/*/*.so; do
+        mkdir -p "$dir/plugins/$(basename "$(dirname "$plugin")")"
+        ln -s "$plugin" "$dir/plugins/$(basename "$(dirname "$plugin")")/"
+    done
+    ln -s "$top_builddir/t/plugin/loopback-net.so" "$dir/plugins/network/loopback.so"
+}
+
 start_runner() {
     export RUNNER_SOCKET=$dir/api.sock
     if [ ! -e "$vmm" ]; then
         mkdir -p "$dir/bin" "$dir/run" "$root"
-        ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
+        ln -s "$vm_program" "$vmm"
         make_snapshot tiny
         at_exit kill_vms
         at_exit eval 'kill -KILL $runner_pid'
@@ -245,20 +266,20 @@ start_runner() {
     env -i PATH="$PATH" HOME="$HOME" LC_ALL=C.UTF-8 ${ASAN_OPTIONS:+ASAN_OPTIONS="$ASAN_OPTIONS"} \
         ${UBSAN_OPTIONS:+UBSAN_OPTIONS="$UBSAN_OPTIONS"} ${TSAN_OPTIONS:+TSAN_OPTIONS="$TSAN_OPTIONS"} \
         "${runner_prefix[@]}" "$top_builddir/runner-ch" --config "$dir/runner.yaml" \
-        --plugin-dir "$top_builddir/plugins" >>"$runner_log" 2>&1 </dev/null &
+        --plugin-dir "$runner_plugins" >>"$runner_log" 2>&1 </dev/null &
     runner_pid=$!
     await 60 runner_is_up && kill -0 "$runner_pid" 2>/dev/null && return
     diag "the runner did not come up"$'\n'"$(tail -n 20 "$runner_log")"
     return 1
 }
 
-# The processes of the fake QEMU of this test that are machines: a new runner asks its QEMU for the version, too.
+# The processes of the fake VMM of this test that are machines: a new runner asks it for its version, too.
 vm_pids() {
     local file pid words
     for file in /proc/[0-9]*/cmdline; do
         pid=${file#/proc/}
         { mapfile -d '' -t words <"$file"; } 2>/dev/null || continue
-        [ "${words[0]-}" = "$vmm" ] && [[ " ${words[*]} " = *" -name "* ]] && echo "${pid%/cmdline}"
+        [ "${words[0]-}" = "$vmm" ] && [[ " ${words[*]} " = *" $vm_word "* ]] && echo "${pid%/cmdline}"
     done
 }
 
