@@ -200,6 +200,7 @@ void host_set_up(struct host *host, const char *problem)
 {
     pthread_mutex_lock(&host->mutex);
     host->is_up = problem == NULL;
+    host->up_us = num_now_us();
     free(host->problem);
     host->problem = mem_dup(problem);
     pthread_cond_broadcast(&host->changed);

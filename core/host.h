@@ -21,6 +21,7 @@ struct host {
     pthread_mutex_t mutex; /* guards the members below */
     pthread_cond_t changed;
     bool is_up;                              /* set up and its records read: operations may begin */
+    int64_t up_us;                           /* when that was; constant from then on */
     char *problem;                           /* why it is not up, or NULL */
     char *vmm_text;                          /* what the vmm says of itself, once known */
     char *service_problem[LOADER_KINDS + 1]; /* of the last check, NULL: fine */

@@ -119,14 +119,35 @@ static void report(struct op *op, int64_t us)
               is_failed ? op->err.message : NULL, NULL);
 }
 
+static void run(struct task *task);
+
+static int enqueue(struct op *op, bool is_internal, struct runner_error *err)
+{
+    op->task.run = run;
+    op->queued_us = num_now_us();
+    return pool_submit(op->engine->pool, op->id, &op->task, is_internal, err);
+}
+
+/* Asked for while the records were being read, so the recovery of its sandbox is behind it in the lane. */
+static bool is_before_recovery(const struct op *op)
+{
+    return op->kind != OP_RECOVER && op->queued_us <= op->host->up_us;
+}
+
 static void run(struct task *task)
 {
     struct op *op = (struct op *)task;
+    int status;
 
     op->started_us = num_now_us();
     /* From now: what ran before it in its lane, or on all workers, has a deadline of its own. */
     op->call.deadline_us = op->started_us + timeout_of(op->engine->config, op->kind) * 1000;
-    if (host_wait_up(op->host, &op->call, &op->err) == 0)
+    status = host_wait_up(op->host, &op->call, &op->err);
+    if (status == 0 && is_before_recovery(op)) {
+        (void)enqueue(op, true, NULL); /* internal ones are always taken */
+        return;
+    }
+    if (status == 0)
         run_phases(op);
     report(op, num_now_us() - op->started_us);
     if (op->done != NULL)
@@ -136,11 +157,7 @@ static void run(struct task *task)
 
 int op_submit(struct op *op, struct runner_error *err)
 {
-    bool is_internal = op->kind == OP_EXITED || op->kind == OP_RECOVER;
-
-    op->task.run = run;
-    op->queued_us = num_now_us();
-    return pool_submit(op->engine->pool, op->id, &op->task, is_internal, err);
+    return enqueue(op, op->kind == OP_EXITED || op->kind == OP_RECOVER, err);
 }
 
 int op_find(struct op *op, struct runner_error *err)

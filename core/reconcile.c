@@ -223,7 +223,7 @@ static void run(struct task *task)
         host_set_up(b->host, err.message);
     } else {
         sweep(b);
-        index_each(b->engine->index, recover, &recovery); /* queued before any request can be */
+        index_each(b->engine->index, recover, &recovery); /* operations queued earlier go behind them, see op.c */
         host_set_up(b->host, NULL);
         (void)snprintf(found, sizeof found, "%zu", b->n_found);
         (void)snprintf(ms, sizeof ms, "%lld", (long long)(num_now_ms() - begin_ms));

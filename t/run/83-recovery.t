@@ -13,6 +13,10 @@ pid_of() {
 is_alive() {
     [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"
 }
+tasks() { # STATE: how many of the worker pool's are in it
+    http GET /metrics
+    sed -n "s/^runner_tasks{state=\"$1\"} //p" <<<"$out"
+}
 # The runner serves while recoveries run: until its own is done a sandbox has the state of its record.
 has_state() { # ID REGEX
     [[ $(state "$1") =~ $2 ]]
@@ -119,4 +123,43 @@ run "$ctl" rm -f --all
 is "all of it goes" $code 0
 stop_runner
 is "it ends well" $code 0
+
+# ---- asked before the records are read ----
+# The network's set-up comes before them, and here it takes its time: the nft that it calls waits to be let go on.
+runner_network="{plugin: bridge, bridge: br-t, address: 10.9.0.1/24}
+    ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.9, gateway: 10.9.0.1/24}"
+runner_prefix=(unshare --net -- env "PATH=$dir/slow:$PATH")
+if [ "$(id -u)" = 0 ] && unshare --net -- true 2>/dev/null && [ -e "$top_builddir/plugins/network/bridge.so" ]; then
+    mkdir "$dir/slow"
+    cat >"$dir/slow/nft" <<SH
+#!/bin/sh
+while [ -e "$dir/slow/hold" ]; do sleep 0.05; done
+exec "$(PATH=$PATH:/usr/sbin:/sbin command -v nft)" "\$@"
+SH
+    chmod +x "$dir/slow/nft"
+    vm_wish half "no-guest"
+    ok "a runner with a bridge" start_runner
+    "$ctl" create half >"$dir/x" 2>&1 &
+    create=$!
+    ok "a create is under way" await 60 test -s "$root/sandboxes/half/vmm.pid"
+    stop_runner KILL
+    wait $create
+    touch "$dir/slow/hold"
+    ok "a runner that reads no records yet" start_runner
+    "$ctl" start half >"$dir/x" 2>"$dir/start" &
+    start=$!
+    ok "a start waits for them" await 60 eval '[ "$(tasks running)" = 3 ]' # beside the set-up, and this look at the tasks
+    "$ctl" stop half >"$dir/x" 2>"$dir/stop" &
+    stop=$!
+    ok "and a stop behind it" await 60 eval '[ "$(tasks waiting)" = 1 ]'
+    rm "$dir/slow/hold"
+    wait $start
+    is "the start comes after the recovery" "$? $(cat "$dir/start")" "1 runnerctl: start: not found: no sandbox 'half'"
+    wait $stop
+    is "and so does the stop" "$? $(cat "$dir/stop")" "1 runnerctl: stop: not found: no sandbox 'half'"
+    stop_runner
+    is "it ends well" $code 0
+else
+    skip "a bridge needs root, network namespaces and the plugin" 8
+fi
 done_testing
