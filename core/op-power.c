@@ -17,16 +17,21 @@ static int refuse_state(const struct op *op, const char *what, struct runner_err
 
 /* ---- start ---- */
 
-/* It runs: its daemon is waited for. Or it ended, and that was not noted yet, or could not be: what is left of it goes. */
+/* It runs: its daemon is waited for. Or it ended, which was not noted yet, or could not be, or comes while it is waited
+ * for: what is left of it goes. */
 static int start_again(struct op *op, struct runner_error *err)
 {
+    struct runner_error ignored = ERROR_INIT;
     bool is_alive;
     int status;
 
     if (op_probe(op, &is_alive, &status, err) < 0)
         return -1;
-    if (is_alive)
-        return op_ready(op, err) < 0 ? -1 : OP_ENOUGH;
+    if (is_alive && op_ready(op, err) == OP_NEXT)
+        return OP_ENOUGH;
+    if (is_alive && (op_probe(op, &is_alive, &status, &ignored) < 0 || is_alive))
+        return -1;
+    error_clear(err);
     return op_tear_down(op, err) < 0 ? -1 : OP_NEXT;
 }
 

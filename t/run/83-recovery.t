@@ -105,6 +105,15 @@ again=$(pid_of unnoted)
 ok "it is another VM" test "$again" != "$unnoted"
 run "$ctl" exec unnoted -- x
 is "which answers" "$code $out" "0 fake guest"
+# The same while the start waits for its daemon.
+kill -STOP "$again"
+"$ctl" start unnoted >"$dir/x" 2>&1 &
+start=$!
+ok "a start waits for a daemon" await 60 eval '[ "$(tasks running)" = 2 ]' # beside this look at the tasks
+kill -KILL "$again"
+wait $start
+is "start of one that ends then" "$? $(state unnoted)" "0 started"
+ok "it is another VM again" test "$(pid_of unnoted)" != "$again"
 
 # ---- records that make no sense ----
 stop_runner
