@@ -56,7 +56,8 @@ static void say_cpu(const struct look *look)
 
     if (meminfo != NULL && procfs_meminfo(meminfo, "MemTotal", &total_kb) &&
         procfs_meminfo(meminfo, "MemAvailable", &free_kb))
-        finding_say(&look->to, free_kb >> 10 < look->host->config->min_memory_mb ? RUNNER_FINDING_WARN : RUNNER_FINDING_OK,
+        finding_say(&look->to,
+                    free_kb >> 10 < look->host->config->min_memory_mb ? RUNNER_FINDING_WARN : RUNNER_FINDING_OK,
                     "memory", NULL, "%" PRId64 " MiB available of %" PRId64 "; a sandbox has at least %" PRId64,
                     free_kb >> 10, total_kb >> 10, look->host->config->min_memory_mb);
     if (flag != NULL)
@@ -83,10 +84,10 @@ static void say_kvm(const struct look *look)
     fix = mem_printf("groupadd -rf kvm && chgrp kvm /dev/kvm && chmod 660 /dev/kvm && usermod -aG kvm %s", user);
     status = look_run(look->call, test, NULL, &err);
     if (status == 0)
-        finding_say(&look->to, RUNNER_FINDING_OK, "kvm", NULL, "/dev/kvm is there; the vmm below says whether it works");
+        finding_say(&look->to, RUNNER_FINDING_OK, "kvm", NULL,
+                    "/dev/kvm is there; the vmm below says whether it works");
     else if (status > 0)
-        finding_say(&look->to, RUNNER_FINDING_WARN, "kvm", fix, "/dev/kvm is there, but %s may not open it",
-                    user);
+        finding_say(&look->to, RUNNER_FINDING_WARN, "kvm", fix, "/dev/kvm is there, but %s may not open it", user);
     else
         finding_say(&look->to, RUNNER_FINDING_WARN, "kvm", "apt-get install coreutils", "/dev/kvm: %s", err.message);
 }
@@ -116,8 +117,8 @@ static void say_hugepages(const struct look *look)
         finding_say(&look->to, RUNNER_FINDING_SKIP, "hugepages", "sysctl -w vm.nr_hugepages=512",
                     "none of %" PRId64 " KiB reserved; nothing here needs them", size_kb);
     else
-        finding_say(&look->to, RUNNER_FINDING_OK, "hugepages", NULL, "%" PRId64 " of %" PRId64 " free, %" PRId64 " KiB each",
-                    left, total, size_kb);
+        finding_say(&look->to, RUNNER_FINDING_OK, "hugepages", NULL,
+                    "%" PRId64 " of %" PRId64 " free, %" PRId64 " KiB each", left, total, size_kb);
 }
 
 static void say_iommu(const struct look *look)
@@ -125,9 +126,10 @@ static void say_iommu(const struct look *look)
     size_t n = look_count(look->call, "/sys/kernel/iommu_groups");
 
     if (n == 0)
-        finding_say(&look->to, RUNNER_FINDING_SKIP, "iommu",
-                    "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&intel_iommu=on iommu=pt /' /etc/default/grub && update-grub && reboot",
-                    "no IOMMU groups: no PCI device can be handed to a guest; nothing else needs them");
+        finding_say(
+            &look->to, RUNNER_FINDING_SKIP, "iommu",
+            "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&intel_iommu=on iommu=pt /' /etc/default/grub && update-grub && reboot",
+            "no IOMMU groups: no PCI device can be handed to a guest; nothing else needs them");
     else if (!look_is_there(look->call, "/sys/bus/pci/drivers/vfio-pci"))
         finding_say(&look->to, RUNNER_FINDING_SKIP, "iommu", "modprobe vfio-pci",
                     "%zu IOMMU groups, but the driver vfio-pci is not loaded; only GPUs need it", n);

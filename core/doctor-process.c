@@ -175,7 +175,8 @@ void doctor_process(const struct look *look)
     (void)snprintf(trial.name, sizeof trial.name, "doctor-%08" PRIx32, number);
     /* A run_dir that cannot be written is said already. */
     if (trial_run(look, dir, &trial, &err) < 0 && trial_run(look, "/tmp", &trial, &err) < 0) {
-        finding_say(&look->to, RUNNER_FINDING_FAIL, "process", NULL, "none could be started as VMMs are: %s", err.message);
+        finding_say(&look->to, RUNNER_FINDING_FAIL, "process", NULL, "none could be started as VMMs are: %s",
+                    err.message);
         return;
     }
     say_user(look, &trial);

@@ -39,7 +39,8 @@ static void read_answer(int fd, struct str *ret)
 /* The version of the runner-ch that answers at a connected socket, the caller's to free; NULL: something else does. */
 static char *ask_version(int fd)
 {
-    static const char request[] = "GET / HTTP/1.1\r\nHost: runner\r\nConnection: close\r\n\r\n", key[] = "\"version\":\"";
+    static const char request[] = "GET / HTTP/1.1\r\nHost: runner\r\nConnection: close\r\n\r\n",
+                      key[] = "\"version\":\"";
     auto_str struct str answer = STR_INIT;
     const char *at;
 
@@ -122,8 +123,8 @@ static bool has_no_directory(const struct config_listen *listen, const struct fi
     if (access(above, W_OK | X_OK) == 0)
         finding_say(to, RUNNER_FINDING_OK, "listen", NULL, "%s: free", listen->text);
     else
-        finding_say(to, RUNNER_FINDING_FAIL, "listen", fix, "%s: the directory '%s' cannot be made: %s", listen->text, dir,
-                    strerrordesc_np(errno));
+        finding_say(to, RUNNER_FINDING_FAIL, "listen", fix, "%s: the directory '%s' cannot be made: %s", listen->text,
+                    dir, strerrordesc_np(errno));
     return true;
 }
 

@@ -25,7 +25,7 @@ int doctor_main(const struct doctor_options *options);
 
 /* ---- private to doctor*.c ---- */
 
-struct doctor_note { /* a finding kept */
+struct doctor_note {  /* a finding kept */
     const char *host; /* NULL: the runner itself; the configuration's */
     uint32_t level;
     char *part; /* "runner", "host", "vmm/qemu" */

@@ -10,6 +10,7 @@
 #include "plugins/network/bridge/bridge.h"
 #include "plugins/network/bridge/names.h"
 #include "kit/fake/host.h"
+#include "t/unit/findings.h"
 
 const struct runner_plugin *runner_plugin_1(void);
 
@@ -337,4 +338,104 @@ Test(bridge, sweep_removes_only_what_is_nobodys)
         "TAP_ADD tap-new -> br0 owner=64055 idle=tapi-7b9f-1 +isolated undo: TAP_DEL tap-new idle=tapi-7b9f-1\n");
     runner_plugin_1()->destroy(self);
     cr_expect_eq(fake_host_live(), 0);
+}
+
+/* ---- diagnose ---- */
+
+static void diagnose(struct str *ret_lines)
+{
+    void *self = make();
+
+    cr_expect_eq(runner_plugin_1()->diagnose(self, fake_call(), findings_say, ret_lines, &err), 0, "%s", err.message);
+    runner_plugin_1()->destroy(self);
+    cr_expect_eq(fake_host_live(), 0);
+    cr_expect_eq(fake_host_unused(), 0, "%s", fake_host_ran());
+}
+
+#define HAS(line) cr_expect_not_null(strstr(str_text(&lines), line), "no '%s' in:\n%s", line, str_text(&lines))
+
+Test(bridge, diagnose_a_host_that_is_well)
+{
+    auto_str struct str lines = STR_INIT;
+
+    fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, "{\"nftables\":[{\"metainfo\":{}}]}");
+    fake_host_answer(RUNNER_RUN, "[route]", 0, 0, "[{\"dst\":\"default\",\"dev\":\"eth7\"}]");
+    fake_host_answer(RUNNER_RUN, "[cat]", 0, 0, "0\n");
+    diagnose(&lines);
+    HAS("ok tap: ");
+    HAS("ok nftables: ");
+    HAS("ok firewall: ");
+    HAS("ok uplink: eth7 ");
+    HAS("ok forwarding: ");
+    cr_expect_null(strstr(str_text(&lines), "FAIL"));
+    cr_expect_not_null(strstr(fake_host_ran(), "[nft][-c][-f][-]"), "the rules are not committed");
+    cr_expect_not_null(strstr(fake_host_ran(), "[tee][/proc/sys/net/ipv4/conf/eth7/forwarding] "));
+    cr_expect_not_null(strstr(fake_host_ran(), "data=\"0\\x0a\""), "what was there is written: %s", fake_host_ran());
+}
+
+static void no_program(const char *match)
+{
+    fake_host_refuse(RUNNER_RUN, match, RUNNER_E_NOTFOUND, "program is not installed");
+}
+
+Test(bridge, diagnose_without_programs)
+{
+    auto_str struct str lines = STR_INIT;
+
+    no_program("[ip][-V]");
+    no_program("[nft]");
+    diagnose(&lines);
+    cr_expect_str_eq(str_text(&lines), "FAIL iproute2: program is not installed [apt-get install iproute2]\n"
+                                       "FAIL nftables: program is not installed [apt-get install nftables]\n");
+}
+
+Test(bridge, diagnose_without_device_or_privilege)
+{
+    auto_str struct str lines = STR_INIT;
+
+    fake_host_answer(RUNNER_STAT, "/dev/net/tun", 1, 0, NULL);
+    fake_host_refuse(RUNNER_RUN, "[nft]", RUNNER_E_IO, "netlink: Operation not permitted");
+    diagnose(&lines);
+    HAS("FAIL tap: no /dev/net/tun");
+    HAS("[modprobe tun]");
+    HAS("FAIL nftables: netlink: Operation not permitted [systemctl enable --now runner-ch]");
+    HAS("warn uplink: no default route");
+
+    str_clear(&lines);
+    fake_host_refuse(RUNNER_TAP_ADD, "", RUNNER_E_NOTSUP, "no such thing");
+    fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, "no JSON");
+    diagnose(&lines);
+    HAS("FAIL tap: no such thing [modprobe -a bridge tun]");
+    HAS("skip firewall: ");
+}
+
+Test(bridge, diagnose_a_firewall)
+{
+    static const char chains[] =
+        "{\"nftables\":[{\"chain\":{\"family\":\"inet\",\"table\":\"runner_br0\",\"name\":"
+        "\"forward\",\"hook\":\"forward\",\"policy\":\"drop\"}},{\"chain\":{\"family\":\"ip\","
+        "\"table\":\"filter\",\"name\":\"FORWARD\",\"hook\":\"forward\",\"policy\":\"drop\"}}]}";
+    auto_str struct str lines = STR_INIT;
+
+    fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, chains);
+    diagnose(&lines);
+    HAS("warn firewall: the chain 'FORWARD' of table 'ip filter' drops");
+    HAS("[nft insert rule ip filter FORWARD iifname br0 accept && nft insert rule ip filter FORWARD oifname br0 "
+        "accept]");
+    str_clear(&lines);
+    fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, chains);
+    fake_host_answer(RUNNER_RUN, "[FORWARD]", 0, 0, "iifname \"br0\" accept");
+    diagnose(&lines);
+    HAS("ok firewall: ");
+}
+
+Test(bridge, diagnose_interrupted)
+{
+    auto_str struct str lines = STR_INIT;
+    void *self = make();
+
+    fake_host_cancel(true);
+    cr_expect_eq(runner_plugin_1()->diagnose(self, fake_call(), findings_say, &lines, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_CANCELLED);
+    runner_plugin_1()->destroy(self);
 }

@@ -6,8 +6,9 @@
 
 Test(procfs, meminfo)
 {
-    static const char text[] = "MemTotal:       24684084 kB\nMemAvailable:   24283948 kB\nHugePages_Total:       7\n"
-                               "HugePages_Free:        \nHugepagesize:       2048 kB\nX:  99999999999999999999 kB\nLast: 3";
+    static const char text[] =
+        "MemTotal:       24684084 kB\nMemAvailable:   24283948 kB\nHugePages_Total:       7\n"
+        "HugePages_Free:        \nHugepagesize:       2048 kB\nX:  99999999999999999999 kB\nLast: 3";
     int64_t n = -1;
 
     cr_expect(procfs_meminfo(text, "MemTotal", &n) && n == 24684084);

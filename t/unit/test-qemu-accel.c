@@ -10,6 +10,8 @@
 #include "plugins/vmm/qemu/accel.h"
 #include "plugins/vmm/qemu/probe.h"
 #include "kit/fake/host.h"
+#include "plugins/vmm/qemu/diagnose.h"
+#include "t/unit/findings.h"
 
 #define BOOT_ID  "11111111-2222-3333-4444-555555555555"
 #define VERSION  "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright (c) 2003-2022\n"
@@ -368,4 +370,71 @@ Test(accel, probe_guest_is_multiboot)
     memcpy(head, guest, sizeof head);
     cr_expect_eq(head[0], 0x1badb002);
     cr_expect_eq(head[0] + head[1] + head[2], 0);
+}
+
+/* ---- diagnose ---- */
+
+static void expect_findings(const char *lines)
+{
+    auto_str struct str found = STR_INIT;
+
+    fake_host_on_step(stat_binary, NULL);
+    cr_expect_eq(diagnose_run(&qemu, fake_call(), findings_say, &found, &err), 0, "%s", err.message);
+    cr_expect_str_eq(str_text(&found), lines, "%s", str_text(&found));
+}
+
+#define GOOD "ok qemu: '/opt/qemu' is QEMU 7.2.22; boots by SeaBIOS []\n"
+
+Test(accel, diagnose_without_qemu)
+{
+    scene(false, NULL);
+    fake_host_refuse(RUNNER_RUN, "[--version]", RUNNER_E_NOTFOUND, "not installed");
+    expect_findings("FAIL qemu: QEMU '/opt/qemu': not installed [apt-get install --no-install-recommends "
+                    "qemu-system-x86]\n");
+}
+
+/* What is remembered says that KVM works: it is tried all the same. */
+Test(accel, diagnose_tries_anew)
+{
+    scene(true,
+          "{\"schema\":1,\"bootId\":\"" BOOT_ID "\",\"binary\":\"/opt/qemu\",\"mtime\":1700000000,\"size\":5000,"
+          "\"cpu\":\"host\",\"accel\":\"auto\",\"firmware\":\"seabios\",\"kvmDevice\":true,\"version\":\"7.2.22\","
+          "\"kvmWorks\":true,\"reason\":\"\",\"kernel\":\"\",\"qbootWorks\":false}");
+    fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
+    fake_host_refuse(RUNNER_RUN, "[-accel][kvm]", RUNNER_E_IO, "failed to initialize kvm: Permission denied");
+    expect_findings(GOOD "warn qemu-kvm: KVM runs no guest, so guests are emulated, many times slower: failed to "
+                         "initialize kvm: Permission denied [groupadd -rf kvm && chgrp kvm /dev/kvm && chmod 660 "
+                         "/dev/kvm && usermod -aG kvm USER]\n");
+    expect_ran("\"kvmWorks\":false");
+}
+
+Test(accel, diagnose_kvm_that_works)
+{
+    scene(true, NULL);
+    fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
+    fake_host_answer(RUNNER_RUN, "[-accel][kvm][-cpu][host]", 0, 0, PROBE_MARKER "\n");
+    expect_findings(GOOD "ok qemu-kvm: KVM ran a tiny guest; no snapshot's kernel to try it with []\n");
+}
+
+/* A FAIL where check() refuses. */
+Test(accel, diagnose_kvm_that_must_be)
+{
+    qemu.accel = "kvm";
+    scene(false, NULL);
+    fake_host_answer(RUNNER_RUN, "[--version]", 0, 0, VERSION);
+    expect_findings(GOOD
+                    "FAIL qemu-kvm: KVM runs no guest, and the configuration says accel: kvm: there is no /dev/kvm "
+                    "[modprobe kvm_intel || modprobe kvm_amd]\n");
+}
+
+Test(accel, diagnose_interrupted)
+{
+    auto_str struct str found = STR_INIT;
+
+    scene(false, NULL);
+    fake_host_refuse(RUNNER_RUN, "[--version]", RUNNER_E_CANCELLED, "cancelled");
+    fake_host_cancel(true);
+    cr_expect_eq(diagnose_run(&qemu, fake_call(), findings_say, &found, &err), -1);
+    cr_expect_str_eq(str_text(&found), "");
+    fake_host_reset();
 }

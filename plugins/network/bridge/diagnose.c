@@ -206,8 +206,8 @@ static void say_forwarding(const struct look *look, const char *uplink)
     struct runner_error err = ERROR_INIT;
 
     if (RUN(look, NULL, &value, &err, "cat", path) == 0 && RUN(look, value, NULL, &err, "tee", path) == 0)
-        finding_say(&look->to, RUNNER_FINDING_OK, "forwarding", NULL, "IPv4 forwarding of %s can be set (it is %.1s now)",
-                    uplink, value);
+        finding_say(&look->to, RUNNER_FINDING_OK, "forwarding", NULL,
+                    "IPv4 forwarding of %s can be set (it is %.1s now)", uplink, value);
     else
         finding_say(&look->to, RUNNER_FINDING_FAIL, "forwarding",
                     fix_of(&err, "apt-get install coreutils", "mount -o remount,rw /proc/sys"),

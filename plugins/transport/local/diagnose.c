@@ -18,7 +18,8 @@ static void say_user(const struct finding_sink *to)
     if (uid == 0)
         finding_say(to, RUNNER_FINDING_OK, "transport", NULL, "this machine, by its own system calls, as root");
     else
-        finding_say(to, RUNNER_FINDING_OK, "transport", NULL, "this machine, by its own system calls, as %s (%u), not root",
+        finding_say(to, RUNNER_FINDING_OK, "transport", NULL,
+                    "this machine, by its own system calls, as %s (%u), not root",
                     user != NULL ? user->pw_name : "a user without a name", (unsigned)uid);
 }
 

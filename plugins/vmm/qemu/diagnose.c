@@ -30,7 +30,8 @@ static void say_kvm(const struct qemu *self, const struct verdict *verdict, cons
     else if (verdict->kernel[0] != '\0')
         finding_say(to, RUNNER_FINDING_OK, "qemu-kvm", NULL, "KVM ran a guest with the kernel %s", verdict->kernel);
     else
-        finding_say(to, RUNNER_FINDING_OK, "qemu-kvm", NULL, "KVM ran a tiny guest; no snapshot's kernel to try it with");
+        finding_say(to, RUNNER_FINDING_OK, "qemu-kvm", NULL,
+                    "KVM ran a tiny guest; no snapshot's kernel to try it with");
 }
 
 int diagnose_run(void *instance, struct runner_call *call, void (*say)(void *ctx, const struct runner_finding *),
@@ -53,7 +54,7 @@ int diagnose_run(void *instance, struct runner_call *call, void (*say)(void *ctx
         return -1;
     }
     finding_say(&to, RUNNER_FINDING_FAIL, "qemu",
-                cause.code == RUNNER_E_NOTFOUND ? "apt-get install --no-install-recommends qemu-system-x86" : NULL, "%s",
-                cause.message);
+                cause.code == RUNNER_E_NOTFOUND ? "apt-get install --no-install-recommends qemu-system-x86" : NULL,
+                "%s", cause.message);
     return 0;
 }
