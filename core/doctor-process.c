@@ -106,12 +106,11 @@ static void say_kvm_user(const struct look *look, const struct trial *t)
                     "a VMM's own user cannot open /dev/kvm, which its group may not");
 }
 
-/* Which of the controllers for limits a VMM's cgroup lacks. */
-static void missing_controllers(const struct look *look, const struct procfs_mount *mount, const char *below,
-                                struct str *ret)
+/* Which of the controllers for limits the hierarchy lacks. */
+static void missing_controllers(const struct look *look, const char *mount_point, struct str *ret)
 {
     static const char *const wanted[] = {"memory", "pids", "cpu"};
-    auto_free char *path = mem_printf("%s%s/cgroup.controllers", mount->point, strcmp(below, "/") == 0 ? "" : below);
+    auto_free char *path = mem_printf("%s/cgroup.controllers", mount_point);
     auto_free char *text = look_read(look->call, path, 4096);
 
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
@@ -119,27 +118,20 @@ static void missing_controllers(const struct look *look, const struct procfs_mou
             str_addf(ret, "%s%s", ret->len > 0 ? ", " : "", wanted[i]);
 }
 
-static void say_cgroup_mounted(const struct look *look, const struct trial *t, const struct procfs_mount *mount)
+static void say_no_limits(const struct look *look, const char *mount_point)
 {
-    auto_free char *text = look_read(look->call, "/proc/self/cgroup", TEXT_MAX);
-    auto_free char *below = procfs_cgroup2(text != NULL ? text : "");
     auto_str struct str missing = STR_INIT;
 
-    missing_controllers(look, mount, below != NULL ? below : "/", &missing);
-    if (!(t->spawned & RUNNER_SPAWNED_CGROUP))
-        finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup", SERVICE,
-                    "no cgroup can be made below %s%s: VMMs have no limits, and end with the runner's service",
-                    mount->point, below != NULL ? below : "");
-    else if (missing.len > 0)
+    missing_controllers(look, mount_point, &missing);
+    if (missing.len > 0)
         finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup",
                     "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&systemd.unified_cgroup_hierarchy=1 /' /etc/default/grub && "
                     "update-grub && reboot",
-                    "VMMs have cgroups of their own below %s%s, but without limits of: %s", mount->point,
-                    below != NULL ? below : "", missing.ptr);
+                    "VMMs have cgroups of their own, without limits: %s is without %s (version 1 has them?)",
+                    mount_point, missing.ptr);
     else
-        finding_say(&look->to, RUNNER_FINDING_OK, "cgroup", NULL,
-                    "VMMs have cgroups of their own below %s%s, with limits of memory, pids, cpu", mount->point,
-                    below != NULL ? below : "");
+        finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup", SERVICE,
+                    "VMMs have cgroups of their own, but their limits cannot be set below %s", mount_point);
 }
 
 static void say_cgroup(const struct look *look, const struct trial *t)
@@ -150,8 +142,16 @@ static void say_cgroup(const struct look *look, const struct trial *t)
     if (mounts == NULL || !procfs_mount_by_type(mounts, "cgroup2", &mount))
         finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup", "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
                     "cgroup version 2 is not mounted: VMMs have no limits");
+    else if (!(t->spawned & RUNNER_SPAWNED_CGROUP))
+        finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup",
+                    mount.is_readonly ? "mount -o remount,rw /sys/fs/cgroup" : SERVICE,
+                    "no cgroup can be made in %s%s: VMMs have no limits, and count as the runner's", mount.point,
+                    mount.is_readonly ? ", which is read-only" : "");
+    else if (!(t->spawned & RUNNER_SPAWNED_LIMITS))
+        say_no_limits(look, mount.point);
     else
-        say_cgroup_mounted(look, t, &mount);
+        finding_say(&look->to, RUNNER_FINDING_OK, "cgroup", NULL,
+                    "VMMs have cgroups of their own, with limits of memory and tasks");
     procfs_mount_done(&mount);
 }
 

@@ -55,14 +55,6 @@ int procfs_release(const char *text)
     return major * 1000 + minor;
 }
 
-char *procfs_cgroup2(const char *text)
-{
-    for (const char *line = text; *line != '\0'; line = next_line(line))
-        if (strncmp(line, "0::/", 4) == 0)
-            return mem_dup_n(line + 3, strcspn(line + 3, "\n"));
-    return NULL;
-}
-
 /* ---- mounts ----------------------------------------------------------------------------------------------------- */
 
 void procfs_mount_done(struct procfs_mount *mount)

@@ -19,9 +19,6 @@ bool procfs_mount_of(const char *mountinfo, const char *path, struct procfs_moun
 /* The first one of a type. */
 bool procfs_mount_by_type(const char *mountinfo, const char *type, struct procfs_mount *ret);
 
-/* /proc/self/cgroup: the path in the version 2 hierarchy ("/" at its top); the caller frees. NULL: there is none. */
-char *procfs_cgroup2(const char *text);
-
 /* Whether word stands among those of a line, separated by blanks. */
 bool procfs_has_word(const char *text, const char *word);
 

@@ -222,6 +222,23 @@ fi
 in_world "umount -l /sys/fs/cgroup"
 says "no cgroups" cgroup warn 'not mounted'
 fixed_by "how they are mounted" cgroup 'mount -t cgroup2'
+cgroup2=$(sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - cgroup2 .*/\1/p' /proc/self/mountinfo | head -n 1)
+if [ -n "$cgroup2" ]; then
+    in_world "mount -o remount,ro,bind $cgroup2"
+    says "cgroups that cannot be written" cgroup warn 'no cgroup can be made'
+    fixed_by "what makes them so" cgroup 'remount,rw'
+else
+    skip "cgroup version 2 is not mounted here" 2
+fi
+says "a VMM can have a user of its own" vmm-user ok
+
+# A /dev of its own, with another mode of /dev/kvm.
+dev="mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3; mknod -m 444 /dev/urandom c 1 9; mknod -m 600 /dev/kvm c 10 232"
+in_world "$dev"
+says "a /dev/kvm that is root's only" kvm-user warn
+fix=$(line_of kvm-user | sed -n 's/^ *fix: //p')
+in_world "$dev; ${fix//groupadd -rf kvm && chgrp kvm/chgrp 1234}"
+says "and not after the fix" kvm-user ok
 
 # ---- file systems ----
 
@@ -308,9 +325,10 @@ if "${as_nobody[@]}" test -x "$top_builddir/runner-ch" -a -x "$vmm"; then
     fixed_by "who may make it" root "install -d -o nobody $root"
     says "the bridge" tap FAIL 'not permitted'
     says "rules" nftables FAIL 'not permitted'
+    says "no user for a VMM but its own" vmm-user warn 'run as nobody'
     says "QEMU runs all the same" qemu ok
     world_prefix=()
 else
-    skip "nobody cannot reach the build folder" 7
+    skip "nobody cannot reach the build folder" 8
 fi
 done_testing

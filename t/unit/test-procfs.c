@@ -68,30 +68,6 @@ Test(procfs, mount_of_a_type)
     procfs_mount_done(&mount);
 }
 
-Test(procfs, cgroup)
-{
-    static const struct {
-        const char *text, *path;
-    } cases[] = {
-        {"0::/system.slice/runner-ch.service\n", "/system.slice/runner-ch.service"},
-        {"9:name=systemd:/\n4:memory:/x\n0::/\n", "/"},
-        {"4:memory:/x\n", NULL},
-        {"10::/a\n", NULL},
-        {"0::", NULL},
-        {"", NULL},
-    };
-
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char *path = procfs_cgroup2(cases[i].text);
-
-        if (cases[i].path == NULL)
-            cr_expect_null(path, "%s", cases[i].text);
-        else
-            cr_expect_str_eq(path, cases[i].path);
-        free(path);
-    }
-}
-
 Test(procfs, words)
 {
     cr_expect(procfs_has_word("flags\t\t: fpu vmx sse\n", "vmx"));
