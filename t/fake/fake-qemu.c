@@ -128,7 +128,8 @@ static void set_netdev(const char *value)
 
     if (strstr(value, "hostfwd=") != NULL &&
         (port < 1 || port > 65535 || !guest_listen(INADDR_LOOPBACK, (uint16_t)port)))
-        fake_fail("-netdev user: Could not set up host forwarding rule '%s'", strstr(value, "hostfwd="));
+        fake_fail("-netdev user: Could not set up host forwarding rule '%s'",
+                  strstr(value, "hostfwd=") + strlen("hostfwd="));
 }
 
 static void set_name(const char *value)
