@@ -68,15 +68,18 @@ void launch_add_fd(struct launch *l, int from, int number)
 
 /* ---- in the child: system calls only, as it runs in the parent's memory ------------------------------------- */
 
+/* The address sanitizer would mark the stack, which is the parent's, and nobody would take the marks away. */
+#define IN_CHILD __attribute__((no_sanitize_address))
+
 static void child_fail(struct outcome *outcome, const char *what) __attribute__((noreturn));
-static void child_fail(struct outcome *outcome, const char *what)
+static IN_CHILD void child_fail(struct outcome *outcome, const char *what)
 {
     outcome->sys_errno = errno;
     outcome->what = what;
     _exit(127);
 }
 
-static void child_signals(void)
+static IN_CHILD void child_signals(void)
 {
     struct sigaction action;
     sigset_t none;
@@ -89,7 +92,7 @@ static void child_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void child_fds(const struct launch *l, struct outcome *outcome)
+static IN_CHILD void child_fds(const struct launch *l, struct outcome *outcome)
 {
     int moved[LAUNCH_FDS_MAX];
 
@@ -104,7 +107,7 @@ static void child_fds(const struct launch *l, struct outcome *outcome)
             child_fail(outcome, "place a descriptor");
 }
 
-static void child_write_pid(int fd, struct outcome *outcome)
+static IN_CHILD void child_write_pid(int fd, struct outcome *outcome)
 {
     char text[16];
     size_t at = sizeof text;
@@ -120,7 +123,7 @@ static void child_write_pid(int fd, struct outcome *outcome)
 }
 
 /* Where clone3() cannot do it. The write is slow: the kernel waits until no thread anywhere is being started. */
-static void child_enter_cgroup(const struct launch *l, struct outcome *outcome)
+static IN_CHILD void child_enter_cgroup(const struct launch *l, struct outcome *outcome)
 {
     int fd = openat(l->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 
@@ -130,7 +133,7 @@ static void child_enter_cgroup(const struct launch *l, struct outcome *outcome)
 }
 
 /* Raw calls: glibc's would change the ids of the parent's threads too. */
-static void child_confine(const struct launch *l, struct outcome *outcome)
+static IN_CHILD void child_confine(const struct launch *l, struct outcome *outcome)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
@@ -151,7 +154,7 @@ static void child_confine(const struct launch *l, struct outcome *outcome)
         child_fail(outcome, "set no_new_privs");
 }
 
-static void child_limits(const struct launch *l, struct outcome *outcome)
+static IN_CHILD void child_limits(const struct launch *l, struct outcome *outcome)
 {
     struct rlimit limit = {0, 0};
 
@@ -175,7 +178,7 @@ struct start {
 };
 
 static void child_main(const struct start *start) __attribute__((noreturn));
-static void child_main(const struct start *start)
+static IN_CHILD void child_main(const struct start *start)
 {
     const struct launch *l = start->l;
     struct outcome *outcome = start->outcome;
