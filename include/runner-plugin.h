@@ -172,8 +172,10 @@ enum {                      /* runner_fd.kind: what the transport opens for a ne
     RUNNER_FD_APPEND,       /* file at path, made 0600 if missing, O_WRONLY|O_APPEND */
     RUNNER_FD_READWRITE,    /* file at path, O_RDWR */
     RUNNER_FD_READ,         /* file at path, O_RDONLY */
-    RUNNER_FD_FIFO          /* a FIFO made anew at path, 0600, O_RDWR: what the process writes is kept, up to 64 KiB,
+    RUNNER_FD_FIFO,         /* a FIFO made anew at path, 0600, O_RDWR: what the process writes is kept, up to 64 KiB,
                                until somebody dials "fifo:/path", and none that reads it can break it */
+    RUNNER_FD_TAP           /* a queue of the TAP that path names, as "tap:name" is dialled: a process that may not open
+                               /dev/net/tun itself can use it */
 };
 
 struct runner_fd {

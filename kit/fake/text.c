@@ -66,7 +66,7 @@ static void add_flags(struct str *s, uint32_t flags)
 
 static void add_spawn(struct str *s, const struct runner_spawn *spawn)
 {
-    static const char *const names[] = {"?", "listen", "append", "readwrite", "read", "fifo"};
+    static const char *const names[] = {"?", "listen", "append", "readwrite", "read", "fifo", "tap"};
 
     str_addf(s, " pid=%s output=%s", spawn->pid_path, spawn->output_path);
     if (spawn->uid != 0 || spawn->gid != 0)

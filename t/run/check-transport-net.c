@@ -125,6 +125,25 @@ void check_fifo(void)
 
 /* ---- TAPs -------------------------------------------------------------------------------------------------------- */
 
+/* The process has another user, who may not open /dev/net/tun or that TAP. */
+static void check_given_tap(void)
+{
+    struct runner_fd fd = {RUNNER_FD_TAP, 5, "ct-0"};
+    struct runner_spawn how = {
+        .size = sizeof how, .pid_path = at("tap.pid"), .n_fds = 1, .fds = &fd, .uid = 54322, .gid = 54322};
+    struct runner_step step = {.kind = RUNNER_SPAWN, ARGV("sleep", "60"), .spawn = &how};
+    int again;
+
+    tap_ok(run(step) == 0 && dial("tap", "ct-0") < 0 && says(RUNNER_E_BUSY, "ct-0"), "SPAWN with a TAP: it has it");
+    (void)RUN(.kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL);
+    again = dial("tap", "ct-0");
+    tap_ok(again >= 0, "SPAWN with a TAP: free with the end of the process");
+    cleanup_close(&again);
+    fd.path = "ct-none";
+    tap_ok(run(step) < 0 && says(RUNNER_E_NOTFOUND, "'ct-none'") && if_nametoindex("ct-none") == 0,
+           "SPAWN with a TAP that is not there");
+}
+
 static void check_taps_here(void)
 {
     size_t before = count_in("/proc/self/fd");
@@ -145,6 +164,7 @@ static void check_taps_here(void)
     fd = dial("tap", "ct-0");
     tap_ok(fd >= 0, "dial tap: again, once it was let go");
     cleanup_close(&fd);
+    check_given_tap();
     tap_ok(if_nametoindex("ct-0") != 0 && RUN(.kind = RUNNER_TAP_DEL, .path = "ct-0") == 0 &&
                if_nametoindex("ct-0") == 0,
            "the TAP outlasts it, and TAP_DEL takes it away");

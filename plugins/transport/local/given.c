@@ -80,6 +80,8 @@ int given_open(const struct runner_fd *how, int *ret_fd, struct runner_error *er
         return open_listener(how->path, ret_fd, err);
     if (how->kind == RUNNER_FD_FIFO)
         return open_fifo(how->path, ret_fd, err);
+    if (how->kind == RUNNER_FD_TAP)
+        return tap_dial(how->path, ret_fd, err);
     if (how->kind < RUNNER_FD_APPEND || how->kind >= ARRAY_LEN(flags))
         return fail(err, RUNNER_E_NOTSUP, 0, "spawn: descriptor kind %u is unknown", how->kind);
     fd = open(how->path, flags[how->kind] | O_CLOEXEC | O_NOCTTY, 0600);

@@ -44,7 +44,7 @@ static int check_how(const struct runner_spawn *how, struct runner_error *err)
             return fail(err, RUNNER_E_INVALID, 0, "spawn: descriptor %d is not %d to %d", fd->number, FD_MIN, FD_MAX);
         if (seen & (UINT64_C(1) << fd->number))
             return fail(err, RUNNER_E_INVALID, 0, "spawn: descriptor %d is given twice", fd->number);
-        if (fd->path == NULL || fd->path[0] != '/')
+        if (fd->path == NULL || (fd->path[0] != '/' && fd->kind != RUNNER_FD_TAP))
             return fail(err, RUNNER_E_INVALID, 0, "spawn: descriptor %d has no absolute path", fd->number);
         seen |= UINT64_C(1) << fd->number;
     }
