@@ -98,7 +98,7 @@ Test(args, whole)
         "-blockdev\n{\"driver\":\"raw\",\"node-name\":\"disk1\",\"read-only\":true,\"file\":{\"driver\":\"file\","
         "\"node-name\":\"disk1-file\",\"filename\":\"/s/seed,1.iso\",\"aio\":\"threads\",\"read-only\":true}}\n"
         "-device\nvirtio-blk-pci,id=vdb,drive=disk1,addr=0x11,serial=disk1,werror=report,rerror=report\n"
-        "-netdev\ntap,id=net0,ifname=tap-abc,script=no,downscript=no,vhost=off\n"
+        "-netdev\ntap,id=net0,fd=8,vhost=off\n"
         "-device\nvirtio-net-pci,id=nic0,netdev=net0,mac=02:00:00:00:00:01,addr=0x8,romfile=\n"
         "-device\nvirtio-rng-pci,id=rng0,addr=0x2\n"
         "-device\nvirtio-balloon-pci,id=balloon0,addr=0x3,free-page-reporting=on,deflate-on-oom=on\n"
@@ -174,8 +174,8 @@ Test(args, commas)
     auto_free char *value = args_value("a,b,,");
 
     cr_expect_str_eq(value, "a,,b,,,,");
-    (void)snprintf(nic.name, sizeof nic.name, "t,script=/x");
-    expect_words("ifname=t,,script=/x,script=no,");
+    (void)snprintf(nic.mac, sizeof nic.mac, "02,script=/x");
+    expect_words("mac=02,,script=/x,");
 }
 
 Test(args, refused)

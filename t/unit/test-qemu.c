@@ -261,6 +261,39 @@ Test(qemu, plan)
     fake_host()->batch_free(batch);
 }
 
+/* What it may not open itself it is given; its limits are those of the guest and what is beside it. */
+Test(qemu, confined)
+{
+    static const struct runner_nic *nics[] = {&nic};
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+    auto_free char *text = NULL, *memory = NULL;
+
+    nic = (struct runner_nic){.size = sizeof nic, .kind = RUNNER_NIC_TAP, .name = "tap-7", .mac = "02:00:00:00:00:01"};
+    vm.n_nics = 1;
+    vm.nics = nics;
+    vm.uid = vm.gid = 7;
+    vm.cgroup = "a-1";
+    vm.memory_bytes = INT64_C(256) << 20;
+    memory = mem_printf(" memory=%lld ", (256LL + 4 + 64 + 512) << 20);
+    cr_assert_eq(ops->spawn(self, fake_call(), batch, &vm, &err), 0);
+    text = fake_step_text(fake_batch_step(batch, 0));
+    cr_expect_not_null(strstr(text, " undo: CGROUP_DEL a-1"));
+    free(text);
+    text = fake_step_text(fake_batch_step(batch, 1));
+    cr_expect_not_null(strstr(text, " uid=7 gid=7 groups_of=/dev/kvm "));
+    cr_expect_not_null(strstr(text, " cgroup=a-1"));
+    cr_expect_not_null(strstr(text, memory), "%s", text);
+    cr_expect_not_null(strstr(text, ",8:tap:tap-7"));
+    cr_expect_not_null(strstr(text, "[tap,id=net0,fd=8,vhost=off]"));
+    fake_host()->batch_free(batch);
+    batch = fake_host()->batch_new(fake_call());
+    cr_assert_eq(ops->cleanup(self, fake_call(), batch, &vm, &err), 0);
+    free(text);
+    text = fake_batch_text(batch);
+    cr_expect_not_null(strstr(text, "CGROUP_DEL a-1\n"));
+    fake_host()->batch_free(batch);
+}
+
 Test(qemu, absent)
 {
     cr_expect_eq(state(), RUNNER_VM_ABSENT);

@@ -213,13 +213,11 @@ static int add_disk(struct args *args, const struct runner_image *disk, unsigned
 
 /* ---- network ---- */
 
-static void add_tap(struct args *args, const struct runner_nic *nic, unsigned i)
+static void add_tap(struct args *args, unsigned i)
 {
-    auto_free char *name = args_value(nic->name);
-
     /* vhost=off is said: a QEMU that tries it without /dev/vhost-net dies of an assertion. */
     args_add(args, "-netdev");
-    args_add(args, "tap,id=net%u,ifname=%s,script=no,downscript=no,vhost=off", i, name);
+    args_add(args, "tap,id=net%u,fd=%u,vhost=off", i, ARGS_FD_NIC + i);
 }
 
 /*
@@ -246,7 +244,7 @@ static int add_nic(struct args *args, const struct runner_nic *nic, unsigned i, 
     auto_free char *mac = args_value(nic->mac);
 
     if (nic->kind == RUNNER_NIC_TAP)
-        add_tap(args, nic, i);
+        add_tap(args, i);
     else if (nic->kind == RUNNER_NIC_USER)
         add_user(args, nic, i);
     else

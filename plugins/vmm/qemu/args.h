@@ -6,7 +6,7 @@
 #include "plugins/vmm/qemu/qemu.h"
 
 /* Descriptor numbers in the new process. */
-enum { ARGS_FD_QMP = 3, ARGS_FD_SERIAL = 4 };
+enum { ARGS_FD_QMP = 3, ARGS_FD_SERIAL = 4, ARGS_FD_NIC = 8 /* the first TAP; one each */ };
 
 #define ARGS_DISKS_MAX 12
 #define ARGS_NICS_MAX  8

@@ -12,7 +12,10 @@
 #include "plugins/vmm/qemu/diagnose.h"
 #include "plugins/vmm/qemu/machine.h"
 
-#define NOFILE 4096 /* a virtio queue takes some descriptors; a guest of one disk and one NIC has 84 */
+#define NOFILE       4096 /* a virtio queue takes some descriptors; a guest of one disk and one NIC has 84 */
+#define BESIDE_BYTES (UINT64_C(512) << 20)
+#define TASKS_OWN    256 /* a handful, and up to 64 at a time for disks */
+#define FDS_MAX      (2 + ARGS_NICS_MAX)
 
 static const struct runner_host *host;
 
@@ -83,38 +86,73 @@ static void qemu_destroy(void *instance)
 
 /* ---- planning ---- */
 
-/* The log of an earlier process goes: boot() quotes the log, and it shall be what this process said. */
-static int add_spawn(struct runner_batch *batch, const struct runner_vm *vm, const struct args *args,
-                     struct runner_error *err)
+/* What QEMU is given, since its user may not open it; fds: FDS_MAX of them. */
+static uint32_t list_fds(const struct runner_vm *vm, struct runner_fd *fds)
 {
-    const struct runner_fd fds[] = {
-        {.kind = RUNNER_FD_LISTEN, .number = ARGS_FD_QMP, .path = vm->socket_path},
-        {.kind = RUNNER_FD_APPEND, .number = ARGS_FD_SERIAL, .path = vm->serial_path},
-    };
+    uint32_t n = 0;
+
+    fds[n++] = (struct runner_fd){.kind = RUNNER_FD_LISTEN, .number = ARGS_FD_QMP, .path = vm->socket_path};
+    fds[n++] = (struct runner_fd){.kind = RUNNER_FD_APPEND, .number = ARGS_FD_SERIAL, .path = vm->serial_path};
+    for (uint32_t i = 0; i < vm->n_nics; i++)
+        if (vm->nics[i]->kind == RUNNER_NIC_TAP)
+            fds[n++] = (struct runner_fd){
+                .kind = RUNNER_FD_TAP, .number = (int32_t)(ARGS_FD_NIC + i), .path = vm->nics[i]->name};
+    return n;
+}
+
+/* Beside the guest's memory: QEMU itself, translated code, caches, page tables; page cache is given back in time. */
+static uint64_t memory_limit(const struct qemu *self, const struct qemu_facts *facts, const struct runner_vm *vm)
+{
+    uint64_t memory = (uint64_t)vm->memory_bytes;
+
+    return memory + memory / 64 + (facts->has_kvm ? 0 : (uint64_t)self->tb_size_bytes) + BESIDE_BYTES;
+}
+
+static int add_start(struct runner_batch *batch, const struct runner_vm *vm, const struct args *args,
+                     uint64_t memory_bytes, struct runner_error *err)
+{
+    static const char *const groups_of[] = {"/dev/kvm", NULL};
+    struct runner_fd fds[FDS_MAX];
     const struct runner_spawn spawn = {
         .size = sizeof spawn,
-        .n_fds = sizeof fds / sizeof fds[0],
+        .n_fds = list_fds(vm, fds),
         .fds = fds,
         .pid_path = vm->pid_path,
         .output_path = vm->log_path,
         .uid = vm->uid,
         .gid = vm->gid,
         .nofile = NOFILE,
+        .groups_of = groups_of,
+        .cgroup = vm->cgroup,
+        .cgroup_memory_bytes = memory_bytes,
+        .cgroup_tasks = TASKS_OWN + vm->max_cpus,
     };
     const struct runner_step kill = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = vm->pid_path, .number = SIGKILL};
-    const struct runner_step remove_socket = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
-    const struct runner_step remove_log = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->log_path};
     const struct runner_step start = {.size = RUNNER_STEP_INIT,
                                       .kind = RUNNER_SPAWN,
                                       .argv = (const char *const *)args->words,
                                       .spawn = &spawn,
                                       .undo = &kill};
+
+    return host->add(batch, &start, err) < 0 ? -1 : 0;
+}
+
+/* The log of an earlier process goes: boot() quotes the log, and it shall be what this process said. */
+static int add_spawn(struct runner_batch *batch, const struct runner_vm *vm, const struct args *args,
+                     uint64_t memory_bytes, struct runner_error *err)
+{
+    const struct runner_step no_cgroup = {.size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = vm->cgroup};
+    const struct runner_step remove_log = {.size = RUNNER_STEP_INIT,
+                                           .kind = RUNNER_REMOVE,
+                                           .path = vm->log_path,
+                                           .undo = vm->cgroup != NULL ? &no_cgroup : NULL};
+    const struct runner_step remove_socket = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
     /* A step has one undo; the one behind carries the second: a QEMU that is killed leaves its socket. */
     const struct runner_step look = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = vm->pid_path, .undo = &remove_socket};
 
-    if (host->add(batch, &remove_log, err) < 0 || host->add(batch, &start, err) < 0)
+    if (host->add(batch, &remove_log, err) < 0 || add_start(batch, vm, args, memory_bytes, err) < 0)
         return -1;
     return host->add(batch, &look, err) < 0 ? -1 : 0;
 }
@@ -127,17 +165,20 @@ static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch 
 
     if (accel_facts(self, call, &facts, err) < 0 || args_build(self, &facts, vm, &args, err) < 0)
         return -1;
-    return add_spawn(batch, vm, &args, err);
+    return add_spawn(batch, vm, &args, memory_limit(self, &facts, vm), err);
 }
 
 static int qemu_cleanup(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *vm,
                         struct runner_error *err)
 {
-    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
+    const struct runner_step socket = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
+    const struct runner_step cgroup = {.size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = vm->cgroup};
 
     (void)self;
     (void)call;
-    return host->add(batch, &step, err) < 0 ? -1 : 0;
+    if (host->add(batch, &socket, err) < 0)
+        return -1;
+    return vm->cgroup != NULL && host->add(batch, &cgroup, err) < 0 ? -1 : 0;
 }
 
 static int qemu_describe(void *instance, char *ret_text, size_t size)
