@@ -163,6 +163,27 @@ static void check_reused_pid(void)
     close(fd);
 }
 
+/* Another thread that starts a program has copies of the lock until that program runs, however long that takes. */
+static void check_copied_lock(void)
+{
+    struct runner_spawn how = {.size = sizeof how, .pid_path = at("copied")};
+    int fd = open(at("copied"), O_RDWR | O_CREAT, 0600);
+    pid_t other;
+
+    if (flock(fd, LOCK_EX) < 0)
+        tap_note("cannot lock the pid file");
+    other = fork();
+    if (other == 0) {
+        poll(NULL, 0, 500);
+        _exit(0);
+    }
+    close(fd);
+    tap_ok(RUN(.kind = RUNNER_SPAWN, ARGV("sleep", "60"), .spawn = &how) == 0,
+           "SPAWN waits for copies of the lock to go: %s", err.message);
+    (void)RUN(.kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL);
+    waitpid(other, NULL, 0);
+}
+
 /* A second instance stands for a runner that was started anew. */
 static void check_adopted(void)
 {
@@ -196,6 +217,7 @@ void check_processes(void)
     check_spawn();
     check_spawn_failures();
     check_reused_pid();
+    check_copied_lock();
     check_adopted();
 }
 

@@ -9,8 +9,9 @@
 
 #include "core/util/num.h"
 
-#define TRIES   32
-#define COPY_MS 2
+#define TRIES    32
+#define COPY_MS  2
+#define COPY_MAX 5000 /* milliseconds: on a busy machine a process being started may stand still for a while */
 
 /* Whether path still names the open file: another may have removed and made it anew before we had the lock. */
 static bool is_same_file(int fd, const char *path)
@@ -117,7 +118,9 @@ static int try_lock(struct local *self, const char *path, int *ret_fd, struct ru
 
 int pidfile_lock(const struct act *a, const char *path, int *ret_fd, struct runner_error *err)
 {
-    for (int i = 0; i < TRIES; i++) {
+    int64_t end = num_now_ms() + COPY_MAX;
+
+    do {
         auto_close int pidfd = -1;
         pid_t pid;
         int r = try_lock(a->self, path, ret_fd, err);
@@ -132,6 +135,6 @@ int pidfile_lock(const struct act *a, const char *path, int *ret_fd, struct runn
          * until its exec, and there is no event for that. */
         if (act_wait(a, -1, 0, COPY_MS) < 0)
             return fail_errno(err, errno, "pid file '%s'", path);
-    }
+    } while (num_now_ms() < end);
     return fail(err, RUNNER_E_BUSY, 0, "pid file '%s' stays locked", path);
 }
