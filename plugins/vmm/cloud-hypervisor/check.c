@@ -12,15 +12,6 @@
 #define OLDEST_MAJOR 51
 #define OLDEST_MINOR 2
 
-struct verdict {
-    struct ch_facts facts;
-    bool has_kvm;
-    bool was_slow;      /* to be found out: no guest came in time */
-    char reason[400];   /* why there is no KVM */
-    char unlocked[200]; /* why there is no landlock */
-    char kernel[512];   /* that KVM was tried with; "": only the tiny guest, or none */
-};
-
 bool check_parse_version(const char *text, struct ch_facts *ret)
 {
     static const char head[] = "cloud-hypervisor ";
@@ -184,7 +175,8 @@ static void keep(struct ch *self, struct runner_call *call, const struct scene *
     verdict_keep(self->host, call, scene, &s);
 }
 
-static int judge(struct ch *self, struct runner_call *call, struct verdict *ret, struct runner_error *err)
+static int judge(struct ch *self, struct runner_call *call, bool is_anew, struct verdict *ret,
+                 struct runner_error *err)
 {
     CLEANUP(scene_done) struct scene scene = {0};
     CLEANUP(kernel_done) struct kernel kernel = {0};
@@ -194,7 +186,7 @@ static int judge(struct ch *self, struct runner_call *call, struct verdict *ret,
     if (scene.has_kvm_device && strcmp(self->probe, "kernel") == 0 &&
         kernel_find(self->host, call, self->probe_kernel, self->probe_initramfs, &kernel, err) < 0)
         return -1;
-    if (recall(self, &scene, &kernel, ret))
+    if (!is_anew && recall(self, &scene, &kernel, ret))
         return 0;
     if (try_all(self, call, &scene, &kernel, ret, err) < 0)
         return -1;
@@ -267,7 +259,7 @@ int check_choose(struct ch *self, struct runner_call *call, bool is_again, struc
 
     if (facts_get(self, &facts) && !is_again)
         return 0;
-    if (judge(self, call, &verdict, err) < 0)
+    if (judge(self, call, false, &verdict, err) < 0)
         return -1;
     log_choice(self, call, &verdict);
     if (check_verdict(self, &verdict, err) < 0)
@@ -278,6 +270,11 @@ int check_choose(struct ch *self, struct runner_call *call, bool is_again, struc
     self->facts = verdict.facts;
     pthread_mutex_unlock(&self->lock);
     return 0;
+}
+
+int check_try(struct ch *self, struct runner_call *call, struct verdict *ret, struct runner_error *err)
+{
+    return judge(self, call, true, ret, err);
 }
 
 int check_facts(struct ch *self, struct runner_call *call, struct ch_facts *ret, struct runner_error *err)

@@ -16,6 +16,18 @@
  */
 int check_choose(struct ch *self, struct runner_call *call, bool is_again, struct runner_error *err);
 
+struct verdict {
+    struct ch_facts facts;
+    bool has_kvm;
+    bool was_slow;      /* to be found out: no guest came in time */
+    char reason[400];   /* why there is no KVM */
+    char unlocked[200]; /* why there is no landlock */
+    char kernel[512];   /* that KVM was tried with; "": only the tiny guest, or none */
+};
+
+/* What was found out by trying anew, whatever is remembered; which KVM or landlock there is not is no error. */
+int check_try(struct ch *self, struct runner_call *call, struct verdict *ret, struct runner_error *err);
+
 /* A copy of self->facts, made known first when they are not. */
 int check_facts(struct ch *self, struct runner_call *call, struct ch_facts *ret, struct runner_error *err);
 

@@ -9,6 +9,7 @@
 #include "core/util/str.h"
 #include "plugins/vmm/cloud-hypervisor/check.h"
 #include "plugins/vmm/cloud-hypervisor/client.h"
+#include "plugins/vmm/cloud-hypervisor/diagnose.h"
 #include "plugins/vmm/cloud-hypervisor/event.h"
 #include "plugins/vmm/cloud-hypervisor/machine.h"
 #include "plugins/vmm/cloud-hypervisor/vmconfig.h"
@@ -370,6 +371,7 @@ static const struct runner_plugin plugin = {
     .create = ch_create,
     .check = ch_check,
     .destroy = ch_destroy,
+    .diagnose = diagnose_run,
 };
 
 RUNNER_PLUGIN(plugin)
