@@ -89,7 +89,8 @@ struct runner_batch; /* opaque: steps that one transport round trip carries out;
  */
 enum {
     /* argv: the program and its arguments, never a shell line; argv[0] with '/' is a path, else looked up in PATH.
-     * data, len: standard input. number: time limit in ms, 0: the operation's own deadline.
+     * data, len: standard input. number: time limit in ms, 0: the operation's own deadline. spawn: NULL, or of it uid,
+     * gid and groups_of say whom it runs as; out: number2 = RUNNER_SPAWNED_UID when it did.
      * out: status = exit status (128+n: killed by signal n), out = standard output (at most 1 MiB).
      * Fails when the status is not 0, unless RUNNER_S_ANY_STATUS; the message quotes the last line of stderr. */
     RUNNER_RUN = 1,

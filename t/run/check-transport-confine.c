@@ -80,6 +80,11 @@ static void check_other_user(void)
     tap_ok(RUN(.kind = RUNNER_ALIVE, .path = how.pid_path) == 0 && result.status == 0 && result.number == pid &&
                RUN(.kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL) == 0,
            "ALIVE and KILL of another user's process");
+    tap_ok(RUN(.kind = RUNNER_RUN, ARGV("cat", "/proc/self/status"), .spawn = &how) == 0 &&
+               result.number2 == RUNNER_SPAWNED_UID && strstr(result.out, "\nUid:\t54321\t54321\t54321\t54321\n") &&
+               strstr(result.out, "\nGroups:\t54322 \n") && strstr(result.out, "\nCapEff:\t0000000000000000\n") &&
+               strstr(result.out, "\nNoNewPrivs:\t1\n"),
+           "RUN as another user");
     how.groups_of = NULL;
     tap_ok(run(step) == 0 && has_status(result.number, "Groups:\t "), "SPAWN: no groups at all");
     (void)RUN(.kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL);
@@ -104,6 +109,8 @@ static void check_same_user(void)
     how.uid = how.gid = OTHER;
     tap_ok(run(step) == 0 && result.number2 == 0, "SPAWN as another user, who is not root: ignored, and it says so");
     (void)RUN(.kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL);
+    tap_ok(RUN(.kind = RUNNER_RUN, ARGV("id", "-u"), .spawn = &how) == 0 && result.number2 == 0,
+           "RUN as another user, who is not root: the same");
     tap_ok(true, "SPAWN as another user # SKIP needs root");
 }
 

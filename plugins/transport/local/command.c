@@ -77,7 +77,8 @@ static int watch_fd(struct command *c, int fd)
     return epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
-static int command_start(struct command *c, const struct runner_step *step, struct runner_error *err)
+static int command_start(const struct act *a, struct command *c, const struct runner_step *step,
+                         struct runner_result *result, struct runner_error *err)
 {
     auto_free char *program = NULL;
     auto_close int out = -1, errors = -1;
@@ -85,7 +86,8 @@ static int command_start(struct command *c, const struct runner_step *step, stru
     struct launch l = {.argv = step->argv, .env = launch_env, .pid_file = -1, .cgroup = -1, .umask = 022, .dies_with_us = true};
     struct launched launched;
 
-    if (launch_find(step->argv[0], &program, err) < 0 || open_input(c, step->data, step->len, err) < 0)
+    if ((step->spawn != NULL && launch_as(&l, a->self, step->spawn, err) < 0) ||
+        launch_find(step->argv[0], &program, err) < 0 || open_input(c, step->data, step->len, err) < 0)
         return -1;
     if (pipe2(pair, O_CLOEXEC) < 0)
         return fail_errno(err, errno, "run '%s': pipe", c->name);
@@ -106,6 +108,7 @@ static int command_start(struct command *c, const struct runner_step *step, stru
         return -1;
     c->pid = launched.pid;
     c->pidfd = launched.pidfd;
+    result->number2 = l.uid != 0 ? RUNNER_SPAWNED_UID : 0;
     if (watch_fd(c, c->out) < 0 || watch_fd(c, c->err) < 0 || watch_fd(c, c->pidfd) < 0)
         return fail_errno(err, errno, "run '%s': epoll", c->name);
     return 0;
@@ -192,7 +195,7 @@ static int command_fail(struct command *c, int status, struct runner_error *err)
 static int command_finish(const struct act *a, struct command *c, const struct runner_step *step,
                           struct runner_result *result, struct runner_error *err)
 {
-    if (command_start(c, step, err) < 0 || command_wait(a, c, step->number, err) < 0)
+    if (command_start(a, c, step, result, err) < 0 || command_wait(a, c, step->number, err) < 0)
         return -1;
     result->status = wait_status(c);
     if (result->status != 0 && !(step->flags & RUNNER_S_ANY_STATUS))

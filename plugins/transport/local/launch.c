@@ -60,6 +60,31 @@ int launch_find(const char *name, char **ret_path, struct runner_error *err)
     return 0;
 }
 
+static bool has_group(const struct launch *l, gid_t gid)
+{
+    for (size_t i = 0; i < l->n_groups; i++)
+        if (l->groups[i] == gid)
+            return true;
+    return false;
+}
+
+int launch_as(struct launch *l, const struct local *self, const struct runner_spawn *how, struct runner_error *err)
+{
+    const char *const *paths = RUNNER_HAS(how, groups_of) ? how->groups_of : NULL;
+    struct stat st;
+
+    l->uid = self->is_root ? how->uid : 0;
+    l->gid = self->is_root ? how->gid : 0;
+    for (; paths != NULL && *paths != NULL; paths++) {
+        if (stat(*paths, &st) < 0 || st.st_gid == 0 || has_group(l, st.st_gid))
+            continue;
+        if (l->n_groups == LAUNCH_GROUPS_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "more than %d groups", LAUNCH_GROUPS_MAX);
+        l->groups[l->n_groups++] = st.st_gid;
+    }
+    return 0;
+}
+
 void launch_add_fd(struct launch *l, int from, int number)
 {
     if (l->n_fds < LAUNCH_FDS_MAX)
@@ -186,11 +211,6 @@ static IN_CHILD void child_main(const struct start *start)
     if (l->cgroup >= 0 && !outcome->in_cgroup)
         child_enter_cgroup(l, outcome);
     (void)setsid();
-    if (l->dies_with_us) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != start->parent)
-            _exit(127);
-    }
     umask(l->umask);
     if (l->pid_file >= 0)
         child_write_pid(l->pid_file, outcome);
@@ -198,6 +218,11 @@ static IN_CHILD void child_main(const struct start *start)
     child_limits(l, outcome);
     if (l->uid != 0)
         child_confine(l, outcome);
+    if (l->dies_with_us) { /* a change of user forgets it */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != start->parent)
+            _exit(127);
+    }
     if (!l->dies_with_us && chdir("/") < 0)
         child_fail(outcome, "change to '/'");
     child_signals();

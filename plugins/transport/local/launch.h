@@ -33,6 +33,10 @@ extern const char *const launch_env[]; /* PATH and LANG=C: nothing of our own en
  * NOTFOUND names it. The caller frees. */
 int launch_find(const char *name, char **ret_path, struct runner_error *err);
 
+/* Whom it runs as: uid, gid and the groups of groups_of, when we may. Root's group is given to nobody: it opens more than
+ * the file it was found at. */
+int launch_as(struct launch *l, const struct local *self, const struct runner_spawn *how, struct runner_error *err);
+
 void launch_add_fd(struct launch *l, int from, int number);
 
 struct launched {

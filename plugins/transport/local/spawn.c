@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/util/text.h"
 #include "plugins/transport/local/cgroup.h"
@@ -88,30 +87,6 @@ static void remove_given(const struct spawn *s)
         given_remove(&s->how->fds[i - 2]);
 }
 
-static bool has_group(const struct launch *l, gid_t gid)
-{
-    for (size_t i = 0; i < l->n_groups; i++)
-        if (l->groups[i] == gid)
-            return true;
-    return false;
-}
-
-/* Root's group is given to nobody: it opens more than the file it was found at. */
-static int find_groups(struct spawn *s, struct runner_error *err)
-{
-    const char *const *paths = RUNNER_HAS(s->how, groups_of) ? s->how->groups_of : NULL;
-    struct stat st;
-
-    for (; paths != NULL && *paths != NULL; paths++) {
-        if (stat(*paths, &st) < 0 || st.st_gid == 0 || has_group(&s->l, st.st_gid))
-            continue;
-        if (s->l.n_groups == LAUNCH_GROUPS_MAX)
-            return fail(err, RUNNER_E_INVALID, 0, "spawn: more than %d groups", LAUNCH_GROUPS_MAX);
-        s->l.groups[s->l.n_groups++] = st.st_gid;
-    }
-    return 0;
-}
-
 static void note(const struct act *a, const struct spawn *s, const char *why)
 {
     struct runner_field fields[] = {{"cgroup", s->how->cgroup}, {"why", why}};
@@ -178,14 +153,12 @@ static int64_t what_was_done(const struct act *a, const struct spawn *s, const s
     return s->l.uid != 0 ? RUNNER_SPAWNED_UID : 0;
 }
 
-static void prepare(const struct act *a, const struct runner_step *step, struct spawn *s)
+static void prepare(const struct runner_step *step, struct spawn *s)
 {
     s->l = (struct launch){.argv = step->argv,
                            .env = s->how->env != NULL ? s->how->env : launch_env,
                            .pid_file = s->pid_file,
                            .cgroup = -1,
-                           .uid = a->self->is_root ? s->how->uid : 0,
-                           .gid = a->self->is_root ? s->how->gid : 0,
                            .nofile = s->how->nofile,
                            .umask = 077,
                            .dumps_no_core = true};
@@ -210,8 +183,8 @@ int spawn_run(const struct act *a, const struct runner_step *step, struct runner
 
     if (check_how(how, err) < 0 || pidfile_lock(a, how->pid_path, &s.pid_file, err) < 0)
         return error_wrap(err, "spawn '%s'", step->argv[0]);
-    prepare(a, step, &s);
-    r = find_groups(&s, err) < 0 ? -1 : start(a, &s, step->argv[0], &launched, err);
+    prepare(step, &s);
+    r = launch_as(&s.l, a->self, how, err) < 0 ? -1 : start(a, &s, step->argv[0], &launched, err);
     if (r == 0) {
         child_add(a->self, how->pid_path, launched.pid, launched.pidfd);
         result->number = launched.pid;
