@@ -199,6 +199,12 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
     return bridge_host->add(batch, &step, err);
 }
 
+/* Who owns the TAP, 0: the configured owner; a core older than the member has no other. */
+static uint32_t uid_of(const struct runner_nic *nic)
+{
+    return RUNNER_HAS(nic, uid) ? nic->uid : 0;
+}
+
 static int bridge_attach(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
                          struct runner_nic *nic, struct runner_error *err)
 {
@@ -212,7 +218,7 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, name, err) < 0)
         return -1;
     if ((nic->name[0] != '\0' && bridge_host->add(batch, &clear, err) < 0) ||
-        add_tap(b, batch, name, nic->uid, err) < 0) {
+        add_tap(b, batch, name, uid_of(nic), err) < 0) {
         names_release(b->names, id, name);
         return -1;
     }
