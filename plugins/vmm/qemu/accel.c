@@ -138,7 +138,7 @@ static int judge(struct qemu *self, struct runner_call *call, bool is_anew, stru
     if (try_all(self, call, &scene, &kernel, ret, err) < 0)
         return -1;
     keep(self, call, &scene, ret);
-    return 0;
+    return check_over(self, call, err); /* keeping it may have been what was cancelled */
 }
 
 static void log_choice(struct qemu *self, struct runner_call *call, const struct verdict *verdict)
