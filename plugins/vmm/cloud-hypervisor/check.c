@@ -113,7 +113,7 @@ static int try_all(struct ch *self, struct runner_call *call, const struct scene
         ret->has_kvm = true;
         ret->facts.has_landlock =
             strcmp(self->landlock, "off") != 0 && probe_landlock(self, call, ret->unlocked, sizeof ret->unlocked);
-        return 0;
+        return check_over(self, call, err);
     }
     try_tiny(self, call, &user, ret);
     if (check_over(self, call, err) < 0)
@@ -192,7 +192,7 @@ static int judge(struct ch *self, struct runner_call *call, bool is_anew, struct
         return -1;
     if (ret->has_kvm || ret->was_slow) /* else what is wrong may be mended, and is found out again at once */
         keep(self, call, &scene, ret);
-    return 0;
+    return check_over(self, call, err); /* keeping it may have been what was cancelled */
 }
 
 /* ---- what is said of it ---- */
