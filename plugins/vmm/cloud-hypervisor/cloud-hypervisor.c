@@ -13,6 +13,7 @@
 #include "plugins/vmm/cloud-hypervisor/event.h"
 #include "plugins/vmm/cloud-hypervisor/machine.h"
 #include "plugins/vmm/cloud-hypervisor/vmconfig.h"
+#include "plugins/vmm/common/request.h"
 
 #define NOFILE    4096 /* a virtio queue takes some descriptors; a guest of one disk and two NICs has 207 */
 #define FD_API    3
@@ -227,9 +228,10 @@ static int add_cgroup_del(struct runner_batch *batch, const struct runner_vm *vm
     return vm->cgroup != NULL ? add(batch, &step, err) : 0;
 }
 
-static int ch_spawn(void *instance, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *vm,
+static int ch_spawn(void *instance, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *given,
                     struct runner_error *err)
 {
+    const struct runner_vm whole = request_vm(given), *vm = &whole;
     struct ch *self = instance;
     struct ch_facts facts;
 
@@ -241,9 +243,10 @@ static int ch_spawn(void *instance, struct runner_call *call, struct runner_batc
     return add_process(self, batch, vm, err);
 }
 
-static int ch_cleanup(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *vm,
+static int ch_cleanup(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *given,
                       struct runner_error *err)
 {
+    const struct runner_vm whole = request_vm(given), *vm = &whole;
     auto_free char *vsock = ch_vsock_path(vm), *events = ch_events_path(vm);
     const char *const paths[] = {vm->socket_path, vsock, events};
 

@@ -10,6 +10,7 @@
 #include "plugins/vmm/cloud-hypervisor/http.h"
 #include "plugins/vmm/cloud-hypervisor/vmconfig.h"
 #include "plugins/vmm/common/ending.h"
+#include "plugins/vmm/common/request.h"
 
 #define PAUSE_MS   45000 /* requests to disks are waited for, up to 30 s */
 #define COMMAND_MS 10000
@@ -212,7 +213,8 @@ static int boot_over(struct on *on, struct runner_error *err)
  * already: fine. A refusal is an answer: only where none came the process may have ended. */
 int machine_boot(void *self, struct runner_call *call, const struct runner_vm *vm, struct runner_error *err)
 {
-    struct on on = {.ch = self, .call = call, .vm = vm};
+    const struct runner_vm whole = request_vm(vm);
+    struct on on = {.ch = self, .call = call, .vm = &whole};
     struct runner_error cause = ERROR_INIT;
 
     if (boot_over(&on, &cause) == 0)

@@ -7,6 +7,7 @@
 
 #include "core/util/error.h"
 #include "core/util/str.h"
+#include "plugins/vmm/common/request.h"
 #include "plugins/vmm/qemu/accel.h"
 #include "plugins/vmm/qemu/args.h"
 #include "plugins/vmm/qemu/diagnose.h"
@@ -157,9 +158,10 @@ static int add_spawn(struct runner_batch *batch, const struct runner_vm *vm, con
     return host->add(batch, &look, err) < 0 ? -1 : 0;
 }
 
-static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *vm,
+static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *given,
                       struct runner_error *err)
 {
+    const struct runner_vm whole = request_vm(given), *vm = &whole;
     auto_args struct args args = ARGS_INIT;
     struct qemu_facts facts;
 
@@ -168,9 +170,10 @@ static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch 
     return add_spawn(batch, vm, &args, memory_limit(self, &facts, vm), err);
 }
 
-static int qemu_cleanup(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *vm,
+static int qemu_cleanup(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *given,
                         struct runner_error *err)
 {
+    const struct runner_vm whole = request_vm(given), *vm = &whole;
     const struct runner_step socket = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
     const struct runner_step cgroup = {.size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = vm->cgroup};
 
