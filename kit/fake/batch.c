@@ -13,6 +13,14 @@ struct runner_batch *fake_batch_new(struct runner_call *call)
     return mem_alloc(sizeof(struct runner_batch));
 }
 
+struct runner_batch *fake_batch(void)
+{
+    struct runner_batch *batch = fake_batch_new(&fake.call);
+
+    batch->is_callers = true;
+    return batch;
+}
+
 void fake_batch_free(struct runner_batch *batch)
 {
     if (batch == NULL)
@@ -30,9 +38,18 @@ void fake_batch_free(struct runner_batch *batch)
     pthread_mutex_unlock(&fake.lock);
 }
 
+static void keep_added(const struct runner_step *step)
+{
+    auto_free char *line = fake_step_text(step);
+
+    pthread_mutex_lock(&fake.lock);
+    str_addf(&fake.added, "%s\n", line);
+    pthread_mutex_unlock(&fake.lock);
+}
+
 int fake_add(struct runner_batch *batch, const struct runner_step *step, struct runner_error *err)
 {
-    int code = fake_gate(FAKE_ADD, NULL, step);
+    int code = fake_gate(batch->is_callers ? FAKE_ADD : FAKE_ADD_OWN, NULL, step);
 
     if (code != 0)
         return fake_gate_fail(code, "add", err);
@@ -40,6 +57,8 @@ int fake_add(struct runner_batch *batch, const struct runner_step *step, struct 
         return fail(err, RUNNER_E_INVALID, 0, "step of size %u", step->size);
     if (batch->has_run)
         return fail(err, RUNNER_E_BUSY, 0, "a step was added to a batch that ran");
+    if (fake.is_keeping_added)
+        keep_added(step);
     batch->steps = mem_grow(batch->steps, batch->n + 1, sizeof(struct runner_step *));
     batch->steps[batch->n] = fake_step_copy(step);
     return (int)batch->n++;
@@ -74,9 +93,7 @@ static int answer_give(struct answer *answer, struct runner_result *result, stru
     if (answer->out == NULL)
         return 1;
     result->len = strlen(answer->out);
-    result->out = fake_alloc(result->len + 1);
-    if (result->out == NULL)
-        return fail(err, RUNNER_E_NOMEM, 0, "answer");
+    result->out = fake_alloc_own(result->len + 1);
     memcpy(result->out, answer->out, result->len + 1);
     return 1;
 }

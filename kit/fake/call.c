@@ -136,6 +136,8 @@ int fake_dial(struct runner_call *call, const char *address, int *ret_fd, struct
         return fake.transport->dial(fake.transport_self, call, address, ret_fd, err);
     if (text_starts(address, "fifo:", &path))
         return dial_fifo(path, ret_fd, err);
+    if (text_starts(address, "tap:", NULL))
+        return fail(err, RUNNER_E_NOTSUP, 0, "dial '%s': no descriptor leaves this host", address);
     return dial_socket(address, ret_fd, err);
 }
 

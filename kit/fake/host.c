@@ -35,20 +35,25 @@ static bool may_alloc(void)
 }
 
 /* What is in new memory is nobody's business: not zero. */
-void *fake_alloc(size_t size)
+void *fake_alloc_own(size_t size)
+{
+    void *p = mem_alloc(size);
+
+    memset(p, 0xa5, size);
+    pthread_mutex_lock(&fake.lock);
+    fake.live++;
+    pthread_mutex_unlock(&fake.lock);
+    return p;
+}
+
+static void *fake_alloc(size_t size)
 {
     bool may = fake_gate(FAKE_ALLOC, NULL, NULL) == 0;
-    void *p;
 
     pthread_mutex_lock(&fake.lock);
     may = may && may_alloc();
-    fake.live += may;
     pthread_mutex_unlock(&fake.lock);
-    if (!may)
-        return NULL;
-    p = mem_alloc(size);
-    memset(p, 0xa5, size);
-    return p;
+    return may ? fake_alloc_own(size) : NULL;
 }
 
 void fake_release(void *p)
@@ -118,8 +123,18 @@ void fake_host_reset(void)
     free(fake.root);
     str_done(&fake.ran);
     str_done(&fake.log);
+    str_done(&fake.added);
     fake = (struct fake){.lock = PTHREAD_MUTEX_INITIALIZER, .call = CALL_INIT, .allocs_left = -1};
     fake_host_root("/root-of-host");
+}
+
+void fake_host_forget(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    str_clear(&fake.ran);
+    str_clear(&fake.log);
+    str_clear(&fake.added);
+    pthread_mutex_unlock(&fake.lock);
 }
 
 void fake_host_root(const char *path)
@@ -159,6 +174,16 @@ const char *fake_host_ran(void)
 const char *fake_host_log(void)
 {
     return str_text(&fake.log);
+}
+
+void fake_host_keep_added(bool is_wanted)
+{
+    fake.is_keeping_added = is_wanted;
+}
+
+const char *fake_host_added(void)
+{
+    return str_text(&fake.added);
 }
 
 size_t fake_host_live(void)

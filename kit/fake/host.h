@@ -24,6 +24,7 @@ void fake_call_free(struct runner_call *call);
 
 /* Forget everything recorded and scripted; root "/root-of-host", no deadline, no cancel, allocations succeed. */
 void fake_host_reset(void);
+void fake_host_forget(void);           /* what was recorded only */
 void fake_host_root(const char *path); /* copied */
 void fake_host_deadline(int64_t ms);   /* from now; -1: none */
 void fake_host_cancel(bool is_wanted);
@@ -37,8 +38,8 @@ typedef int fake_step_fn(void *arg, const struct runner_step *step, struct runne
 void fake_host_on_step(fake_step_fn *fn, void *arg);
 
 /* Asked before each service: 0, or the RUNNER_E_* that it fails with. subject: the step of ADD and STEP, the address of
- * DIAL. call: NULL where the service has none. Any thread. */
-enum fake_site { FAKE_ALLOC, FAKE_ADD, FAKE_RUN, FAKE_STEP, FAKE_DIAL, FAKE_WAIT, FAKE_ASK, FAKE_SITES };
+ * DIAL. call: NULL where the service has none. ADD_OWN: to a batch that the plugin made for itself. Any thread. */
+enum fake_site { FAKE_ALLOC, FAKE_ADD, FAKE_ADD_OWN, FAKE_RUN, FAKE_STEP, FAKE_DIAL, FAKE_WAIT, FAKE_ASK, FAKE_SITES };
 typedef int fake_gate_fn(void *arg, enum fake_site site, struct runner_call *call, const void *subject);
 void fake_host_gate(fake_gate_fn *fn, void *arg);
 
@@ -64,9 +65,13 @@ int fake_host_scripted(const struct runner_step *step, struct runner_result *res
  * Valid until the next call of the host. */
 const char *fake_host_ran(void);
 const char *fake_host_log(void);
+/* The steps that were added to any batch, a line each, while they are kept. */
+void fake_host_keep_added(bool is_wanted);
+const char *fake_host_added(void);
 size_t fake_host_live(void); /* host->alloc'd blocks and batches not released yet */
 
 /* A batch to plan into, freed by fake_host()->batch_free; its steps; its lines (the caller frees). */
+struct runner_batch *fake_batch(void);
 size_t fake_batch_len(const struct runner_batch *batch);
 const struct runner_step *fake_batch_step(const struct runner_batch *batch, size_t index);
 char *fake_batch_text(const struct runner_batch *batch);

@@ -17,7 +17,7 @@ struct runner_batch {
     struct runner_step **steps;
     struct runner_result *results;
     size_t n;
-    bool has_run;
+    bool is_callers, has_run;
 };
 
 struct answer {
@@ -33,7 +33,8 @@ struct fake {
     pthread_mutex_t lock; /* guards what follows, but for what is set before the plugin is called */
     struct runner_call call;
     char *root;
-    struct str ran, log;
+    struct str ran, log, added;
+    bool is_keeping_added;
     struct answer *answers;
     size_t n_answers, live;
     int64_t allocs_left;
@@ -51,8 +52,8 @@ int fake_gate(enum fake_site site, struct runner_call *call, const void *subject
 /* fail() with the gate's code. */
 int fake_gate_fail(int code, const char *what, struct runner_error *err);
 
-/* host.c */
-void *fake_alloc(size_t size);
+/* host.c. alloc_own: no test makes it fail */
+void *fake_alloc_own(size_t size);
 void fake_release(void *p);
 
 /* step.c */
