@@ -75,7 +75,7 @@ ok "README.md has paths ($n)" test "$n" -ge 20
 
 # The tree map names each folder of sources.
 missing=
-for folder in core core/* kit/* plugins/*/* guest/* conf include m4 t t/*; do
+for folder in core core/* kit kit/* plugins/*/* guest/* conf include m4 t t/*; do
     [ -d "$folder" ] || continue
     grep -Fq "\`$folder/" README.md || missing="$missing $folder"
 done

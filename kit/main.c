@@ -1,0 +1,249 @@
+/* runner-plugin-check: takes a plugin through the checklist of its kind, and prints TAP. */
+#include <errno.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/util/num.h"
+#include "kit/fake/tap.h"
+#include "kit/general.h"
+#include "kit/kind.h"
+
+enum { EXIT_USAGE = 2, LIMIT_MS = 30000 };
+
+static const char usage[] =
+    "Usage: runner-plugin-check [OPTION]... PLUGIN.so [KEY=VALUE]...\n"
+    "Checks a plugin of runner-ch against what runner-plugin.h promises, on a host that is made up. Prints TAP.\n\n"
+    "  KEY=VALUE                  a parameter, as in runner.yaml; those left out have their defaults\n"
+    "  -k, --kind KIND            transport, vmm, disk, network or ipam: refuse a plugin of another kind\n"
+    "  -l, --list                 print the checklist of the plugin, or of --kind, and check nothing\n"
+    "  -o, --only PATTERN         only the points whose names match, e.g. 'clone.*'\n"
+    "  -t, --limit TIME           a point that takes longer has failed (default 30s)\n"
+    "  -a, --answer STEP:MATCH=TEXT  what a RUN, READ, STAT or LIST on that host prints, when the step's line has\n"
+    "                             MATCH in it, e.g. 'RUN:[--version]=QEMU emulator version 7.2.22'\n"
+    "      --live                 vmm: start the machine for real, by transport/local, and run through its life\n"
+    "      --kernel FILE          the kernel of that machine; default: a file that only a fake takes for one\n"
+    "      --plugin-dir DIR       where transport/local is, for --live\n"
+    "  -h, --help                 this text\n"
+    "  -V, --version              version\n\n"
+    "Exit status: 0 all points passed or do not apply, 1 some failed, 2 wrong usage.\n";
+
+enum { OPT_LIVE = 256, OPT_KERNEL, OPT_PLUGIN_DIR };
+
+struct command {
+    struct options options;
+    bool is_list;
+};
+
+static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int complain(const char *format, ...)
+{
+    va_list args;
+
+    fputs("runner-plugin-check: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputs("; see --help\n", stderr);
+    return -1;
+}
+
+static int take_option(struct command *command, int c)
+{
+    struct options *options = &command->options;
+
+    switch (c) {
+    case 'k':
+        options->kind = loader_kind(optarg);
+        return options->kind != 0 ? 0 : complain("--kind: there is no kind '%s'", optarg);
+    case 'l':
+        command->is_list = true;
+        return 0;
+    case 'o':
+        options->only = optarg;
+        return 0;
+    case 't':
+        return num_msec(optarg, &options->limit_ms) && options->limit_ms > 0
+                   ? 0
+                   : complain("--limit: expected a time such as 10s, found '%s'", optarg);
+    case 'a':
+        options->answers = mem_grow(options->answers, options->n_answers + 1, sizeof *options->answers);
+        options->answers[options->n_answers++] = optarg;
+        return strchr(optarg, ':') != NULL && strchr(optarg, '=') != NULL
+                   ? 0
+                   : complain("--answer: expected STEP:MATCH=TEXT, found '%s'", optarg);
+    case OPT_LIVE:
+        options->is_live = true;
+        return 0;
+    case OPT_KERNEL:
+        options->kernel = optarg;
+        return optarg[0] == '/' ? 0 : complain("--kernel: expected an absolute path, found '%s'", optarg);
+    case OPT_PLUGIN_DIR:
+        options->plugin_dir = optarg;
+        return 0;
+    case 'h':
+        fputs(usage, stdout);
+        exit(0);
+    case 'V':
+        puts("runner-plugin-check " VERSION_TEXT);
+        exit(0);
+    default:
+        return -1;
+    }
+}
+
+static int take_options(struct command *command, int argc, char **argv)
+{
+    static const struct option longs[] = {{"kind", required_argument, NULL, 'k'},
+                                          {"list", no_argument, NULL, 'l'},
+                                          {"only", required_argument, NULL, 'o'},
+                                          {"limit", required_argument, NULL, 't'},
+                                          {"answer", required_argument, NULL, 'a'},
+                                          {"live", no_argument, NULL, OPT_LIVE},
+                                          {"kernel", required_argument, NULL, OPT_KERNEL},
+                                          {"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {NULL, 0, NULL, 0}};
+    int c;
+
+    command->options.limit_ms = LIMIT_MS;
+    command->options.plugin_dir = PLUGIN_DIR;
+    while ((c = getopt_long(argc, argv, "k:lo:t:a:hV", longs, NULL)) != -1)
+        if (take_option(command, c) < 0)
+            return -1;
+    if (optind < argc) {
+        command->options.path = argv[optind];
+        command->options.pairs = argv + optind + 1;
+        command->options.n_pairs = (size_t)(argc - optind - 1);
+    } else if (!command->is_list || command->options.kind == 0) {
+        return complain("no plugin is named");
+    }
+    return 0;
+}
+
+/* ---- the checklist ---- */
+
+const struct kind *kind_of(uint32_t kind)
+{
+    static const struct kind *const kinds[] = {[RUNNER_TRANSPORT] = &kind_transport,
+                                               [RUNNER_VMM] = &kind_vmm,
+                                               [RUNNER_DISK] = &kind_disk,
+                                               [RUNNER_NETWORK] = &kind_network,
+                                               [RUNNER_IPAM] = &kind_ipam};
+
+    return kinds[kind];
+}
+
+static void checklist_fill(struct checklist *list, uint32_t number, const struct plugin *plugin)
+{
+    const struct kind *kind = kind_of(number);
+
+    general_add_first(list);
+    for (size_t i = 0; i < kind->n_ops; i++)
+        if (op_is_there(&kind->ops[i], plugin))
+            op_add_points(list, &kind->ops[i]);
+    kind->add_points(list, plugin);
+    general_add_last(list, number);
+}
+
+static void print_list(const struct checklist *list)
+{
+    printf("%-26s %s\n", "descriptor", "the object is a plugin that this runner can load");
+    for (size_t i = 0; i < list->n; i++)
+        printf("%-26s %s\n", list->points[i].id, list->points[i].title);
+}
+
+/* ---- the first point ---- */
+
+/* In a process of its own, since even runner_plugin_1() may crash; when it passes, this process opens it too. */
+static void point_opens(struct subject *s, const struct point *point)
+{
+    struct plugin plugin = {.next = NULL};
+    struct runner_error err = ERROR_INIT;
+
+    (void)point;
+    if (subject_open(s->options, &plugin, &err) < 0)
+        stop_point("%s", err.message);
+}
+
+static void open_plugin(const struct options *options, struct plugin *ret)
+{
+    const struct point opens = {.id = (char[]){"descriptor"},
+                                .title = "the object is a plugin that this runner can load",
+                                .run = point_opens};
+    struct runner_error err = ERROR_INIT;
+
+    if (!point_run(&opens, options, NULL))
+        tap_bail_out("without a descriptor there is nothing to check");
+    if (subject_open(options, ret, &err) < 0)
+        tap_bail_out("%s", err.message);
+}
+
+static int check_pairs(const struct options *options, const struct plugin *plugin)
+{
+    struct runner_error err = ERROR_INIT;
+    struct runner_value *values;
+    size_t n;
+
+    if (subject_values(plugin, options->pairs, options->n_pairs, "/", &values, &n, &err) < 0)
+        return complain("%s", err.message);
+    subject_values_free(values, n);
+    return 0;
+}
+
+static void run_list(const struct checklist *list, const struct options *options, const struct plugin *plugin)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (options->only == NULL || fnmatch(options->only, list->points[i].id, 0) == 0)
+            (void)point_run(&list->points[i], options, plugin);
+}
+
+/* Points run in directories of their own. */
+static int make_absolute(struct options *options)
+{
+    const char *path = options->path, *dir = options->plugin_dir;
+
+    if (path != NULL && (options->path = realpath(path, NULL)) == NULL)
+        return complain("plugin '%s': %s", path, strerror(errno));
+    if (options->is_live && (options->plugin_dir = realpath(dir, NULL)) == NULL)
+        return complain("--plugin-dir '%s': %s", dir, strerror(errno));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct command command = {.is_list = false};
+    struct checklist list = {.n = 0};
+    struct plugin plugin = {.next = NULL};
+    const struct options *options = &command.options;
+    int status = 0;
+
+    if (take_options(&command, argc, argv) < 0 || make_absolute(&command.options) < 0)
+        return EXIT_USAGE;
+    if (options->path != NULL && command.is_list) {
+        struct runner_error err = ERROR_INIT;
+        if (subject_open(options, &plugin, &err) < 0)
+            return complain("%s", err.message), EXIT_USAGE;
+    } else if (options->path != NULL) {
+        open_plugin(options, &plugin);
+        if (check_pairs(options, &plugin) < 0)
+            return EXIT_USAGE;
+    }
+    checklist_fill(&list, options->path != NULL ? plugin.desc.kind : options->kind,
+                   options->path != NULL ? &plugin : NULL);
+    if (command.is_list) {
+        print_list(&list);
+    } else {
+        run_list(&list, options, &plugin);
+        status = tap_done();
+    }
+    checklist_free(&list);
+    free(command.options.answers);
+    free(plugin.params);
+    free(plugin.path);
+    return status;
+}

@@ -1,0 +1,404 @@
+/* VMMs: what planning promises, and talking when there is nobody to talk to. */
+#include "kit/vmm.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "kit/general.h"
+#include "kit/guard.h"
+#include "kit/plan.h"
+
+#define OLDEST_VM     (offsetof(struct runner_vm, nics) + sizeof(void *))
+#define OLDEST_NIC    (offsetof(struct runner_nic, guest_port) + sizeof(uint32_t))
+#define MEMORY_BYTES  (INT64_C(1) << 30)
+#define DISK_BYTES    (INT64_C(16) << 20)
+#define KERNEL_BYTES  (INT64_C(5) << 20)
+
+const struct runner_vmm_ops *vmm_ops_of(const struct subject *s)
+{
+    return s->plugin->desc.ops;
+}
+
+/* ---- the request ---- */
+
+static char *below(const struct subject *s, const char *name)
+{
+    return mem_printf("%s/%s", s->dir, name);
+}
+
+static char *file_of_world(struct subject *s, const char *name, int64_t size_bytes)
+{
+    char *path = below(s, name);
+
+    if (world_file_size(s->world, path) < 0)
+        world_add_file(s->world, path, size_bytes);
+    return path;
+}
+
+static void machine_make(struct subject *s, struct machine *m)
+{
+    *m = (struct machine){.nic = {.size = sizeof m->nic,
+                                  .kind = RUNNER_NIC_TAP,
+                                  .name = "tap-sb1",
+                                  .mac = "02:00:00:00:00:01",
+                                  .address = "10.0.0.2",
+                                  .gateway = "10.0.0.1",
+                                  .prefix_len = 24},
+                          .disk = {.size = sizeof m->disk, .format = "raw", .size_bytes = DISK_BYTES}};
+    m->vm = (struct runner_vm){.size = sizeof m->vm,
+                               .id = "sb1",
+                               .dir = s->sandbox_dir,
+                               .socket_path = below(s, "run/sb1.sock"),
+                               .pid_path = below(s, "sandboxes/sb1/vmm.pid"),
+                               .log_path = below(s, "sandboxes/sb1/vmm.log"),
+                               .serial_path = below(s, "sandboxes/sb1/serial.log"),
+                               .vmm_dir = s->sandbox_dir,
+                               .cpus = 1,
+                               .max_cpus = 2,
+                               .memory_bytes = MEMORY_BYTES,
+                               .max_memory_bytes = MEMORY_BYTES,
+                               .cmdline = "console=ttyS0 root=/dev/vda rw",
+                               .n_disks = 1,
+                               .n_nics = 1};
+}
+
+/* The texts are made once, and may be used by requests at once. */
+void machine_init(struct subject *s, struct machine *m)
+{
+    static struct machine made;
+
+    if (made.vm.size == 0)
+        machine_make(s, &made);
+    *m = made;
+    made.disk.path = m->disk.path = m->disk.path != NULL ? m->disk.path : below(s, "sandboxes/sb1/disk.raw");
+    free(file_of_world(s, "sandboxes/sb1/disk.raw", DISK_BYTES));
+    if (made.vm.kernel == NULL) {
+        made.vm.kernel = below(s, "snapshots/base/vmlinux");
+        made.vm.initramfs = below(s, "snapshots/base/initramfs");
+    }
+    free(file_of_world(s, "snapshots/base/vmlinux", KERNEL_BYTES));
+    free(file_of_world(s, "snapshots/base/initramfs", KERNEL_BYTES));
+    m->vm.kernel = made.vm.kernel;
+    m->vm.initramfs = made.vm.initramfs;
+    m->disks[0] = &m->disk;
+    m->nics[0] = &m->nic;
+    m->vm.disks = m->disks;
+    m->vm.nics = m->nics;
+}
+
+const struct runner_vm *machine_in(enum layout layout, struct machine *m)
+{
+    guard_reset();
+    m->disks[0] = guard_put(layout, &m->disk, sizeof m->disk, sizeof m->disk);
+    m->nics[0] = guard_put(layout, &m->nic, sizeof m->nic, OLDEST_NIC);
+    return guard_put(layout, &m->vm, sizeof m->vm, OLDEST_VM);
+}
+
+/* ---- planning ---- */
+
+static void op_spawn(struct subject *s, struct trial *t)
+{
+    struct runner_batch *batch = fake_batch();
+    struct machine m;
+
+    machine_init(s, &m);
+    TRY(t, vmm_ops_of(s)->spawn(s->self, fake_call(), batch, machine_in(t->layout, &m), &t->err));
+    fake_host()->batch_free(batch);
+}
+
+static void op_cleanup(struct subject *s, struct trial *t)
+{
+    struct runner_batch *batch = fake_batch();
+    struct machine m;
+
+    machine_init(s, &m);
+    TRY(t, vmm_ops_of(s)->cleanup(s->self, fake_call(), batch, machine_in(t->layout, &m), &t->err));
+    fake_host()->batch_free(batch);
+}
+
+static struct runner_batch *plan_spawn(struct subject *s)
+{
+    struct runner_batch *batch = plan_begin(s);
+    struct runner_error err = ERROR_INIT;
+    struct machine m;
+
+    machine_init(s, &m);
+    if (vmm_ops_of(s)->spawn(s->self, fake_call(), batch, &m.vm, &err) != 0)
+        stop_point("spawn: %s", err.message);
+    return batch;
+}
+
+static void point_spawn_paths(struct subject *s, const struct point *point)
+{
+    (void)point;
+    plan_check_paths(s, plan_spawn, s->dir);
+}
+
+static void point_spawn_undo(struct subject *s, const struct point *point)
+{
+    (void)point;
+    plan_check_undo(s, plan_spawn, "ps", "p");
+}
+
+static void point_spawn_process(struct subject *s, const struct point *point)
+{
+    struct runner_batch *batch = plan_spawn(s);
+    struct machine m;
+    int n = 0;
+
+    (void)point;
+    machine_init(s, &m);
+    for (size_t i = 0; i < fake_batch_len(batch); i++) {
+        const struct runner_step *step = fake_batch_step(batch, i);
+
+        if (step->kind != RUNNER_SPAWN)
+            continue;
+        n++;
+        if (step->spawn->pid_path == NULL || strcmp(step->spawn->pid_path, m.vm.pid_path) != 0)
+            flaw("the process's pid file is %s, not that of the request", step->spawn->pid_path);
+        if (step->spawn->output_path == NULL || strcmp(step->spawn->output_path, m.vm.log_path) != 0)
+            flaw("the process's output goes to %s, not into the log of the request", step->spawn->output_path);
+        if (step->undo == NULL || step->undo->kind != RUNNER_KILL || strcmp(step->undo->path, m.vm.pid_path) != 0)
+            flaw("the undo of SPAWN is not KILL of its pid file");
+    }
+    if (n != 1)
+        flaw("spawn plans %d processes", n);
+    fake_host()->batch_free(batch);
+}
+
+static void clean_and_run(struct subject *s, const char *when)
+{
+    struct runner_batch *batch = fake_batch();
+    struct runner_error err = ERROR_INIT;
+    struct machine m;
+
+    machine_init(s, &m);
+    if (vmm_ops_of(s)->cleanup(s->self, fake_call(), batch, &m.vm, &err) != 0)
+        flaw("cleanup %s: %s", when, err.message);
+    else
+        (void)plan_run(batch, when);
+    fake_host()->batch_free(batch);
+}
+
+static void point_cleanup_twice(struct subject *s, const struct point *point)
+{
+    struct runner_batch *batch = plan_spawn(s);
+    auto_free char *after = NULL;
+
+    (void)point;
+    if (plan_run(batch, "spawn")) {
+        clean_and_run(s, "of the machine");
+        after = world_text(s->world, "s");
+        if (after[0] != '\0')
+            flaw("cleaned up, there is still:\n%s", after);
+        clean_and_run(s, "once more");
+    }
+    fake_host()->batch_free(batch);
+}
+
+/* ---- talking, to nobody ---- */
+
+#define TALKING_OP(name)                                                                                               \
+    static void op_##name(struct subject *s, struct trial *t)                                                          \
+    {                                                                                                                  \
+        struct machine m;                                                                                              \
+                                                                                                                       \
+        machine_init(s, &m);                                                                                           \
+        TRY(t, vmm_ops_of(s)->name(s->self, fake_call(), machine_in(t->layout, &m), &t->err));                         \
+    }
+TALKING_OP(boot)
+TALKING_OP(power_button)
+TALKING_OP(pause)
+TALKING_OP(resume)
+
+static void op_status(struct subject *s, struct trial *t)
+{
+    struct runner_vm_status none = {.size = 0}, status = {.size = 0};
+    struct runner_vm_status *ret;
+    const struct runner_vm *vm;
+    struct machine m;
+
+    machine_init(s, &m);
+    vm = machine_in(t->layout, &m);
+    ret = guard_put(t->layout, &none, sizeof none, sizeof none);
+    TRY(t, vmm_ops_of(s)->status(s->self, fake_call(), vm, ret, &t->err));
+    if (!guard_take(ret, &status, sizeof status))
+        flaw("status writes beyond what it knows");
+    if (t->status == 0 && memchr(status.text, '\0', sizeof status.text) == NULL)
+        flaw("the text of status has no end");
+    if (t->status == 0 && status.state > RUNNER_VM_FAILED)
+        flaw("status says state %u", status.state);
+}
+
+static void op_counters(struct subject *s, struct trial *t)
+{
+    struct runner_vm_counters none = {.size = 0}, counters;
+    struct runner_vm_counters *ret;
+    const struct runner_vm *vm;
+    struct machine m;
+
+    machine_init(s, &m);
+    vm = machine_in(t->layout, &m);
+    ret = guard_put(t->layout, &none, sizeof none, sizeof none);
+    TRY(t, vmm_ops_of(s)->counters(s->self, fake_call(), vm, ret, &t->err));
+    if (!guard_take(ret, &counters, sizeof counters))
+        flaw("counters writes beyond what it knows");
+}
+
+/* With what it says first, when it says something. */
+static void op_listen(struct subject *s, struct trial *t)
+{
+    struct machine m;
+    void *stream = NULL;
+    int fd = -1;
+
+    machine_init(s, &m);
+    TRY(t, vmm_ops_of(s)->listen(s->self, fake_call(), machine_in(t->layout, &m), &stream, &fd, &t->err));
+    for (int i = 0; t->status == 0 && i < 100; i++) {
+        struct runner_vm_event event = {.size = sizeof event};
+        struct runner_error err = ERROR_INIT;
+
+        if (vmm_ops_of(s)->next(s->self, stream, &event, &err) <= 0)
+            break;
+        if (memchr(event.text, '\0', sizeof event.text) == NULL)
+            flaw("the text of an event has no end");
+    }
+    if (t->status == 0)
+        vmm_ops_of(s)->unlisten(s->self, stream);
+}
+
+static void point_unlisten_null(struct subject *s, const struct point *point)
+{
+    (void)point;
+    subject_renew(s);
+    vmm_ops_of(s)->unlisten(s->self, NULL);
+}
+
+static void point_status_absent(struct subject *s, const struct point *point)
+{
+    struct runner_vm_status status = {.size = sizeof status, .state = RUNNER_VM_RUNNING};
+    struct runner_error err = ERROR_INIT;
+    struct machine m;
+
+    (void)point;
+    subject_renew(s);
+    machine_init(s, &m);
+    if (vmm_ops_of(s)->status(s->self, fake_call(), &m.vm, &status, &err) != 0)
+        flaw("without a socket status fails: %s", err.message);
+    else if (status.state != RUNNER_VM_ABSENT)
+        flaw("without a socket status says %u, %s", status.state, status.text);
+}
+
+/* ---- describe, caps ---- */
+
+static void point_describe(struct subject *s, const struct point *point)
+{
+    (void)point;
+    subject_renew(s);
+    for (size_t size = 1; size <= 256; size = size < 16 ? size + 1 : size * 2) {
+        char text[260];
+
+        memset(text, 'x', sizeof text);
+        if (vmm_ops_of(s)->describe(s->self, text, size) != 0)
+            flaw("describe fails with %zu bytes of room", size);
+        else if (memchr(text, '\0', size) == NULL)
+            flaw("describe's text has no end within %zu bytes", size);
+        else if (strpbrk(text, "\n\r") != NULL)
+            flaw("describe's text is more than one line");
+        for (size_t i = size; i < sizeof text; i++)
+            if (text[i] != 'x') {
+                flaw("describe writes beyond %zu bytes", size);
+                break;
+            }
+    }
+}
+
+static void point_caps(struct subject *s, const struct point *point)
+{
+    const struct runner_vmm_ops *ops = vmm_ops_of(s);
+    const uint64_t caps = s->plugin->desc.caps;
+
+    (void)point;
+    if ((ops->pause != NULL || ops->resume != NULL) && !(caps & RUNNER_VMM_CAP_PAUSE))
+        flaw("there is pause or resume, and caps does not say so");
+    if ((ops->listen != NULL || ops->next != NULL || ops->unlisten != NULL) && !(caps & RUNNER_VMM_CAP_EVENTS))
+        flaw("there is listen, and caps does not say so");
+    if (ops->counters != NULL && !(caps & RUNNER_VMM_CAP_COUNTERS))
+        flaw("there is counters, and caps does not say so");
+}
+
+/* ---- at once ---- */
+
+static char *spawn_at_once(struct subject *s, void *self, struct runner_call *call, size_t thread)
+{
+    struct str text = STR_INIT;
+    struct machine m;
+
+    machine_init(s, &m);
+    for (int i = 0; i < 20; i++) {
+        struct runner_batch *batch = fake_batch();
+        struct runner_error err = ERROR_INIT;
+        auto_free char *plan = NULL;
+
+        m.vm.cpus = m.vm.max_cpus = (uint32_t)i + 1;
+        if (vmm_ops_of(s)->spawn(self, call, batch, &m.vm, &err) != 0)
+            flaw("spawn on thread %zu: %s", thread, err.message);
+        plan = fake_batch_text(batch);
+        str_add(&text, plan);
+        fake_host()->batch_free(batch);
+    }
+    return str_steal(&text);
+}
+
+static void point_parallel(struct subject *s, const struct point *point)
+{
+    char *texts[AT_ONCE];
+    auto_free char *alone = NULL;
+
+    (void)point;
+    subject_renew(s);
+    alone = spawn_at_once(s, s->self, fake_call(), 0);
+    plan_at_once(s, spawn_at_once, texts);
+    for (size_t i = 0; i < AT_ONCE; i++) {
+        if (strcmp(texts[i], alone) != 0)
+            flaw("at once with others, spawn plans other steps than alone");
+        free(texts[i]);
+    }
+}
+
+static void add_points(struct checklist *list, const struct plugin *plugin)
+{
+    checklist_add(list, "spawn.process", "one process, undone by killing it", point_spawn_process);
+    checklist_add(list, "spawn.paths", "what the steps make is within the host's directories", point_spawn_paths);
+    checklist_add(list, "spawn.undo", "undone, at any step and twice, no process is left", point_spawn_undo);
+    checklist_add(list, "cleanup.twice", "cleaned up, no socket is left; what is absent can be", point_cleanup_twice);
+    checklist_add(list, "status.absent", "nobody there is ABSENT, not an error", point_status_absent);
+    checklist_add(list, "describe.bounds", "describe is one line within the room it has", point_describe);
+    checklist_add(list, "caps", "caps says what the operations do", point_caps);
+    if (plugin == NULL || (plugin->desc.caps & RUNNER_VMM_CAP_EVENTS))
+        checklist_add(list, "unlisten.null", "unlisten takes NULL", point_unlisten_null);
+    vmm_add_peer_points(list, plugin);
+    checklist_add(list, "parallel", "calls at once are what threads says", point_parallel);
+    checklist_add(list, "live", "a machine starts, pauses, resumes, answers and ends", point_live);
+}
+
+#define TALKING                                                                                                        \
+    {.name = "boot", .flags = OP_MAY_FAIL, .call = op_boot},                                                           \
+        {.name = "power_button", .flags = OP_MAY_FAIL, .call = op_power_button},                                       \
+        {.name = "pause", .flags = OP_MAY_FAIL, .call = op_pause},                                                     \
+        {.name = "resume", .flags = OP_MAY_FAIL, .call = op_resume}, {.name = "status", .call = op_status},            \
+        {.name = "counters", .flags = OP_MAY_FAIL, .call = op_counters},                                               \
+    {                                                                                                                  \
+        .name = "listen", .flags = OP_MAY_FAIL, .call = op_listen                                                      \
+    }
+
+static const struct op ops[] = {
+    GENERAL_OPS,
+    {.name = "spawn", .call = op_spawn},
+    {.name = "cleanup", .call = op_cleanup},
+    TALKING,
+};
+const struct kind kind_vmm = {ops, ARRAY_LEN(ops), add_points};
+
+const struct op vmm_talking_ops[] = {TALKING};
+const size_t vmm_n_talking_ops = ARRAY_LEN(vmm_talking_ops);
