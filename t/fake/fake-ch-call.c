@@ -162,7 +162,7 @@ static int do_power_button(struct request *q, struct cause *c, struct str *ret)
     (void)ret;
     if (!vm.exists)
         return NO_VM;
-    vm_power_button();
+    fguest_power_button();
     return 0;
 }
 
@@ -246,7 +246,7 @@ static int resize_vcpus(struct json *cpus, int64_t wanted, struct cause *c)
         if (wanted > vm.present_vcpus)
             vm.present_vcpus = (int)wanted;
         else
-            vm_remove_vcpus((int)wanted);
+            fguest_remove_vcpus((int)wanted);
     }
     tree_set_int(cpus, "boot_vcpus", wanted);
     return 0;
@@ -295,7 +295,7 @@ static int resize_balloon(struct json *balloon, int64_t wanted, struct cause *c)
 {
     if (balloon == NULL)
         return cause_set(c, "Error from device manager", "Missing virtio-balloon, can't proceed as expected", NULL);
-    vm_balloon(wanted);
+    fguest_balloon(wanted);
     tree_set_int(balloon, "size", wanted); /* too much is accepted too: it shows at the next boot */
     return 0;
 }
@@ -415,11 +415,14 @@ static int do_add(struct request *q, struct cause *c, struct str *ret)
         if (r < 0)
             cause_wrap(c, "Error from device manager", NULL);
     }
-    if (r == 0)
-        (void)config_add(vm.config, key, device);
-    else
+    if (r < 0) {
         json_free(device);
-    return r;
+        return -1;
+    }
+    (void)config_add(vm.config, key, device);
+    if (vm.exists)
+        fguest_plug(true);
+    return 0;
 }
 
 static bool config_remove(const char *id)
@@ -471,6 +474,7 @@ static int do_remove(struct request *q, struct cause *c, struct str *ret)
             return -1;
         }
         (void)config_remove(id);
+        fguest_plug(false);
         return 0;
     }
     return config_remove(id) ? 0 : cause_setf(c, NULL, "No device with id \"%s\" to remove", id);

@@ -354,7 +354,6 @@ int device_add(const char *key, struct json *config, struct cause *c, struct str
 int device_remove(const char *id, struct cause *c)
 {
     struct device *d = device_of(id);
-    const char *wish = fake_wish("eject-ms");
     struct json *net = tree_member(vm.config, "net");
 
     if (d == NULL && (strcmp(id, "__serial") == 0 || strcmp(id, "__ioapic") == 0))
@@ -373,8 +372,8 @@ int device_remove(const char *id, struct cause *c)
         d->fd = -1;
     }
     d->is_leaving = true;
-    if (wish == NULL || strcmp(wish, "never") != 0)
-        d->eject_at_ms = fake_now_ms() + (wish != NULL ? strtol(wish, NULL, 10) : 5);
+    if (fguest_delay_ms() >= 0)
+        d->eject_at_ms = fake_now_ms() + fguest_delay_ms();
     return 0;
 }
 

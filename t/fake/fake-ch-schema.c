@@ -143,9 +143,27 @@ static bool is_word(const char *const *words, const char *text)
 
 static int read_object(const struct reader *r, const struct object *o, const struct json *j);
 
+/* An array is taken for a structure, member by member, if only it has enough: an empty one is told so. */
+static int wrong_array(const struct reader *r, const struct object *o, const struct json *j)
+{
+    int n = 0, needed = -1;
+
+    for (const struct member *m = o->members; m->name != NULL; m++, n++)
+        if (m->dflt == NULL && needed < 0)
+            needed = n;
+    if (j->first != NULL || (o->members[0].flags & M_FLAT) != 0) {
+        str_addf(r->error, "invalid type: sequence, expected %s", o->name);
+        return fail_at(r, j, false);
+    }
+    str_addf(r->error, "invalid length %d, expected %s with %d elements", needed, o->name, n);
+    return fail_at(r, j, true);
+}
+
 static int wrong(const struct reader *r, const struct member *m, const struct json *j, const struct json *owner,
                  const char *what)
 {
+    if (m->type == V_OBJECT && j->type == JSON_ARRAY)
+        return wrong_array(r, m->object, j);
     str_addf(r->error, "invalid %s: ", what);
     add_found(r->error, j);
     str_addf(r->error, ", expected %s", expected(m));
@@ -283,6 +301,8 @@ int schema_read(const struct object *o, const char *body, size_t len, struct jso
             *ret = tree;
             return 0;
         }
+    } else if (tree->type == JSON_ARRAY) {
+        (void)wrong_array(&r, o, tree);
     } else {
         str_add(error, "invalid type: ");
         add_found(error, tree);

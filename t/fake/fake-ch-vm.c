@@ -1,7 +1,6 @@
-/* The machine: consoles, boot and end, and what the guest does. */
+/* The machine: consoles, boot and end. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +9,6 @@
 #include <unistd.h>
 
 #include "t/fake/fake-ch.h"
-#include "t/fake/loopback.h"
 
 struct vm vm;
 
@@ -19,15 +17,6 @@ static struct {
     bool is_open, is_socket;
     char path[sizeof ((struct sockaddr_un *)0)->sun_path];
 } console = {.serial = -1};
-
-static struct {
-    int64_t up_at_ms, end_at_ms, act_at_ms, vcpus_at_ms, balloon_at_ms; /* 0: never */
-    bool is_button_due;       /* pressed while paused */
-    bool is_probe;            /* it powers off by itself */
-    int64_t balloon;          /* what it is asked for */
-    int vcpus;
-    bool has_acted;           /* the wish "guest" is done once */
-} guest;
 
 /* ---- consoles ----------------------------------------------------------------------------------------------------- */
 
@@ -65,6 +54,12 @@ static bool is_mode(const struct json *j, const char *mode)
     return strcmp(json_text(j, "mode", ""), mode) == 0;
 }
 
+void vm_serial(const char *text)
+{
+    if (console.serial >= 0 && !console.is_socket)
+        (void)!write(console.serial, text, strlen(text));
+}
+
 static void consoles_close(void)
 {
     if (console.serial >= 0)
@@ -96,7 +91,7 @@ int vm_consoles_open(struct cause *c)
 
 /* ---- payload ------------------------------------------------------------------------------------------------------ */
 
-/* What makes a kernel of a file: ELF or bzImage. A text is taken too when the fake need not be strict. */
+/* What makes a kernel of a file: ELF or bzImage. */
 static int payload_load(struct cause *c)
 {
     struct json *payload = tree_member(vm.config, "payload");
@@ -109,9 +104,8 @@ static int payload_load(struct cause *c)
     if (fd < 0)
         return cause_errno(c, errno, "Cannot open kernel file", NULL);
     n = read(fd, head, 65535);
-    guest.is_probe = n > 0 && memmem(head, (size_t)n, "runner-probe-ok", 15) != NULL;
-    if (n < 4 || (memcmp(head, "\177ELF", 4) != 0 && (n < 0x206 || memcmp(head + 0x202, "HdrS", 4) != 0) &&
-                  fake_wish("any-kernel") == NULL))
+    fguest_know(head, n > 0 ? (size_t)n : 0);
+    if (n < 4 || (memcmp(head, "\177ELF", 4) != 0 && (n < 0x206 || memcmp(head + 0x202, "HdrS", 4) != 0)))
         return cause_set(c, "Cannot load the kernel into memory",
                          "Kernel Loader: failed to load bzImage kernel image: Kernel Loader: Invalid bzImage",
                          "Kernel Loader: Invalid bzImage", NULL);
@@ -120,164 +114,17 @@ static int payload_load(struct cause *c)
     return 0;
 }
 
-/* ---- the guest ---------------------------------------------------------------------------------------------------- */
-
-static void guest_start(bool is_restored)
-{
-    struct json *nets = tree_member(vm.config, "net");
-    uint32_t address = nets != NULL && nets->first != NULL ? loopback_address(json_text(nets->first, "mac", "")) : 0;
-    const char *wish = fake_wish("guest"), *ms = wish != NULL ? strchr(wish, ' ') : NULL;
-    bool had_acted = guest.has_acted;
-
-    guest.up_at_ms = is_restored ? 0 : fake_now_ms() + fake_wish_ms("boot-ms");
-    if (ms != NULL && !had_acted)
-        guest.act_at_ms = fake_now_ms() + strtol(ms, NULL, 10);
-    if (address != 0 && !guest_listen(address, LOOPBACK_PORT))
-        ch_fault("the guest cannot listen at the address of its MAC %s: %s", json_text(nets->first, "mac", ""),
-                 strerror(errno));
-}
-
-static void guest_say(const char *text)
-{
-    if (console.serial >= 0 && !console.is_socket)
-        (void)dprintf(console.serial, "%s\r\n", text);
-}
-
-static void guest_up(void)
-{
-    const char *text = fake_wish("serial");
-
-    guest.up_at_ms = 0;
-    guest_say(guest.is_probe ? "runner-probe-ok" : text != NULL ? text : "fake guest is up");
-    if (guest.is_probe)
-        guest.end_at_ms = fake_now_ms();
-}
-
-static void guest_power_off(void)
-{
-    guest.end_at_ms = 0;
-    if (!ch.is_kept)
-        ch_stop();
-    vm_stop();
-    event_say("vm", "shutdown", NULL, NULL);
-}
-
-/* By the guest itself: where it fails the process ends, and not cleanly. */
-static void guest_reboot(void)
-{
-    struct cause c = {.json = STR_INIT};
-
-    if (vm_reboot(&c) == 0)
-        return;
-    (void)fprintf(stderr, "Error: Cloud Hypervisor exited with the following chain of errors:\n  0: %s\n", c.json.ptr);
-    exit(1);
-}
-
-static void guest_act(void)
-{
-    const char *wish = fake_wish("guest");
-
-    guest.act_at_ms = 0;
-    guest.has_acted = true;
-    if (strncmp(wish, "poweroff", 8) == 0)
-        guest_power_off();
-    else if (strncmp(wish, "reboot", 6) == 0)
-        guest_reboot();
-    else if (strncmp(wish, "panic", 5) == 0 && json_bool(vm.config, "pvpanic", false))
-        event_say("guest", "panic", "event", "panic");
-    else if (strncmp(wish, "crash", 5) == 0)
-        ch_signal_self(SIGSYS);
-}
-
-void vm_power_button(void)
-{
-    if (fake_wish("ignore-powerdown") != NULL)
-        return;
-    if (vm.state == VM_RUNNING)
-        guest.end_at_ms = fake_now_ms() + fake_wish_ms("powerdown-ms");
-    else
-        guest.is_button_due = true;
-}
-
-/* How long the guest takes for what it is asked; -1: it never does. */
-static int64_t guest_delay_ms(void)
-{
-    const char *wish = fake_wish("eject-ms");
-
-    return wish == NULL ? 5 : strcmp(wish, "never") == 0 ? -1 : strtol(wish, NULL, 10);
-}
-
-void vm_remove_vcpus(int left)
-{
-    guest.vcpus = left;
-    vm.removing_vcpus = true;
-    guest.vcpus_at_ms = guest_delay_ms() < 0 ? 0 : fake_now_ms() + guest_delay_ms();
-}
-
-void vm_balloon(int64_t bytes)
-{
-    guest.balloon = bytes;
-    guest.balloon_at_ms = guest_delay_ms() < 0 ? 0 : fake_now_ms() + guest_delay_ms();
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a == 0 || (b != 0 && b < a) ? b : a;
-}
-
-int64_t vm_wake_at_ms(void)
-{
-    if (!vm.exists || vm.state != VM_RUNNING)
-        return 0;
-    return earlier(earlier(guest.up_at_ms, guest.end_at_ms),
-                   earlier(guest.act_at_ms, earlier(guest.vcpus_at_ms, guest.balloon_at_ms)));
-}
-
-static bool is_due(int64_t *at_ms)
-{
-    bool due = *at_ms != 0 && fake_now_ms() >= *at_ms;
-
-    if (due)
-        *at_ms = 0;
-    return due;
-}
-
-void vm_tick(void)
-{
-    guest_is_stopped = !vm.exists || vm.state != VM_RUNNING || guest.up_at_ms != 0;
-    if (!vm.exists || vm.state != VM_RUNNING)
-        return;
-    if (guest.is_button_due) {
-        guest.is_button_due = false;
-        vm_power_button();
-    }
-    if (is_due(&guest.up_at_ms))
-        guest_up();
-    if (is_due(&guest.vcpus_at_ms)) {
-        vm.present_vcpus = guest.vcpus;
-        vm.removing_vcpus = false;
-    }
-    if (is_due(&guest.balloon_at_ms))
-        vm.balloon = guest.balloon;
-    if (is_due(&guest.end_at_ms))
-        guest_power_off();
-    else if (is_due(&guest.act_at_ms))
-        guest_act();
-    guest_is_stopped = !vm.exists || vm.state != VM_RUNNING || guest.up_at_ms != 0;
-}
-
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
 static void sizes_set(void)
 {
-    struct json *memory = tree_member(vm.config, "memory"), *balloon = tree_member(vm.config, "balloon");
+    struct json *memory = tree_member(vm.config, "memory");
 
     vm.present_vcpus = 0;
     vm.removing_vcpus = false;
     vm.dimms = 0;
     vm.plugged = 0;
     vm.balloon = 0;
-    guest.balloon = json_int(balloon, "size", 0);
     vm.ram = config_memory(vm.config);
     vm.ram_max = vm.ram + json_int(memory, "hotplug_size", 0);
 }
@@ -304,8 +151,6 @@ int vm_start(struct cause *c, bool is_restored)
     }
     if (check_zones(c) < 0)
         return -1;
-    guest.end_at_ms = guest.act_at_ms = guest.vcpus_at_ms = guest.balloon_at_ms = 0;
-    guest.is_button_due = false;
     sizes_set();
     if (device_start_all(c) < 0) {
         cause_wrap(c, "Error from device manager", NULL);
@@ -320,13 +165,13 @@ int vm_start(struct cause *c, bool is_restored)
     vm.present_vcpus = (int)json_int(tree_member(vm.config, "cpus"), "boot_vcpus", 1);
     if (!is_restored)
         vm.state = VM_RUNNING;
-    guest_start(is_restored);
+    fguest_start(is_restored);
     return 0;
 }
 
 void vm_stop(void)
 {
-    guest_close();
+    fguest_end();
     device_stop_all();
     consoles_close();
     vm.exists = false;

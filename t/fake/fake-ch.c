@@ -256,7 +256,7 @@ static _Noreturn void run(void)
     (void)sigdelset(&open_mask, SIGTERM);
     (void)sigdelset(&open_mask, SIGINT);
     for (;;) {
-        int64_t wake_at = earlier(earlier(vm_wake_at_ms(), device_wake_at_ms()), http_wake_at_ms()), wait_ms;
+        int64_t wake_at = earlier(earlier(fguest_wake_at_ms(), device_wake_at_ms()), http_wake_at_ms()), wait_ms;
         struct timespec wait;
         int n_http, n_vsock, n_guest;
 
@@ -274,7 +274,7 @@ static _Noreturn void run(void)
         vsock_poll_done(set + n_http, n_vsock);
         guest_poll_done(set + n_http + n_vsock, n_guest);
         device_tick();
-        vm_tick();
+        fguest_tick();
     }
 }
 

@@ -142,14 +142,23 @@ extern struct vm vm;
 int vm_consoles_open(struct cause *c);
 int vm_start(struct cause *c, bool is_restored); /* validates, builds, boots; exists afterwards even when it failed late */
 void vm_stop(void);                              /* takes the object away */
-int64_t vm_wake_at_ms(void);
-void vm_tick(void); /* what the guest does by itself */
-void vm_power_button(void);
-void vm_remove_vcpus(int left);   /* asks the guest, as vm_balloon does */
-void vm_balloon(int64_t bytes);
+void vm_serial(const char *text);                /* what the guest writes on its console */
 void vm_info(struct str *out);
 void vm_counters(struct str *out);
 int vm_reboot(struct cause *c);
+
+/* ---- fake-ch-guest.c: what runs in it ---- */
+
+void fguest_know(const char *kernel, size_t len); /* the beginning of the kernel's file */
+void fguest_start(bool is_restored);
+void fguest_end(void);
+int64_t fguest_wake_at_ms(void); /* 0: never */
+void fguest_tick(void);
+void fguest_power_button(void);
+void fguest_plug(bool is_new);      /* a device came, or is to go */
+void fguest_remove_vcpus(int left); /* what it is asked for, it does later, or never */
+void fguest_balloon(int64_t bytes);
+int64_t fguest_delay_ms(void); /* how long it takes; -1: it never does */
 
 /* ---- fake-ch-device.c: devices of a machine ---- */
 
