@@ -1,6 +1,5 @@
 /* What calls leave behind: memory, descriptors, threads, files. */
 #include <dirent.h>
-#include <malloc.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -8,23 +7,11 @@
 
 #include "core/util/num.h"
 #include "kit/general.h"
+#include "kit/heap.h"
 
 enum { ROUNDS_WARM = 2, ROUNDS = 2, WINDOWS = 4, THREAD_END_MS = 1000 };
 
 /* ---- counting ---- */
-
-/* Where a sanitizer has taken malloc's place, it knows, and mallinfo2 does not. */
-size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
-
-static int64_t bytes_in_use(void)
-{
-    struct mallinfo2 info;
-
-    if (__sanitizer_get_current_allocated_bytes != NULL)
-        return (int64_t)__sanitizer_get_current_allocated_bytes();
-    info = mallinfo2();
-    return (int64_t)(info.uordblks + info.hblkhd);
-}
 
 static int64_t count_in(const char *path)
 {
@@ -105,7 +92,7 @@ static void find_memory(struct subject *s, const struct op *op)
     size_t live = fake_host_live();
     int64_t threads_before = threads();
 
-    find_growth(s, op, bytes_in_use, "bytes");
+    find_growth(s, op, heap_in_use, heap_unit());
     if (threads_settled(threads_before) > threads_before)
         skip_point("threads are left, and each has memory: see the point threads");
     if (fake_host_live() != live)
@@ -127,13 +114,13 @@ void point_memory(struct subject *s, const struct point *point)
         return;
     value_round(s);
     value_round(s);
-    before = bytes_in_use();
+    before = heap_in_use();
     value_round(s);
-    first = bytes_in_use() - before;
+    first = heap_in_use() - before;
     value_round(s);
-    second = bytes_in_use() - before - first;
+    second = heap_in_use() - before - first;
     if (first > 0 && second > 0)
-        flaw("values that create refuses leave %lld bytes", (long long)second);
+        flaw("values that create refuses leave %lld %s", (long long)second, heap_unit());
 }
 
 static void find_descriptors(struct subject *s, const struct op *op)
