@@ -102,7 +102,7 @@ static int try_reflink(const struct look *look, const char *dir, struct runner_e
 static void say_reflink(const struct look *look, const char *root, const char *dir)
 {
     auto_free char *mounts = look_read(look->call, "/proc/self/mountinfo", MOUNTS_MAX);
-    auto_free char *fix = mem_printf("apt-get install xfsprogs && mkfs.xfs /dev/DISK && mount /dev/DISK %s", root);
+    auto_free char *fix = mem_printf("apt-get install -y xfsprogs && mkfs.xfs /dev/DISK && mount /dev/DISK %s", root);
     struct procfs_mount mount = {NULL, NULL, false};
     struct runner_error err = ERROR_INIT;
     const char *type;

@@ -31,10 +31,10 @@ static void say_release(const struct look *look)
     if (release == 0)
         finding_say(&look->to, RUNNER_FINDING_FAIL, "kernel", "mount -t proc proc /proc", "no Linux says its release");
     else if (release < RELEASE_NEEDED)
-        finding_say(&look->to, RUNNER_FINDING_FAIL, "kernel", "apt-get install linux-image-amd64",
+        finding_say(&look->to, RUNNER_FINDING_FAIL, "kernel", "apt-get install -y linux-image-amd64",
                     "Linux %s, at least 5.4 is needed", text);
     else if (release < RELEASE_GOOD)
-        finding_say(&look->to, RUNNER_FINDING_WARN, "kernel", "apt-get install linux-image-amd64",
+        finding_say(&look->to, RUNNER_FINDING_WARN, "kernel", "apt-get install -y linux-image-amd64",
                     "Linux %s: no landlock before 5.13", text);
     else
         finding_say(&look->to, RUNNER_FINDING_OK, "kernel", NULL, "Linux %s", text);
@@ -89,7 +89,7 @@ static void say_kvm(const struct look *look)
     else if (status > 0)
         finding_say(&look->to, RUNNER_FINDING_WARN, "kvm", fix, "/dev/kvm is there, but %s may not open it", user);
     else
-        finding_say(&look->to, RUNNER_FINDING_WARN, "kvm", "apt-get install coreutils", "/dev/kvm: %s", err.message);
+        finding_say(&look->to, RUNNER_FINDING_WARN, "kvm", "apt-get install -y coreutils", "/dev/kvm: %s", err.message);
 }
 
 /* ---- confinement, memory, devices ------------------------------------------------------------------------------- */
@@ -101,7 +101,7 @@ static void say_seccomp(const struct look *look)
     if (actions != NULL && procfs_has_word(actions, "kill_process"))
         finding_say(&look->to, RUNNER_FINDING_OK, "seccomp", NULL, "system calls of a VMM can be filtered");
     else
-        finding_say(&look->to, RUNNER_FINDING_WARN, "seccomp", "apt-get install linux-image-amd64",
+        finding_say(&look->to, RUNNER_FINDING_WARN, "seccomp", "apt-get install -y linux-image-amd64",
                     "this kernel filters no system calls: a VMM that wants that will not start");
 }
 

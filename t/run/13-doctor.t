@@ -152,7 +152,7 @@ says "it is quoted" qemu FAIL 'broken'
 rm "$vmm"
 doctor
 says "no QEMU" qemu FAIL 'QEMU'
-fixed_by "and where it is" qemu 'apt-get install .*qemu-system-x86'
+fixed_by "and where it is" qemu 'apt-get install -y .*qemu-system-x86'
 ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
 
 if [ -w /dev/kvm ]; then
@@ -309,7 +309,7 @@ else
     fixed_by "its module" tap 'modprobe tun'
     net "$route; mount --bind /dev/null $(command -v nft)"
     says "no nft" nftables FAIL 'not installed'
-    fixed_by "its package" nftables 'apt-get install nftables'
+    fixed_by "its package" nftables 'apt-get install -y nftables'
     net "$route; mount -t proc proc /proc; mount -o bind,ro /proc/sys /proc/sys"
     says "a /proc/sys that cannot be written" forwarding FAIL 'Read-only'
 fi

@@ -385,8 +385,8 @@ Test(bridge, diagnose_without_programs)
     no_program("[ip][-V]");
     no_program("[nft]");
     diagnose(&lines);
-    cr_expect_str_eq(str_text(&lines), "FAIL iproute2: program is not installed [apt-get install iproute2]\n"
-                                       "FAIL nftables: program is not installed [apt-get install nftables]\n");
+    cr_expect_str_eq(str_text(&lines), "FAIL iproute2: program is not installed [apt-get install -y iproute2]\n"
+                                       "FAIL nftables: program is not installed [apt-get install -y nftables]\n");
 }
 
 Test(bridge, diagnose_without_device_or_privilege)

@@ -389,7 +389,7 @@ Test(accel, diagnose_without_qemu)
 {
     scene(false, NULL);
     fake_host_refuse(RUNNER_RUN, "[--version]", RUNNER_E_NOTFOUND, "not installed");
-    expect_findings("FAIL qemu: QEMU '/opt/qemu': not installed [apt-get install --no-install-recommends "
+    expect_findings("FAIL qemu: QEMU '/opt/qemu': not installed [apt-get install -y --no-install-recommends "
                     "qemu-system-x86]\n");
 }
 

@@ -74,7 +74,7 @@ static bool say_program(const struct look *look)
 
     if (RUN(look, NULL, NULL, &err, "ip", "-V") == 0)
         return true;
-    finding_say(&look->to, RUNNER_FINDING_FAIL, "iproute2", "apt-get install iproute2", "%s", err.message);
+    finding_say(&look->to, RUNNER_FINDING_FAIL, "iproute2", "apt-get install -y iproute2", "%s", err.message);
     return false;
 }
 
@@ -143,8 +143,8 @@ static bool say_rules(const struct look *look)
         return true;
     }
     finding_say(&look->to, RUNNER_FINDING_FAIL, "nftables",
-                fix_of(&err, "apt-get install nftables", "modprobe -a nf_tables nft_ct nft_masq nft_connlimit"), "%s",
-                err.message);
+                fix_of(&err, "apt-get install -y nftables", "modprobe -a nf_tables nft_ct nft_masq nft_connlimit"),
+                "%s", err.message);
     return false;
 }
 
@@ -210,7 +210,7 @@ static void say_forwarding(const struct look *look, const char *uplink)
                     "IPv4 forwarding of %s can be set (it is %.1s now)", uplink, value);
     else
         finding_say(&look->to, RUNNER_FINDING_FAIL, "forwarding",
-                    fix_of(&err, "apt-get install coreutils", "mount -o remount,rw /proc/sys"),
+                    fix_of(&err, "apt-get install -y coreutils", "mount -o remount,rw /proc/sys"),
                     "IPv4 forwarding of %s cannot be set: %s", uplink, err.message);
 }
 

@@ -25,7 +25,7 @@ static void say_user(const struct finding_sink *to)
 
 static void say_landlock(const struct finding_sink *to)
 {
-    static const char kernel[] = "apt-get install -t bookworm-backports linux-image-amd64";
+    static const char kernel[] = "apt-get install -y -t bookworm-backports linux-image-amd64";
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
     if (abi >= LANDLOCK_GOOD)

@@ -10,7 +10,7 @@
 #define INSTALL                                                                                                        \
     "curl -fLo /usr/local/bin/cloud-hypervisor https://github.com/cloud-hypervisor/cloud-hypervisor/releases/"         \
     "latest/download/cloud-hypervisor-static && chmod 755 /usr/local/bin/cloud-hypervisor"
-#define NEWER_KERNEL "apt-get install -t bookworm-backports linux-image-amd64"
+#define NEWER_KERNEL "apt-get install -y -t bookworm-backports linux-image-amd64"
 
 static void say_program(const struct runner_error *cause, const struct finding_sink *to)
 {

@@ -54,7 +54,7 @@ int diagnose_run(void *instance, struct runner_call *call, void (*say)(void *ctx
         return -1;
     }
     finding_say(&to, RUNNER_FINDING_FAIL, "qemu",
-                cause.code == RUNNER_E_NOTFOUND ? "apt-get install --no-install-recommends qemu-system-x86" : NULL,
+                cause.code == RUNNER_E_NOTFOUND ? "apt-get install -y --no-install-recommends qemu-system-x86" : NULL,
                 "%s", cause.message);
     return 0;
 }
