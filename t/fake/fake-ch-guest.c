@@ -159,6 +159,15 @@ void fguest_balloon(int64_t bytes)
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
+static uint16_t daemon_port(void)
+{
+    auto_free char *path = mem_printf("%s.port", ch.program);
+    auto_fclose FILE *file = fopen(path, "re");
+    int port;
+
+    return file != NULL && fscanf(file, "%d", &port) == 1 ? (uint16_t)port : LOOPBACK_PORT;
+}
+
 void fguest_start(bool is_restored)
 {
     struct json *nets = tree_member(vm.config, "net");
@@ -173,7 +182,7 @@ void fguest_start(bool is_restored)
     guest.up_at_ms = is_restored ? 0 : fake_now_ms() + fake_wish_ms("boot-ms");
     if (ms != NULL && !guest.has_acted)
         guest.act_at_ms = fake_now_ms() + strtol(ms, NULL, 10);
-    if (address != 0 && !guest_listen(address, LOOPBACK_PORT))
+    if (address != 0 && !guest_listen(address, daemon_port()))
         ch_fault("the guest cannot listen at the address of its MAC %s: %s", mac, strerror(errno));
 }
 

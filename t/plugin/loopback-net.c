@@ -16,10 +16,12 @@ static const struct runner_host *host;
 
 struct loopback {
     bool has_taps;
+    int port;
 };
 
 static const struct runner_param loopback_params[] = {
     {.name = "taps", .dflt = "false", .doc = "whether a TAP is made that nothing uses", .type = RUNNER_T_BOOL},
+    {.name = "port", .dflt = "2280", .doc = "of all guests", .type = RUNNER_T_INT, .min = 1024, .max = 65535},
 };
 
 static int loopback_load(const struct runner_host *table, struct runner_error *err)
@@ -37,6 +39,8 @@ static int loopback_create(const struct runner_value *values, size_t n, void **r
     for (size_t i = 0; i < n; i++)
         if (strcmp(values[i].name, "taps") == 0)
             l->has_taps = values[i].number != 0;
+        else if (strcmp(values[i].name, "port") == 0)
+            l->port = (int)values[i].number;
     *ret_self = l;
     return 0;
 }
@@ -124,10 +128,11 @@ static int loopback_sweep(void *self, struct runner_call *call, const struct run
 static int loopback_address_of(void *self, const struct runner_nic *nic, uint32_t guest_port, char *ret_address,
                                size_t size, struct runner_error *err)
 {
-    (void)self;
+    const struct loopback *l = self;
+
     if (guest_port != LOOPBACK_PORT)
         return fail(err, RUNNER_E_NOTSUP, 0, "network/loopback reaches port %d of the guest only", LOOPBACK_PORT);
-    (void)snprintf(ret_address, size, "tcp:%s:%d", nic->address, LOOPBACK_PORT);
+    (void)snprintf(ret_address, size, "tcp:%s:%d", nic->address, l->port);
     return 0;
 }
 

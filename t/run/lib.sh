@@ -190,6 +190,7 @@ JSON
 # file whose lock this shell holds.
 own_ports() {
     local i n fd
+    [ -z "$first_port" ] || return 0
     for ((i = 0; i < 90; i++)); do
         n=$((($$ + i) % 90))
         { exec {fd}>>"/tmp/runner-t.ports.$n"; } 2>/dev/null || continue # another user's
@@ -201,7 +202,7 @@ own_ports() {
 }
 
 write_config() { # [YAML]
-    [ -n "$first_port" ] || own_ports
+    own_ports
     local network="{plugin: user, first_port: $first_port, last_port: $((first_port + 99))}"
     cat >"$dir/runner.yaml" <<YAML
 listen: ["unix:$RUNNER_SOCKET", "127.0.0.1:0"]
@@ -244,7 +245,10 @@ use_cloud_hypervisor() {
     vm_program=$top_builddir/t/fake/cloud-hypervisor
     vm_word=--api-socket
     runner_vmm="{plugin: cloud-hypervisor, binary: $vmm}"
-    runner_network=${runner_network:-"{plugin: loopback}"}
+    own_ports
+    runner_network=${runner_network:-"{plugin: loopback, port: $first_port}"}
+    mkdir -p "$dir/bin"
+    echo "$first_port" >"$vmm.port"
     runner_plugins=$dir/plugins
     for plugin in "$top_builddir"/plugins/*/*.so; do
         mkdir -p "$dir/plugins/$(basename "$(dirname "$plugin")")"
