@@ -207,7 +207,22 @@ Test(accel, kept_verdict)
     kept(text, sizeof text, BOOT_ID, "true", "");
     scene(true, text);
     expect_choice(true);
-    expect_not_ran("RUN");
+    expect_not_ran("RUN [/opt/qemu]");
+    cr_expect_eq(qemu.facts.is_kvm_roots, false);
+}
+
+/* The mode of /dev/kvm is looked at each time, as a user that machines run as. */
+Test(accel, kvm_is_roots)
+{
+    char text[1000];
+
+    kept(text, sizeof text, BOOT_ID, "true", "");
+    scene(true, text);
+    fake_host_answer(RUNNER_RUN, "[test][-r][/dev/kvm][-a][-w][/dev/kvm]", 1, 0, NULL);
+    expect_choice(true);
+    cr_expect_eq(qemu.facts.is_kvm_roots, true);
+    expect_ran("uid=65534 gid=65534 groups_of=/dev/kvm");
+    cr_expect_not_null(strstr(fake_host_log(), "but only root may open /dev/kvm"));
 }
 
 Test(accel, stale_verdicts)

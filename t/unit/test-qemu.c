@@ -15,6 +15,7 @@
 #include "core/util/num.h"
 #include "core/util/str.h"
 #include "kit/fake/host.h"
+#include "plugins/vmm/qemu/qemu.h"
 
 const struct runner_plugin *runner_plugin_1(void);
 
@@ -291,6 +292,33 @@ Test(qemu, confined)
     free(text);
     text = fake_batch_text(batch);
     cr_expect_not_null(strstr(text, "CGROUP_DEL a-1\n"));
+    fake_host()->batch_free(batch);
+}
+
+/* KVM that only root may open: emulated for another user, and refused where KVM was insisted on. */
+Test(qemu, kvm_is_roots)
+{
+    struct qemu *qemu = self;
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+    auto_free char *text = NULL;
+
+    qemu->facts = (struct qemu_facts){.is_known = true, .has_kvm = true, .is_kvm_roots = true, .major = 7, .minor = 2};
+    cr_assert_eq(ops->spawn(self, fake_call(), batch, &vm, &err), 0);
+    text = fake_step_text(fake_batch_step(batch, 1));
+    cr_expect_not_null(strstr(text, "[-accel][kvm]"));
+    fake_host()->batch_free(batch);
+    batch = fake_host()->batch_new(fake_call());
+    vm.uid = vm.gid = 7;
+    cr_assert_eq(ops->spawn(self, fake_call(), batch, &vm, &err), 0);
+    free(text);
+    text = fake_step_text(fake_batch_step(batch, 1));
+    cr_expect_not_null(strstr(text, "[-accel][tcg,"));
+    fake_host()->batch_free(batch);
+    batch = fake_host()->batch_new(fake_call());
+    qemu->accel = "kvm";
+    cr_expect_eq(ops->spawn(self, fake_call(), batch, &vm, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_NOTSUP);
+    cr_expect_not_null(strstr(err.message, "only root may open /dev/kvm"));
     fake_host()->batch_free(batch);
 }
 

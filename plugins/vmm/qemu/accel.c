@@ -133,21 +133,25 @@ static int judge(struct qemu *self, struct runner_call *call, bool is_anew, stru
     if (scene.has_kvm_device && strcmp(self->accel, "tcg") != 0 &&
         kernel_find(self->host, call, self->probe_kernel, self->probe_initramfs, &kernel, err) < 0)
         return -1;
-    if (!is_anew && recall(self, &scene, &kernel, ret))
-        return 0;
-    if (try_all(self, call, &scene, &kernel, ret, err) < 0)
-        return -1;
-    keep(self, call, &scene, ret);
-    return check_over(self, call, err); /* keeping it may have been what was cancelled */
+    if (is_anew || !recall(self, &scene, &kernel, ret)) {
+        if (try_all(self, call, &scene, &kernel, ret, err) < 0)
+            return -1;
+        keep(self, call, &scene, ret);
+    }
+    ret->facts.is_kvm_roots = ret->facts.has_kvm && probe_is_kvm_roots(self, call); /* not kept: a mode changes easily */
+    return check_over(self, call, err); /* what came last may have been what was cancelled */
 }
 
 static void log_choice(struct qemu *self, struct runner_call *call, const struct verdict *verdict)
 {
     const struct qemu_facts *facts = &verdict->facts;
+    const char *reason = !facts->has_kvm       ? verdict->reason
+                         : facts->is_kvm_roots ? "it ran a guest, but only root may open /dev/kvm"
+                                               : "it ran a guest";
     struct runner_field fields[] = {{"vmm", "qemu"},
                                     {"version", facts->version},
                                     {"accel", facts->has_kvm ? "kvm" : "tcg"},
-                                    {"reason", facts->has_kvm ? "it ran a guest" : verdict->reason},
+                                    {"reason", reason},
                                     {"firmware", facts->has_qboot ? "qboot" : "seabios"}};
 
     self->host->log(call, RUNNER_LOG_INFO, "vmm.accel", fields, ARRAY_LEN(fields));

@@ -10,6 +10,7 @@
 #include "plugins/vmm/qemu/args.h"
 
 #define VERSION_MS 10000
+#define NOBODY     65534
 #define TINY_MS    4000  /* takes 50 to 100 ms where KVM works, 3.2 s where it interprets each instruction */
 #define KERNEL_MS  10000 /* a kernel is in its init after 0.3 to 0.6 s where KVM works */
 
@@ -136,4 +137,25 @@ int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, con
         status = expect_marker(self, call, batch, index, err);
     self->host->batch_free(batch);
     return status;
+}
+
+bool probe_is_kvm_roots(struct qemu *self, struct runner_call *call)
+{
+    static const char *const argv[] = {"test", "-r", "/dev/kvm", "-a", "-w", "/dev/kvm", NULL};
+    static const char *const groups_of[] = {"/dev/kvm", NULL};
+    const struct runner_spawn user = {.size = sizeof user, .uid = NOBODY, .gid = NOBODY, .groups_of = groups_of};
+    const struct runner_step step = {.size = RUNNER_STEP_INIT,
+                                     .kind = RUNNER_RUN,
+                                     .flags = RUNNER_S_ANY_STATUS,
+                                     .argv = argv,
+                                     .number = VERSION_MS,
+                                     .spawn = &user};
+    struct runner_batch *batch = self->host->batch_new(call);
+    struct runner_error cause = ERROR_INIT;
+    bool is = batch != NULL && self->host->add(batch, &step, &cause) >= 0 &&
+              self->host->run(call, batch, &cause) == 0 &&
+              self->host->result(batch, 0)->status != 0;
+
+    self->host->batch_free(batch);
+    return is;
 }

@@ -18,4 +18,7 @@ int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, con
 int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts,
                  const struct kernel *kernel, struct runner_error *err);
 
+/* Whether a user without privileges, though in the group of /dev/kvm, may not open it. */
+bool probe_is_kvm_roots(struct qemu *self, struct runner_call *call);
+
 #endif

@@ -158,6 +158,19 @@ static int add_spawn(struct runner_batch *batch, const struct runner_vm *vm, con
     return host->add(batch, &look, err) < 0 ? -1 : 0;
 }
 
+/* Emulated rather than not at all, unless KVM was insisted on. */
+static int may_have_kvm(const struct qemu *self, const struct runner_vm *vm, struct qemu_facts *facts,
+                        struct runner_error *err)
+{
+    if (!facts->has_kvm || !facts->is_kvm_roots || vm->uid == 0)
+        return 0;
+    facts->has_kvm = false;
+    if (strcmp(self->accel, "kvm") != 0)
+        return 0;
+    return fail(err, RUNNER_E_NOTSUP, 0, "accel: kvm, but only root may open /dev/kvm, and '%s' runs as user %u", vm->id,
+                vm->uid);
+}
+
 static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *given,
                       struct runner_error *err)
 {
@@ -165,7 +178,7 @@ static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch 
     auto_args struct args args = ARGS_INIT;
     struct qemu_facts facts;
 
-    if (accel_facts(self, call, &facts, err) < 0 || args_build(self, &facts, vm, &args, err) < 0)
+    if (accel_facts(self, call, &facts, err) < 0 || may_have_kvm(self, vm, &facts, err) < 0 || args_build(self, &facts, vm, &args, err) < 0)
         return -1;
     return add_spawn(batch, vm, &args, memory_limit(self, &facts, vm), err);
 }
@@ -195,7 +208,10 @@ static int qemu_describe(void *instance, char *ret_text, size_t size)
     if (!facts.is_known)
         (void)snprintf(ret_text, size, "qemu, accelerator not chosen yet");
     else
-        (void)snprintf(ret_text, size, "qemu %s, accelerator %s", facts.version, facts.has_kvm ? "kvm" : "tcg");
+        (void)snprintf(ret_text, size, "qemu %s, accelerator %s", facts.version,
+                       !facts.has_kvm       ? "tcg"
+                       : facts.is_kvm_roots ? "kvm (tcg for users other than root)"
+                                            : "kvm");
     return 0;
 }
 

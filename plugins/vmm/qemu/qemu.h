@@ -9,10 +9,11 @@
 
 struct qemu_facts { /* found out by accel_choose() */
     bool is_known;
-    bool has_kvm;     /* it ran a guest */
-    bool has_qboot;   /* boot by qboot, not SeaBIOS */
-    int major, minor; /* of QEMU */
-    char version[32]; /* "7.2.22" */
+    bool has_kvm;      /* it ran a guest */
+    bool is_kvm_roots; /* but only root may open /dev/kvm: a machine that runs as another user is emulated */
+    bool has_qboot;    /* boot by qboot, not SeaBIOS */
+    int major, minor;  /* of QEMU */
+    char version[32];  /* "7.2.22" */
 };
 
 struct qemu {
