@@ -425,15 +425,21 @@ Test(real_ch, missing_disk)
                       "manager: Cannot open disk path");
 }
 
+static void take_kernel_away(void)
+{
+    free((void *)(uintptr_t)vm.kernel);
+    vm.kernel = mem_dup("/nonexistent/kernel");
+}
+
 Test(real_ch, no_kernel)
 {
-    vm.kernel = mem_dup("/nonexistent/kernel");
+    take_kernel_away();
     expect_boot_error(RUNNER_E_NOTFOUND, "Cannot open kernel file: No such file or directory (os error 2)");
 }
 
 Test(real_ch, ends_at_once)
 {
-    vm.kernel = mem_dup("/nonexistent/kernel");
+    take_kernel_away();
     cr_assert_eq(spawn(), 0, "%s", err.message);
     kill_vm(SIGKILL);
     cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), -1);
