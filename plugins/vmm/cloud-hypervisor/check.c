@@ -135,13 +135,14 @@ static void inputs_get(const struct ch *self, struct runner_field inputs[INPUTS]
     inputs[3] = (struct runner_field){"seccomp", self->seccomp};
 }
 
-/* A KVM that ran the tiny guest only is tried again once there is a kernel. */
+/* Of another kernel than is to be tried now it says nothing, nor of any when the tiny guest only ran. */
 static bool recall(const struct ch *self, const struct scene *scene, const struct kernel *kernel, struct verdict *ret)
 {
     const struct json *kept = scene->kept;
     auto_free char *line = mem_printf("cloud-hypervisor %s", json_text(kept, "version", ""));
     struct runner_field inputs[INPUTS];
     struct verdict verdict = {.facts = {.is_known = true}};
+    const char *tried;
     char uid[16];
 
     inputs_get(self, inputs, uid);
@@ -150,7 +151,8 @@ static bool recall(const struct ch *self, const struct scene *scene, const struc
         return false;
     verdict.has_kvm = json_bool(kept, "kvmWorks", false);
     verdict.facts.has_landlock = json_bool(kept, "landlockWorks", false);
-    if (verdict.has_kvm && kernel->path != NULL && strcmp(json_text(kept, "kernel", ""), kernel->path) != 0)
+    tried = json_text(kept, "kernel", "");
+    if (kernel->path != NULL && (verdict.has_kvm || tried[0] != '\0') && strcmp(tried, kernel->path) != 0)
         return false;
     SET_TEXT(verdict.reason, "%s", json_text(kept, "reason", ""));
     SET_TEXT(verdict.unlocked, "%s", json_text(kept, "landlockReason", ""));
