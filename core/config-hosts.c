@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/uids.h"
+
 static bool is_taken(const struct config *config, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
@@ -33,6 +35,8 @@ static void host_read(struct build *b, struct yaml *node, size_t index)
     settings_read(b, node, &config_host_group, host, more, ARRAY_LEN(more));
     if (host->name != NULL && is_taken(b->config, index, host->name))
         build_refuse(b, yaml_get(node, "name"), "expected each host name once, found '%s' again", host->name);
+    if (host->uids != NULL)
+        (void)uids_parse(host->uids, &host->first_uid, &host->n_uids);
     defaults = build_map(b, node, "defaults");
     if (defaults != NULL) {
         settings_read(b, defaults, &config_host_defaults, host, NULL, 0);

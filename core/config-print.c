@@ -101,12 +101,12 @@ static void value_add(const struct config *config, const struct runner_param *pa
 }
 
 static void section_add(const struct config *config, const struct config_section *section, const char *prefix,
-                        struct str *out)
+                        const char *before, struct str *out)
 {
     const struct plugin *plugin = section->plugin;
     auto_free char *key = mem_printf("%s.plugin", prefix);
 
-    str_addf(out, "    %s:\n      plugin: %s", loader_kind_name(plugin->desc.kind), plugin->desc.name);
+    str_addf(out, "%splugin: %s", before, plugin->desc.name);
     origin_add(config, key, out);
     for (uint32_t i = 0; i < plugin->desc.n_params; i++) {
         size_t index = 0;
@@ -115,6 +115,26 @@ static void section_add(const struct config *config, const struct config_section
                 value_add(config, &plugin->params[i], &section->values[v], prefix, index++, out);
         if (index == 0)
             str_addf(out, "      # %s: not set\n", plugin->params[i].name);
+    }
+}
+
+/* One, or the candidates as a list. */
+static void sections_add(const struct config *config, size_t index, uint32_t kind, struct str *out)
+{
+    const struct config_section *section = &config->hosts[index].sections[kind];
+    auto_free char *key = mem_printf("hosts[%zu].%s", index, loader_kind_name(kind));
+    size_t i = 0;
+
+    if (section->plugin == NULL)
+        return;
+    str_addf(out, "    %s:\n", loader_kind_name(kind));
+    if (section->next == NULL) {
+        section_add(config, section, key, "      ", out);
+        return;
+    }
+    for (; section != NULL; section = section->next) {
+        auto_free char *entry = mem_printf("%s[%zu]", key, i++);
+        section_add(config, section, entry, "    - ", out);
     }
 }
 
@@ -129,11 +149,8 @@ static void host_add(const struct config *config, size_t index, struct str *out)
     out->ptr[start + 2] = '-'; /* the name is the first key */
     str_add(out, "    defaults:\n");
     group_add(config, &config_host_defaults, host, defaults, 6, out);
-    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
-        auto_free char *section = mem_printf("hosts[%zu].%s", index, loader_kind_name(kind));
-        if (host->sections[kind].plugin != NULL)
-            section_add(config, &host->sections[kind], section, out);
-    }
+    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
+        sections_add(config, index, kind, out);
 }
 
 void config_print(const struct config *config, struct str *ret_text)

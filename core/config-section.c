@@ -11,17 +11,36 @@ static const struct {
     const char *params[3][2];
 } defaults[LOADER_KINDS + 1] = {
     [RUNNER_TRANSPORT] = {"local", {{NULL}}},
-    [RUNNER_VMM] = {"qemu", {{NULL}}},
     [RUNNER_DISK] = {"qcow2", {{NULL}}},
     [RUNNER_NETWORK] = {"bridge", {{"bridge", "br0"}}},
     [RUNNER_IPAM] = {"static-pool", {{"range", "10.0.0.2-10.0.0.254"}, {"gateway", "10.0.0.1/24"}}},
 };
 
-static void default_section(struct yaml *host_node, uint32_t kind)
+/* In order of preference; those that are not installed are left out. */
+static const char *const default_vmms[] = {"cloud-hypervisor", "qemu"};
+
+static struct yaml *plugin_map(const char *name)
 {
     struct yaml *map = yaml_new(YAML_MAP, &config_default_place, NULL);
 
-    yaml_put(map, "plugin", yaml_new(YAML_TEXT, &config_default_place, defaults[kind].plugin));
+    yaml_put(map, "plugin", yaml_new(YAML_TEXT, &config_default_place, name));
+    return map;
+}
+
+static void default_candidates(struct build *b, struct yaml *host_node)
+{
+    struct yaml *list = yaml_new(YAML_LIST, &config_default_place, NULL);
+
+    for (size_t i = 0; i < ARRAY_LEN(default_vmms); i++)
+        if (i + 1 == ARRAY_LEN(default_vmms) || loader_has(b->config->loader, RUNNER_VMM, default_vmms[i]))
+            yaml_put(list, NULL, plugin_map(default_vmms[i]));
+    yaml_put(host_node, loader_kind_name(RUNNER_VMM), list);
+}
+
+static void default_section(struct yaml *host_node, uint32_t kind)
+{
+    struct yaml *map = plugin_map(defaults[kind].plugin);
+
     for (int i = 0; i < 3 && defaults[kind].params[i][0] != NULL; i++)
         yaml_put(map, defaults[kind].params[i][0],
                  yaml_new(YAML_TEXT, &config_default_place, defaults[kind].params[i][1]));
@@ -159,19 +178,13 @@ static void param_read(struct build *b, const struct yaml *map, const struct run
     }
 }
 
-void section_read(struct build *b, struct yaml *host_node, struct config_host *host, uint32_t kind)
+/* map: NULL when it is something else, which was reported. */
+static void plugin_read(struct build *b, const struct yaml *map, const struct config_host *host, uint32_t kind,
+                        struct config_section *section)
 {
-    struct config_section *section = &host->sections[kind];
-    const struct plugin *network = host->sections[RUNNER_NETWORK].plugin;
-    const struct yaml *map = yaml_get(host_node, loader_kind_name(kind));
     auto_str struct str where = STR_INIT;
     auto_free char *path = NULL;
 
-    if (map == NULL && kind == RUNNER_IPAM && network != NULL && network->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
-        return;
-    if (map == NULL)
-        default_section(host_node, kind);
-    map = build_map(b, host_node, loader_kind_name(kind));
     if (map == NULL)
         return;
     section->plugin = plugin_of(b, map, kind);
@@ -186,6 +199,58 @@ void section_read(struct build *b, struct yaml *host_node, struct config_host *h
         param_read(b, map, &section->plugin->params[i], host->root, section);
 }
 
+static bool is_named_before(const struct config_section *first, const struct config_section *section)
+{
+    for (; first != section; first = first->next)
+        if (first->plugin != NULL && first->plugin == section->plugin)
+            return true;
+    return false;
+}
+
+/* A list of candidates in order of preference. */
+static void candidates_read(struct build *b, const struct yaml *list, const struct config_host *host, uint32_t kind,
+                            struct config_section *first)
+{
+    struct config_section *section = NULL;
+    char found[80];
+    int n = 0;
+
+    if (list->first == NULL)
+        build_refuse(b, list, "expected a mapping or a list of mappings, found an empty list");
+    for (const struct yaml *node = list->first; node != NULL; node = node->next) {
+        if (node->type != YAML_MAP) {
+            build_refuse(b, node, "expected a mapping (plugin: ...), found %s", yaml_found(node, found, sizeof found));
+            continue;
+        }
+        if (++n > CONFIG_VMMS_MAX) {
+            build_refuse(b, node, "expected at most %d candidates, found more", CONFIG_VMMS_MAX);
+            return;
+        }
+        section = section == NULL ? first : (section->next = mem_alloc(sizeof *section));
+        plugin_read(b, node, host, kind, section);
+        if (is_named_before(first, section))
+            build_refuse(b, node, "expected each plugin once, found '%s' again", section->plugin->desc.name);
+    }
+}
+
+void section_read(struct build *b, struct yaml *host_node, struct config_host *host, uint32_t kind)
+{
+    const struct plugin *network = host->sections[RUNNER_NETWORK].plugin;
+    const struct yaml *node = yaml_get(host_node, loader_kind_name(kind));
+
+    if (node == NULL && kind == RUNNER_IPAM && network != NULL && network->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
+        return;
+    if (node == NULL && kind == RUNNER_VMM)
+        default_candidates(b, host_node);
+    else if (node == NULL)
+        default_section(host_node, kind);
+    node = yaml_get(host_node, loader_kind_name(kind));
+    if (kind == RUNNER_VMM && node->type == YAML_LIST)
+        candidates_read(b, node, host, kind, &host->sections[kind]);
+    else
+        plugin_read(b, build_map(b, host_node, loader_kind_name(kind)), host, kind, &host->sections[kind]);
+}
+
 void section_free(struct config_section *section)
 {
     for (size_t i = 0; i < section->n_values; i++) {
@@ -195,4 +260,7 @@ void section_free(struct config_section *section)
     }
     free(section->values);
     free(section->where);
+    if (section->next != NULL)
+        section_free(section->next);
+    free(section->next);
 }

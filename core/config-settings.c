@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/uids.h"
 #include "core/util/text.h"
 
 const struct place config_default_place = {"default", 0, 0};
@@ -30,6 +31,13 @@ static bool is_host_name(const char *text)
     size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:");
 
     return len > 0 && len <= 253 && text[len] == '\0';
+}
+
+static bool is_uid_range(const char *text)
+{
+    uint32_t first, n;
+
+    return uids_parse(text, &first, &n);
 }
 
 /* clang-format off */
@@ -108,6 +116,8 @@ static const struct setting host[] = {
     PATH("root", struct config_host, root, "/var/lib/cloud-hypervisor"),
     PATH("run_dir", struct config_host, run_dir, "/var/run/cloud-hypervisor"),
     PATH("daemon", struct config_host, daemon, NULL),
+    TEXT("uids", struct config_host, uids, "1900000000-1900065535", is_uid_range,
+         "none, or a range of at most 1000000 user ids such as 1900000000-1900065535"),
 };
 const struct setting_group config_host_group = GROUP(NULL, host, 0);
 

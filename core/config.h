@@ -16,6 +16,7 @@
 #define CONFIG_FILE_MAX   (256 * 1024) /* bytes of runner.yaml */
 #define CONFIG_HOSTS_MAX  64
 #define CONFIG_LISTEN_MAX 16
+#define CONFIG_VMMS_MAX   4 /* candidates of a host */
 
 struct config_listen {
     char *text; /* as configured: "0.0.0.0:3005", "[::]:3005", "unix:/run/runner-ch/api.sock" */
@@ -65,6 +66,7 @@ struct config_section {
     const struct plugin *plugin; /* NULL: none (only ipam, when the network hands out addresses itself) */
     struct runner_value *values; /* defaults filled in, paths made absolute; in the order of the plugin's table */
     size_t n_values;
+    struct config_section *next; /* vmm: what is used when this one does not work, or NULL */
     char *where; /* "runner.yaml:12:5: hosts[0].disk", "default: hosts[0].disk": put before errors */
 };
 
@@ -77,6 +79,8 @@ struct config_host {
     int64_t cpus, memory_mb, disk_gb; /* used when a create names none */
     int64_t min_memory_mb;            /* a smaller request is raised to this */
     int64_t memory_step_mb;           /* requests are rounded up to a multiple */
+    char *uids;                       /* "first-last" or "none": the users that VMMs run as */
+    uint32_t first_uid, n_uids;       /* the same as numbers; n_uids 0: none */
     struct config_section sections[LOADER_KINDS + 1]; /* by kind: sections[RUNNER_DISK]; [0] is unused */
 };
 

@@ -6,100 +6,9 @@
 
 #include "core/batch.h"
 #include "core/log.h"
+#include "core/plugin-check.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
-
-/* Lets one caller through at a time. The mutex is held for lines only, never across the plugin's call. */
-struct gate {
-    pthread_mutex_t mutex;
-    pthread_cond_t free;
-    bool is_taken;
-    const struct plugin *plugin; /* SERIAL: the gate is shared by the plugin's instances */
-    struct gate *next;
-    int users;
-};
-
-static pthread_mutex_t shared_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct gate *shared_gates; /* of SERIAL plugins */
-
-static struct gate *gate_new(const struct plugin *plugin)
-{
-    struct gate *gate = mem_alloc(sizeof *gate);
-
-    pthread_mutex_init(&gate->mutex, NULL);
-    pthread_cond_init(&gate->free, NULL);
-    gate->plugin = plugin;
-    gate->users = 1;
-    return gate;
-}
-
-static struct gate *gate_for(const struct plugin *plugin)
-{
-    struct gate *gate;
-
-    if (plugin->desc.threads == RUNNER_PARALLEL)
-        return NULL;
-    if (plugin->desc.threads == RUNNER_PER_INSTANCE)
-        return gate_new(plugin);
-    pthread_mutex_lock(&shared_mutex);
-    for (gate = shared_gates; gate != NULL && gate->plugin != plugin; gate = gate->next)
-        ;
-    if (gate == NULL) {
-        gate = gate_new(plugin);
-        gate->next = shared_gates;
-        shared_gates = gate;
-    } else {
-        gate->users++;
-    }
-    pthread_mutex_unlock(&shared_mutex);
-    return gate;
-}
-
-static void gate_free(struct gate *gate)
-{
-    struct gate **link;
-
-    if (gate == NULL)
-        return;
-    pthread_mutex_lock(&shared_mutex);
-    if (--gate->users > 0) {
-        pthread_mutex_unlock(&shared_mutex);
-        return;
-    }
-    for (link = &shared_gates; *link != NULL && *link != gate; link = &(*link)->next)
-        ;
-    if (*link != NULL)
-        *link = gate->next;
-    pthread_mutex_unlock(&shared_mutex);
-    pthread_cond_destroy(&gate->free);
-    pthread_mutex_destroy(&gate->mutex);
-    free(gate);
-}
-
-void host_enter(struct host *host, uint32_t kind)
-{
-    struct gate *gate = host->gates[kind];
-
-    if (gate == NULL)
-        return;
-    pthread_mutex_lock(&gate->mutex);
-    while (gate->is_taken)
-        pthread_cond_wait(&gate->free, &gate->mutex);
-    gate->is_taken = true;
-    pthread_mutex_unlock(&gate->mutex);
-}
-
-void host_leave(struct host *host, uint32_t kind)
-{
-    struct gate *gate = host->gates[kind];
-
-    if (gate == NULL)
-        return;
-    pthread_mutex_lock(&gate->mutex);
-    gate->is_taken = false;
-    pthread_cond_signal(&gate->free);
-    pthread_mutex_unlock(&gate->mutex);
-}
 
 int host_new(const struct config_host *config, struct host **ret, struct runner_error *err)
 {
@@ -112,15 +21,11 @@ int host_new(const struct config_host *config, struct host **ret, struct runner_
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&host->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
-        const struct config_section *section = &config->sections[kind];
-
-        if (section->plugin == NULL)
-            continue;
-        if (section->plugin->desc.create(section->values, section->n_values, &host->self[kind], err) < 0)
-            return error_wrap(err, "%s", section->where);
-        host->gates[kind] = gate_for(section->plugin);
-    }
+    if (config->n_uids > 0)
+        host->uids = uids_new(config->first_uid, config->n_uids);
+    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
+        if (instances_new(&config->sections[kind], &host->instances[kind], err) < 0)
+            return -1;
     *ret = host;
     host = NULL;
     return 0;
@@ -130,14 +35,11 @@ void host_free(struct host *host)
 {
     if (host == NULL)
         return;
-    for (uint32_t kind = LOADER_KINDS; kind >= 1; kind--) {
-        if (host->self[kind] != NULL)
-            host_plugin(host, kind)->desc.destroy(host->self[kind]);
-        gate_free(host->gates[kind]);
-        free(host->service_problem[kind]);
-    }
+    for (uint32_t kind = LOADER_KINDS; kind >= 1; kind--)
+        instances_free(host->instances[kind]);
+    uids_free(host->uids);
     free(host->problem);
-    free(host->vmm_text);
+    free(host->uid_problem);
     pthread_cond_destroy(&host->changed);
     pthread_mutex_destroy(&host->mutex);
     free(host);
@@ -145,55 +47,172 @@ void host_free(struct host *host)
 
 const struct plugin *host_plugin(const struct host *host, uint32_t kind)
 {
-    return host->config->sections[kind].plugin;
+    return host->instances[kind] != NULL ? host->instances[kind]->plugin : NULL;
 }
 
-static int check_one(struct host *host, uint32_t kind, struct runner_call *call, struct runner_error *err)
-{
-    const struct plugin *plugin = host_plugin(host, kind);
-    int status;
+/* ---- what works ---- */
 
-    if (plugin == NULL || plugin->desc.check == NULL)
-        return 0;
-    host_enter(host, kind);
-    status = plugin->desc.check(host->self[kind], call, err);
-    host_leave(host, kind);
-    return status;
-}
-
-static void learn_vmm(struct host *host)
+static void learn(struct host *host, struct instance *instance, const char *problem)
 {
     char text[240] = "";
 
-    if (host_plugin(host, RUNNER_VMM)->ops.vmm.describe == NULL ||
-        HOST_CALL(host, RUNNER_VMM, vmm, describe, text, sizeof text) < 0)
-        return;
+    if (instance->plugin->desc.kind == RUNNER_VMM)
+        (void)INSTANCE_CALL(instance, vmm, describe, text, sizeof text);
     pthread_mutex_lock(&host->mutex);
-    free(host->vmm_text);
-    host->vmm_text = mem_dup(text);
+    free(instance->problem);
+    instance->problem = mem_dup(problem);
+    free(instance->text);
+    instance->text = text[0] != '\0' ? mem_dup(text) : NULL;
+    instance->is_checked = true;
+    pthread_cond_broadcast(&host->changed);
     pthread_mutex_unlock(&host->mutex);
+}
+
+/* One of the candidates is enough: the problems of the others are told only when there is none. */
+static int check_kind(struct host *host, uint32_t kind, struct runner_call *call, struct str *ret_problems)
+{
+    auto_str struct str problems = STR_INIT;
+    bool has_good = false;
+    int n = 0;
+
+    for (struct instance *instance = host->instances[kind]; instance != NULL; instance = instance->next) {
+        struct runner_error err = ERROR_INIT;
+        bool is_good = instance_check(instance, call, &err) == 0;
+
+        learn(host, instance, is_good ? NULL : err.message);
+        if (is_good) {
+            has_good = true;
+            continue;
+        }
+        n++;
+        str_addf(&problems, "%s: %s\n", instance->section->where, err.message);
+    }
+    if (has_good)
+        return 0;
+    if (ret_problems != NULL)
+        str_add(ret_problems, str_text(&problems));
+    return n;
 }
 
 int host_check(struct host *host, struct runner_call *call, struct str *ret_problems)
 {
     int n = 0;
 
-    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
-        struct runner_error err = ERROR_INIT;
-        bool is_bad = check_one(host, kind, call, &err) < 0;
-
-        pthread_mutex_lock(&host->mutex);
-        free(host->service_problem[kind]);
-        host->service_problem[kind] = is_bad ? mem_dup(err.message) : NULL;
-        pthread_mutex_unlock(&host->mutex);
-        if (!is_bad)
-            continue;
-        n++;
-        if (ret_problems != NULL)
-            str_addf(ret_problems, "%s: %s\n", host->config->sections[kind].where, err.message);
-    }
-    learn_vmm(host);
+    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
+        n += check_kind(host, kind, call, ret_problems);
     return n;
+}
+
+static bool is_good(const struct instance *vmm, uint64_t caps)
+{
+    return vmm->is_checked && vmm->problem == NULL && (vmm->plugin->desc.caps & caps) == caps;
+}
+
+/* These three are called with the mutex held. */
+static struct instance *good_vmm(struct host *host, uint64_t caps, const char *preferred)
+{
+    struct instance *vmm = preferred != NULL ? host_vmm(host, preferred) : NULL;
+
+    if (vmm != NULL && is_good(vmm, caps))
+        return vmm;
+    for (vmm = host->instances[RUNNER_VMM]; vmm != NULL && !is_good(vmm, caps); vmm = vmm->next)
+        if (!vmm->is_checked) /* it may be the better one */
+            return NULL;
+    return vmm;
+}
+
+static bool all_checked(const struct host *host)
+{
+    for (const struct instance *vmm = host->instances[RUNNER_VMM]; vmm != NULL; vmm = vmm->next)
+        if (!vmm->is_checked)
+            return false;
+    return true;
+}
+
+static void caps_missing(const struct instance *vmm, uint64_t caps, struct str *out)
+{
+    str_add(out, "it lacks");
+    for (unsigned bit = 0; bit < 64; bit++)
+        if (caps & ~vmm->plugin->desc.caps & UINT64_C(1) << bit)
+            str_addf(out, " %s", plugin_cap_name(RUNNER_VMM, bit));
+}
+
+static int no_vmm(const struct host *host, uint64_t caps, struct runner_error *err)
+{
+    auto_str struct str text = STR_INIT;
+
+    if (!all_checked(host))
+        return fail(err, RUNNER_E_TIMEOUT, 0, "host '%s' is still trying its VMMs", host->config->name);
+    for (const struct instance *vmm = host->instances[RUNNER_VMM]; vmm != NULL; vmm = vmm->next) {
+        str_addf(&text, "%s%s: ", text.len > 0 ? "; " : "", vmm->plugin->desc.name);
+        if (vmm->problem != NULL)
+            str_add(&text, vmm->problem);
+        else
+            caps_missing(vmm, caps, &text);
+    }
+    return fail(err, RUNNER_E_NOTSUP, 0, "no VMM for this on host '%s': %s", host->config->name, str_text(&text));
+}
+
+int host_pick_vmm(struct host *host, struct runner_call *call, uint64_t caps, const char *preferred,
+                  struct instance **ret, struct runner_error *err)
+{
+    struct timespec until = {.tv_sec = call->deadline_us / 1000000, .tv_nsec = call->deadline_us % 1000000 * 1000};
+    struct instance *vmm = host->instances[RUNNER_VMM];
+    int status = 0;
+
+    if (vmm->next == NULL && (vmm->plugin->desc.caps & caps) == caps) {
+        *ret = vmm; /* what is wrong with it is said best by what is tried */
+        return 0;
+    }
+    pthread_mutex_lock(&host->mutex);
+    while ((vmm = good_vmm(host, caps, preferred)) == NULL && !all_checked(host) && status == 0)
+        status = pthread_cond_timedwait(&host->changed, &host->mutex, &until);
+    status = vmm == NULL ? no_vmm(host, caps, err) : 0;
+    pthread_mutex_unlock(&host->mutex);
+    *ret = vmm;
+    return status;
+}
+
+struct instance *host_vmm(struct host *host, const char *name)
+{
+    struct instance *vmm = host->instances[RUNNER_VMM];
+
+    while (vmm != NULL && name != NULL && strcmp(vmm->plugin->desc.name, name) != 0)
+        vmm = vmm->next;
+    return vmm;
+}
+
+char *host_vmm_text(struct host *host)
+{
+    const struct instance *vmm;
+    char *text = NULL;
+
+    pthread_mutex_lock(&host->mutex);
+    vmm = good_vmm(host, 0, NULL);
+    if (vmm == NULL && host->instances[RUNNER_VMM]->next == NULL)
+        vmm = host->instances[RUNNER_VMM];
+    if (vmm != NULL)
+        text = mem_dup(vmm->text);
+    pthread_mutex_unlock(&host->mutex);
+    return text;
+}
+
+bool host_has_uids(struct host *host)
+{
+    bool has;
+
+    pthread_mutex_lock(&host->mutex);
+    has = host->uids != NULL && host->uid_problem == NULL;
+    pthread_mutex_unlock(&host->mutex);
+    return has;
+}
+
+void host_set_uid_problem(struct host *host, const char *problem)
+{
+    pthread_mutex_lock(&host->mutex);
+    free(host->uid_problem);
+    host->uid_problem = mem_dup(problem);
+    pthread_mutex_unlock(&host->mutex);
 }
 
 void host_set_up(struct host *host, const char *problem)

@@ -1,6 +1,6 @@
 /*
  * A configured host: its plugin instances and the calls into them. Built once by the main thread; the instances are used
- * by any worker; a plugin's thread class is kept here, by letting callers through one at a time where it asks for that.
+ * by any worker.
  */
 #ifndef CORE_HOST_H
 #define CORE_HOST_H
@@ -10,21 +10,20 @@
 
 #include "core/call.h"
 #include "core/config.h"
-
-struct gate;
+#include "core/instance.h"
+#include "core/uids.h"
 
 struct host {
     const struct config_host *config;
-    void *self[LOADER_KINDS + 1];         /* instances by kind; NULL: none */
-    struct gate *gates[LOADER_KINDS + 1]; /* NULL: RUNNER_PARALLEL */
+    struct instance *instances[LOADER_KINDS + 1]; /* by kind; NULL: none */
+    struct uids *uids;                            /* NULL: the VMMs run as the runner's user */
 
-    pthread_mutex_t mutex; /* guards the members below */
+    pthread_mutex_t mutex; /* guards the members below, and what instance.h says */
     pthread_cond_t changed;
-    bool is_up;                              /* set up and its records read: operations may begin */
-    int64_t up_us;                           /* when that was; constant from then on */
-    char *problem;                           /* why it is not up, or NULL */
-    char *vmm_text;                          /* what the vmm says of itself, once known */
-    char *service_problem[LOADER_KINDS + 1]; /* of the last check, NULL: fine */
+    bool is_up;        /* set up and its records read: operations may begin */
+    int64_t up_us;     /* when that was; constant from then on */
+    char *problem;     /* why it is not up, or NULL */
+    char *uid_problem; /* why no uid can be used, or NULL */
 };
 
 /* Makes the instances; touches no host. */
@@ -33,14 +32,29 @@ void host_free(struct host *host); /* takes NULL */
 CLEANUP_DEFINE(cleanup_host, struct host, host_free)
 #define auto_host CLEANUP(cleanup_host)
 
-/* Runs check() of each plugin; problems are kept in service_problem and appended, a line each, to ret_problems (may be
- * NULL). Returns how many there are. Blocks. */
+/* Runs check() of each instance, of all candidates; problems are kept there and, of a kind
+ * of which none passes, appended, a line each, to
+ * ret_problems (may be NULL). Returns how many there are. Blocks. */
 int host_check(struct host *host, struct runner_call *call, struct str *ret_problems);
 
 /* The host is usable from now on, or is not because of problem. */
 void host_set_up(struct host *host, const char *problem);
 /* Waits until host_set_up(): 0, or -1 with UNREACHABLE and the problem. */
 int host_wait_up(struct host *host, struct runner_call *call, struct runner_error *err);
+
+/* The VMM for a machine that needs these capabilities (RUNNER_VMM_CAP_*): the only one, or the first candidate whose
+ * check passed, which is waited for. preferred: tried before the others, or NULL. -1: NOTSUP, with what is wrong with
+ * each, or TIMEOUT. */
+int host_pick_vmm(struct host *host, struct runner_call *call, uint64_t caps, const char *preferred,
+                  struct instance **ret, struct runner_error *err);
+/* By its plugin's name, as a record has it; NULL as name: the first. NULL: it is not configured any more. */
+struct instance *host_vmm(struct host *host, const char *name);
+/* What the VMM in use says of itself, or NULL; the caller frees. */
+char *host_vmm_text(struct host *host);
+
+/* Whether VMMs run as users of their own; else why not is known to the log. Set when the host comes up. */
+bool host_has_uids(struct host *host);
+void host_set_uid_problem(struct host *host, const char *problem);
 
 /* Paths; the caller frees. id and name are validated before. */
 char *host_sandbox_dir(const struct host *host, const char *id);
@@ -55,21 +69,11 @@ int host_dial(struct host *host, struct runner_call *call, const char *address, 
 int host_watch(struct host *host, struct runner_call *call, const char *pid_path, int *ret_fd,
                struct runner_error *err);
 
-const struct plugin *host_plugin(const struct host *host, uint32_t kind); /* NULL: none */
-/* Around any call of an operation: HOST_CALL(host, RUNNER_DISK, disk.clone(self, ...)) below does it. */
-void host_enter(struct host *host, uint32_t kind);
-void host_leave(struct host *host, uint32_t kind);
+const struct plugin *host_plugin(const struct host *host, uint32_t kind); /* NULL: none; vmm: the first candidate */
 
-/* An int-returning operation of the host's plugin of that kind: HOST_CALL(h, RUNNER_DISK, disk, clone, call, ...). */
-#define HOST_CALL(on, kind, member, op, ...)                                                                           \
-    __extension__({                                                                                                    \
-        struct host *host_ = (on);                                                                                     \
-        int status_;                                                                                                   \
-        host_enter(host_, (kind));                                                                                     \
-        status_ = host_plugin(host_, (kind))->ops.member.op(host_->self[kind], __VA_ARGS__);                           \
-        host_leave(host_, (kind));                                                                                     \
-        status_;                                                                                                       \
-    })
+/* An int-returning operation of the host's plugin of that kind: HOST_CALL(h, RUNNER_DISK, disk, clone, call, ...). A
+ * sandbox's VMM is called by INSTANCE_CALL instead. */
+#define HOST_CALL(on, kind, member, op, ...) INSTANCE_CALL((on)->instances[kind], member, op, __VA_ARGS__)
 
 /* The table given to every plugin's load(). */
 const struct runner_host *host_services(void);

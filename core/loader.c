@@ -84,6 +84,13 @@ static int is_object(const struct dirent *entry)
     return text_is_plugin_name(name);
 }
 
+bool loader_has(const struct loader *loader, uint32_t kind, const char *name)
+{
+    auto_free char *path = mem_printf("%s/%s/%s.so", loader->dir, kind_names[kind], name);
+
+    return access(path, F_OK) == 0;
+}
+
 void loader_list(const struct loader *loader, uint32_t kind, struct str *ret_names)
 {
     auto_free char *dir = mem_printf("%s/%s", loader->dir, kind_names[kind]);

@@ -7,6 +7,8 @@
 #ifndef LOADER_H
 #define LOADER_H
 
+#include <stdbool.h>
+
 #include "include/runner-plugin.h"
 #include "core/util/error.h"
 #include "core/util/str.h"
@@ -55,6 +57,8 @@ const char *loader_kind_name(uint32_t kind);
 /* The kind called `name`, or 0. */
 uint32_t loader_kind(const char *name);
 
+/* Whether there is such a file; it is not looked at. */
+bool loader_has(const struct loader *loader, uint32_t kind, const char *name);
 /* Names of the plugins of a kind that are in the directory (files that look like one; not opened), sorted, each ended
  * by a newline. For suggestions and listings. A directory that is missing has none. */
 void loader_list(const struct loader *loader, uint32_t kind, struct str *ret_names);

@@ -45,7 +45,9 @@ static int admit(struct op *op, struct runner_error *err)
     plan->boot.kernel = mem_dup(snapshot->kernel);
     plan->boot.initramfs = mem_dup(snapshot->initramfs);
     plan->boot.cmdline = mem_dup(snapshot->cmdline);
+    plan->boot.firmware = mem_dup(snapshot->firmware);
     plan->boot.has_daemon = snapshot->has_daemon;
+    plan->boot.is_ready_by_log = snapshot->is_ready_by_log;
     plan->disk.backing_path = mem_dup(snapshot->image.path);
     plan->disk.backing_format = mem_dup(snapshot->image.format);
     plan->disk.size_bytes = snapshot->image.size_bytes;
@@ -57,6 +59,19 @@ static int admit(struct op *op, struct runner_error *err)
         return fail(err, RUNNER_E_NOSPACE, 0, "the limit of %lld sandboxes is reached", (long long)limit);
     op->plan = NULL;
     return OP_NEXT;
+}
+
+/* Which VMM, and as whom. Its uid is free again when nothing of it is left. */
+static int process(struct op *op, struct runner_error *err)
+{
+    return op_assign(op, err);
+}
+
+static void unprocess(struct op *op, struct runner_error *err)
+{
+    (void)err;
+    if (op->sandbox->record->state != SANDBOX_ERROR)
+        op_unassign(op);
 }
 
 /* What could not be undone stays, as an error that says so. */
@@ -81,6 +96,7 @@ static int lease(struct op *op, struct runner_error *err)
         memcpy(nic.dns, got.dns, sizeof nic.dns);
         nic.prefix_len = got.prefix_len;
     }
+    nic.uid = op->sandbox->record->vmm.uid;
     index_lock(op->engine->index);
     op->sandbox->record->nic = nic;
     index_unlock(op->engine->index);
@@ -166,11 +182,13 @@ static int commit_stopped(struct op *op, struct runner_error *err)
 }
 
 static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
+                                                {"process", process, unprocess},
                                                 {"address", lease, unlease},
                                                 {"directory", directory, NULL},
                                                 {"disk", disk, NULL},
                                                 {"network", op_plan_network, op_unplan_network},
                                                 {"seed", op_plan_seed, NULL},
+                                                {"owner", op_plan_owner, NULL},
                                                 {"spawn", op_plan_spawn, NULL},
                                                 {"host", op_run_batch, undo_host},
                                                 {"boot", op_boot, NULL},

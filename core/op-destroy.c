@@ -38,6 +38,7 @@ static int remove_directory(struct op *op, struct runner_error *err)
 static int forget(struct op *op, struct runner_error *err)
 {
     index_remove(op->engine->index, op->sandbox);
+    op_unassign(op);
     if (host_plugin(op->host, RUNNER_IPAM) == NULL)
         return OP_NEXT;
     return HOST_CALL(op->host, RUNNER_IPAM, ipam, release, op->id, err) < 0 ? -1 : OP_NEXT;

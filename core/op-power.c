@@ -56,7 +56,7 @@ static int start_admit(struct op *op, struct runner_error *err)
 /* Recorded before the first host step: found at start-up, the VM is ended and the sandbox is stopped again. */
 static int start_mark(struct op *op, struct runner_error *err)
 {
-    if (op_commit(op, SANDBOX_STARTING, NULL, err) < 0)
+    if (op_assign(op, err) < 0 || op_commit(op, SANDBOX_STARTING, NULL, err) < 0)
         return -1;
     batch_free(op->batch);
     op->batch = batch_new(&op->call);
@@ -89,8 +89,9 @@ static int started(struct op *op, struct runner_error *err)
 
 static const struct op_phase start_phases[] = {
     {"admit", start_admit, NULL}, {"mark", start_mark, start_unmark}, {"network", op_plan_network, op_unplan_network},
-    {"seed", op_plan_seed, NULL}, {"spawn", op_plan_spawn, NULL},     {"host", op_run_batch, start_undo},
-    {"boot", op_boot, NULL},      {"ready", op_ready, NULL},          {"commit", started, NULL}};
+    {"seed", op_plan_seed, NULL}, {"owner", op_plan_owner, NULL},     {"spawn", op_plan_spawn, NULL},
+    {"host", op_run_batch, start_undo}, {"boot", op_boot, NULL},      {"ready", op_ready, NULL},
+    {"commit", started, NULL}};
 const struct op_type op_start = {"start", start_phases, ARRAY_LEN(start_phases)};
 
 /* ---- stop ---- */
@@ -145,17 +146,19 @@ const struct op_type op_stop = {"stop", stop_phases, ARRAY_LEN(stop_phases)};
 
 /* ---- pause, resume ---- */
 
-typedef int vmm_op(void *, struct runner_call *, const struct runner_vm *, struct runner_error *);
-
-static int call_vmm(struct op *op, vmm_op *fn, struct runner_error *err)
+static int call_vmm(struct op *op, bool pauses, struct runner_error *err)
 {
+    struct instance *vmm = op_vmm(op, err);
     struct vm_view view;
     int status;
 
+    if (vmm == NULL)
+        return -1;
+    if (!(vmm->plugin->desc.caps & RUNNER_VMM_CAP_PAUSE))
+        return fail(err, RUNNER_E_NOTSUP, 0, "vmm '%s' does not pause", vmm->plugin->desc.name);
     vm_view_init(&view, op->host, op->sandbox->record);
-    host_enter(op->host, RUNNER_VMM);
-    status = fn(op->host->self[RUNNER_VMM], &op->call, &view.vm, err);
-    host_leave(op->host, RUNNER_VMM);
+    status = pauses ? INSTANCE_CALL(vmm, vmm, pause, &op->call, &view.vm, err)
+                    : INSTANCE_CALL(vmm, vmm, resume, &op->call, &view.vm, err);
     vm_view_done(&view);
     return status;
 }
@@ -173,14 +176,14 @@ static int pause_admit(struct op *op, struct runner_error *err)
 
 static int pause_vm(struct op *op, struct runner_error *err)
 {
-    return call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.pause, err);
+    return call_vmm(op, true, err);
 }
 
 static void unpause_vm(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
-    if (call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.resume, &more) < 0)
+    if (call_vmm(op, false, &more) < 0)
         error_append(err, "left paused: %s", more.message);
 }
 
@@ -206,14 +209,14 @@ static int resume_admit(struct op *op, struct runner_error *err)
 
 static int resume_vm(struct op *op, struct runner_error *err)
 {
-    return call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.resume, err);
+    return call_vmm(op, false, err);
 }
 
 static void pause_again(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
-    if (call_vmm(op, host_plugin(op->host, RUNNER_VMM)->ops.vmm.pause, &more) < 0)
+    if (call_vmm(op, true, &more) < 0)
         error_append(err, "left running: %s", more.message);
 }
 

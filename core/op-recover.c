@@ -54,15 +54,41 @@ static int exited(struct op *op, struct runner_error *err)
 static const struct op_phase exited_phases[] = {{"exited", exited, NULL}};
 const struct op_type op_exited = {"exited", exited_phases, ARRAY_LEN(exited_phases)};
 
+/* The guest's kernel gave up; its VMM goes on, for nothing. */
+static int panicked(struct op *op, struct runner_error *err)
+{
+    struct runner_error why = ERROR_INIT;
+    enum sandbox_state state;
+
+    if (op_find(op, err) < 0)
+        return err->code == RUNNER_E_NOTFOUND ? OP_ENOUGH : -1;
+    state = op->sandbox->record->state;
+    if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
+        return OP_ENOUGH;
+    (void)fail(&why, RUNNER_E_IO, 0, "the guest's kernel panicked");
+    op_quote_serial(op, &why);
+    log_event(RUNNER_LOG_ERROR, "vm.panicked", "id", op->id, "error", why.message, NULL);
+    reaper_forget(op->engine->reaper, op->sandbox);
+    if (op_tear_down(op, err) < 0)
+        return -1;
+    return op_commit(op, SANDBOX_ERROR, why.message, err);
+}
+
+static const struct op_phase panicked_phases[] = {{"panicked", panicked, NULL}};
+const struct op_type op_panicked = {"panicked", panicked_phases, ARRAY_LEN(panicked_phases)};
+
 /* ---- start-up ---- */
 
 static int ask_status(struct op *op, struct runner_vm_status *ret, struct runner_error *err)
 {
+    struct instance *vmm = op_vmm(op, err);
     struct vm_view view;
     int status;
 
+    if (vmm == NULL)
+        return -1;
     vm_view_init(&view, op->host, op->sandbox->record);
-    status = HOST_CALL(op->host, RUNNER_VMM, vmm, status, &op->call, &view.vm, ret, err);
+    status = INSTANCE_CALL(vmm, vmm, status, &op->call, &view.vm, ret, err);
     vm_view_done(&view);
     return status;
 }

@@ -68,11 +68,14 @@ int op_plan_seed(struct op *op, struct runner_error *err)
 
 int op_plan_spawn(struct op *op, struct runner_error *err)
 {
+    struct instance *vmm = op_vmm(op, err);
     struct vm_view view;
     int status;
 
+    if (vmm == NULL)
+        return -1;
     vm_view_init(&view, op->host, op->sandbox->record);
-    status = HOST_CALL(op->host, RUNNER_VMM, vmm, spawn, &op->call, op->batch, &view.vm, err);
+    status = INSTANCE_CALL(vmm, vmm, spawn, &op->call, op->batch, &view.vm, err);
     vm_view_done(&view);
     return status < 0 ? error_wrap(err, "vmm") : OP_NEXT;
 }
@@ -129,24 +132,47 @@ void op_quote_serial(struct op *op, struct runner_error *err)
 
 int op_boot(struct op *op, struct runner_error *err)
 {
+    struct instance *vmm = op_vmm(op, err);
     struct vm_view view;
     int status;
 
+    if (vmm == NULL)
+        return -1;
     vm_view_init(&view, op->host, op->sandbox->record);
-    status = HOST_CALL(op->host, RUNNER_VMM, vmm, boot, &op->call, &view.vm, err);
+    status = INSTANCE_CALL(vmm, vmm, boot, &op->call, &view.vm, err);
     vm_view_done(&view);
     return status < 0 ? (error_wrap(err, "boot"), blame_host(err)) : OP_NEXT;
+}
+
+/* The first word on its serial console, where no daemon will speak. */
+static int wait_output(struct op *op, struct runner_call *call, const char *pid_path, struct runner_error *err)
+{
+    auto_free char *path = host_sandbox_path(op->host, op->id, "serial.log");
+    auto_batch struct runner_batch *batch = batch_new(call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WAIT, .path = path, .to = pid_path};
+
+    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+        return error_wrap(err, "wait for the first serial output");
+    if (batch_result(batch, 0)->status == 1)
+        return fail(err, RUNNER_E_UNREACHABLE, 0, "the virtual machine ended before it wrote to its console");
+    return 0;
 }
 
 int op_ready(struct op *op, struct runner_error *err)
 {
     auto_free char *pid_path = host_sandbox_path(op->host, op->id, "vmm.pid");
+    const struct record *record = op->sandbox->record;
     auto_close int exit_fd = -1;
     struct runner_call ready;
+    int status;
 
     call_init_child(&ready, &op->call, op->engine->config->timeouts.ready_ms);
-    if (host_watch(op->host, &ready, pid_path, &exit_fd, err) == 0 &&
-        guest_wait_ready(&ready, &op->sandbox->record->nic, exit_fd, &op->daemon_version, err) == 0)
+    status = host_watch(op->host, &ready, pid_path, &exit_fd, err);
+    if (status == 0)
+        status = record->boot.is_ready_by_log
+                     ? wait_output(op, &ready, pid_path, err)
+                     : guest_wait_ready(&ready, &record->nic, exit_fd, &op->daemon_version, err);
+    if (status == 0)
         return OP_NEXT;
     op_quote_serial(op, err);
     return blame_host(err);
@@ -174,11 +200,14 @@ static int wait_end(struct op *op, int exit_fd, int64_t ms, struct runner_error 
 
 static int press_button(struct op *op, struct runner_error *err)
 {
+    struct instance *vmm = op_vmm(op, err);
     struct vm_view view;
     int status;
 
+    if (vmm == NULL)
+        return -1;
     vm_view_init(&view, op->host, op->sandbox->record);
-    status = HOST_CALL(op->host, RUNNER_VMM, vmm, power_button, &op->call, &view.vm, err);
+    status = INSTANCE_CALL(vmm, vmm, power_button, &op->call, &view.vm, err);
     vm_view_done(&view);
     return status;
 }
@@ -213,17 +242,20 @@ int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
 int op_tear_down(struct op *op, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(&op->call);
+    struct runner_step del = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = op->sandbox->record->vmm.cgroup};
+    struct instance *vmm = op_vmm(op, err);
     struct vm_view view;
     int status;
 
-    if (op_end_vm(op, 0, err) < 0)
+    if (vmm == NULL || op_end_vm(op, 0, err) < 0)
         return -1;
     if (op->engine->vm_gone != NULL)
         op->engine->vm_gone(op->engine->vm_gone_ctx, op->id);
     vm_view_init(&view, op->host, op->sandbox->record);
-    status = HOST_CALL(op->host, RUNNER_VMM, vmm, cleanup, &op->call, batch, &view.vm, err);
+    status = INSTANCE_CALL(vmm, vmm, cleanup, &op->call, batch, &view.vm, err);
     vm_view_done(&view);
-    if (status < 0 || plan_detach(op, batch, err) < 0)
+    if (status < 0 || (del.path != NULL && batch_add(batch, &del, err) < 0) || plan_detach(op, batch, err) < 0)
         return -1;
     return batch_run(&op->call, batch, err);
 }

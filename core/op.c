@@ -9,7 +9,8 @@
 
 static const struct op_type *const types[OP_KINDS] = {
     [OP_CREATE] = &op_create, [OP_START] = &op_start,     [OP_STOP] = &op_stop,     [OP_PAUSE] = &op_pause,
-    [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy, [OP_EXITED] = &op_exited, [OP_RECOVER] = &op_recover};
+    [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy, [OP_EXITED] = &op_exited, [OP_PANICKED] = &op_panicked,
+    [OP_RECOVER] = &op_recover};
 
 const char *op_name(enum op_kind kind)
 {
@@ -157,7 +158,7 @@ static void run(struct task *task)
 
 int op_submit(struct op *op, struct runner_error *err)
 {
-    return enqueue(op, op->kind == OP_EXITED || op->kind == OP_RECOVER, err);
+    return enqueue(op, op->kind == OP_EXITED || op->kind == OP_PANICKED || op->kind == OP_RECOVER, err);
 }
 
 int op_find(struct op *op, struct runner_error *err)

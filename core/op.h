@@ -8,7 +8,7 @@
 #include "core/batch.h"
 #include "core/engine.h"
 
-enum op_kind { OP_CREATE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_DESTROY, OP_EXITED, OP_RECOVER, OP_KINDS };
+enum op_kind { OP_CREATE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_DESTROY, OP_EXITED, OP_PANICKED, OP_RECOVER, OP_KINDS };
 
 #define OP_PHASES_MAX 16
 
@@ -58,7 +58,7 @@ struct op_type {
     size_t n_phases;
 };
 extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_exited,
-    op_recover;
+    op_panicked, op_recover;
 
 /* id must be valid (text_is_id). */
 struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);
@@ -71,6 +71,13 @@ const char *op_name(enum op_kind kind);
 
 /* Phases that several types share (core/op.c, core/op-vm.c). */
 int op_find(struct op *op, struct runner_error *err); /* NOTFOUND when there is no such sandbox */
+/* Says in the record which VMM the machine gets, as whom it runs and in which cgroup; core/op-process.c. */
+int op_assign(struct op *op, struct runner_error *err);
+void op_unassign(struct op *op); /* its uid is free again */
+/* Gives the VMM's user what it needs of the sandbox's directory. */
+int op_plan_owner(struct op *op, struct runner_error *err);
+/* The VMM that runs it; NULL and NOTSUP: it is not configured any more. */
+struct instance *op_vmm(struct op *op, struct runner_error *err);
 int op_plan_network(struct op *op, struct runner_error *err);
 void op_unplan_network(struct op *op, struct runner_error *err);
 int op_plan_seed(struct op *op, struct runner_error *err);

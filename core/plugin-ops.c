@@ -46,7 +46,7 @@ static const struct {
     [RUNNER_NETWORK] = {network_ops,
                         ARRAY_LEN(network_ops),
                         SIZES(struct runner_network_ops, address),
-                        {"isolation", "own-address", "all-ports"}},
+                        {"isolation", "own-address", "all-ports", "user-nic"}},
     [RUNNER_IPAM] = {ipam_ops, ARRAY_LEN(ipam_ops), SIZES(struct runner_ipam_ops, usage), {NULL}},
 };
 

@@ -12,10 +12,16 @@
 #include "core/trim.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
+#include "core/vm.h"
 
+/* Of the end of a process, or with a stream of what its VMM says. */
 struct watch {
     uint32_t number; /* descriptors are used again, these are not */
     char id[64];
+    int fd;
+    struct instance *vmm;
+    void *stream;
+    bool is_read, is_forgotten; /* the thread is at it: who forgets it then leaves it to the thread */
 };
 
 struct reaper {
@@ -28,26 +34,42 @@ struct reaper {
     uint32_t last_number;
 };
 
-/* Called with the lock held: the watch on fd is over; its memory is the caller's. */
+static void watch_free(struct watch *watch)
+{
+    if (watch == NULL)
+        return;
+    if (watch->stream != NULL)
+        watch->vmm->plugin->ops.vmm.unlisten(watch->vmm->self, watch->stream);
+    else
+        close(watch->fd);
+    free(watch);
+}
+
+/* Called with the lock held: nobody hears of the watch on fd any more; it is the caller's. */
 static struct watch *take(struct reaper *reaper, int fd)
 {
     struct watch *watch = reaper->watches[fd];
 
     reaper->watches[fd] = NULL;
     epoll_ctl(reaper->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-    close(fd);
     return watch;
 }
 
-/* The watch of an event, or NULL when it was forgotten meanwhile: who gets it owns the end. */
+/* The watch of an event, or NULL when it was forgotten meanwhile. That of an end is the caller's: who gets it owns the
+ * end; a stream stays in the table, being read. */
 static struct watch *take_event(struct reaper *reaper, uint64_t data)
 {
     struct watch *watch = NULL;
     size_t fd = (uint32_t)data;
 
     pthread_mutex_lock(&reaper->mutex);
-    if (fd < reaper->n_watches && reaper->watches[fd] != NULL && reaper->watches[fd]->number == data >> 32)
-        watch = take(reaper, (int)fd);
+    if (fd < reaper->n_watches && reaper->watches[fd] != NULL && reaper->watches[fd]->number == data >> 32) {
+        watch = reaper->watches[fd];
+        if (watch->stream == NULL)
+            (void)take(reaper, (int)fd);
+        else
+            watch->is_read = true;
+    }
     pthread_mutex_unlock(&reaper->mutex);
     return watch;
 }
@@ -64,18 +86,48 @@ static int add(struct reaper *reaper, struct watch *watch, int fd)
         reaper->n_watches = n;
     }
     watch->number = ++reaper->last_number;
+    watch->fd = fd;
     reaper->watches[fd] = watch;
     event.data.u64 = (uint64_t)watch->number << 32 | (uint32_t)fd;
     return epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
-static void exited(struct reaper *reaper, const char *id)
+static void submit(struct reaper *reaper, enum op_kind kind, const char *id)
 {
-    struct op *op = op_new(reaper->engine, OP_EXITED, id);
+    struct op *op = op_new(reaper->engine, kind, id);
     struct runner_error err = ERROR_INIT;
 
     if (op_submit(op, &err) < 0)
         op_free(op);
+}
+
+/* Called with the lock held: the thread is done with it. The watch when it is over, to be freed. */
+static struct watch *put_back(struct reaper *reaper, struct watch *watch, bool is_broken)
+{
+    watch->is_read = false;
+    if (watch->is_forgotten)
+        return watch;
+    return is_broken ? take(reaper, watch->fd) : NULL;
+}
+
+static void hear(struct reaper *reaper, struct watch *watch)
+{
+    struct runner_vm_event event = {.size = sizeof event};
+    struct runner_error err = ERROR_INIT;
+    struct watch *over;
+    int n;
+
+    while ((n = watch->vmm->plugin->ops.vmm.next(watch->vmm->self, watch->stream, &event, &err)) > 0) {
+        log_event(RUNNER_LOG_DEBUG, "vm.event", "id", watch->id, "event", event.text, NULL);
+        if (event.kind == RUNNER_VM_EVENT_PANIC)
+            submit(reaper, OP_PANICKED, watch->id);
+    }
+    if (n < 0)
+        log_event(RUNNER_LOG_WARN, "vm.events_lost", "id", watch->id, "error", err.message, NULL);
+    pthread_mutex_lock(&reaper->mutex);
+    over = put_back(reaper, watch, n < 0);
+    pthread_mutex_unlock(&reaper->mutex);
+    watch_free(over);
 }
 
 static void *run(void *arg)
@@ -97,9 +149,12 @@ static void *run(void *arg)
             if (events[i].data.u64 == (uint64_t)reaper->stop_fd)
                 return NULL;
             watch = take_event(reaper, events[i].data.u64);
-            if (watch != NULL)
-                exited(reaper, watch->id);
-            free(watch);
+            if (watch != NULL && watch->stream != NULL) {
+                hear(reaper, watch);
+            } else if (watch != NULL) {
+                submit(reaper, OP_EXITED, watch->id);
+                watch_free(watch);
+            }
         }
     }
 }
@@ -144,7 +199,7 @@ void reaper_free(struct reaper *reaper)
         return;
     for (size_t fd = 0; fd < reaper->n_watches; fd++)
         if (reaper->watches[fd] != NULL)
-            free(take(reaper, (int)fd));
+            watch_free(take(reaper, (int)fd));
     free(reaper->watches);
     close(reaper->epoll_fd);
     close(reaper->stop_fd);
@@ -152,44 +207,95 @@ void reaper_free(struct reaper *reaper)
     free(reaper);
 }
 
-void reaper_watch(struct reaper *reaper, struct sandbox *sandbox)
+/* Puts it into the table; its descriptor becomes the sandbox's. */
+static void watch_add(struct reaper *reaper, struct watch *watch, int fd, int *ret_fd)
+{
+    pthread_mutex_lock(&reaper->mutex);
+    *ret_fd = fd;
+    if (add(reaper, watch, fd) < 0)
+        log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", watch->id, "error", strerrordesc_np(errno), NULL);
+    pthread_mutex_unlock(&reaper->mutex);
+}
+
+static struct watch *watch_new(const char *id)
+{
+    struct watch *watch = mem_alloc(sizeof *watch);
+
+    (void)snprintf(watch->id, sizeof watch->id, "%s", id);
+    return watch;
+}
+
+static void watch_exit(struct reaper *reaper, struct sandbox *sandbox, struct runner_call *call)
 {
     const char *id = sandbox->record->id;
     auto_free char *pid_path = host_sandbox_path(sandbox->host, id, "vmm.pid");
-    struct watch *watch = mem_alloc(sizeof *watch);
     struct runner_error err = ERROR_INIT;
-    struct runner_call call;
     int fd;
 
-    reaper_forget(reaper, sandbox);
-    (void)snprintf(watch->id, sizeof watch->id, "%s", id);
-    call_init(&call, sandbox->host, id, 10000);
-    if (host_watch(sandbox->host, &call, pid_path, &fd, &err) < 0) {
-        if (err.code == RUNNER_E_NOTFOUND)
-            exited(reaper, id);
-        else
-            log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", err.message, NULL);
-        free(watch);
-    } else {
-        pthread_mutex_lock(&reaper->mutex);
-        sandbox->watch_fd = fd;
-        if (add(reaper, watch, fd) < 0)
-            log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", strerrordesc_np(errno), NULL);
-        pthread_mutex_unlock(&reaper->mutex);
+    if (host_watch(sandbox->host, call, pid_path, &fd, &err) == 0)
+        watch_add(reaper, watch_new(id), fd, &sandbox->watch_fd);
+    else if (err.code == RUNNER_E_NOTFOUND)
+        submit(reaper, OP_EXITED, id);
+    else
+        log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", err.message, NULL);
+}
+
+/* A machine whose words are not heard is watched all the same: its end is. */
+static void watch_events(struct reaper *reaper, struct sandbox *sandbox, struct runner_call *call)
+{
+    struct instance *vmm = host_vmm(sandbox->host, sandbox->record->vmm.plugin);
+    struct runner_error err = ERROR_INIT;
+    struct watch *watch;
+    struct vm_view view;
+    int fd, status;
+
+    if (vmm == NULL || !(vmm->plugin->desc.caps & RUNNER_VMM_CAP_EVENTS))
+        return;
+    watch = watch_new(sandbox->record->id);
+    watch->vmm = vmm;
+    vm_view_init(&view, sandbox->host, sandbox->record);
+    status = INSTANCE_CALL(vmm, vmm, listen, call, &view.vm, &watch->stream, &fd, &err);
+    vm_view_done(&view);
+    if (status == 0) {
+        watch_add(reaper, watch, fd, &sandbox->event_fd);
+        return;
     }
+    log_event(RUNNER_LOG_WARN, "vm.events_lost", "id", sandbox->record->id, "error", err.message, NULL);
+    free(watch);
+}
+
+void reaper_watch(struct reaper *reaper, struct sandbox *sandbox)
+{
+    struct runner_call call;
+
+    reaper_forget(reaper, sandbox);
+    call_init(&call, sandbox->host, sandbox->record->id, 10000);
+    watch_exit(reaper, sandbox, &call);
+    watch_events(reaper, sandbox, &call);
     call_done(&call);
+}
+
+/* Called with the lock held. Its process may have ended, and the descriptor be another's by now. */
+static struct watch *forget(struct reaper *reaper, const char *id, int *fd)
+{
+    struct watch *watch = *fd != 0 ? reaper->watches[*fd] : NULL;
+
+    *fd = 0;
+    if (watch == NULL || strcmp(watch->id, id) != 0)
+        return NULL;
+    (void)take(reaper, watch->fd);
+    watch->is_forgotten = true;
+    return watch->is_read ? NULL : watch;
 }
 
 void reaper_forget(struct reaper *reaper, struct sandbox *sandbox)
 {
-    struct watch *watch = NULL;
+    struct watch *exit_watch, *events;
 
     pthread_mutex_lock(&reaper->mutex);
-    /* Its process may have ended, and the descriptor be another's by now. */
-    if (sandbox->watch_fd != 0 && reaper->watches[sandbox->watch_fd] != NULL &&
-        strcmp(reaper->watches[sandbox->watch_fd]->id, sandbox->record->id) == 0)
-        watch = take(reaper, sandbox->watch_fd);
-    sandbox->watch_fd = 0;
+    exit_watch = forget(reaper, sandbox->record->id, &sandbox->watch_fd);
+    events = forget(reaper, sandbox->record->id, &sandbox->event_fd);
     pthread_mutex_unlock(&reaper->mutex);
-    free(watch);
+    watch_free(exit_watch);
+    watch_free(events);
 }

@@ -37,6 +37,8 @@ static int adopt(struct bring_up *b, const struct record *record, struct runner_
 {
     const struct runner_nic *nic = &record->nic;
 
+    if (b->host->uids != NULL)
+        uids_adopt(b->host->uids, record->vmm.uid);
     if (nic->size == 0)
         return 0;
     if (host_plugin(b->host, RUNNER_IPAM) != NULL && nic->kind != RUNNER_NIC_USER && nic->address[0] != '\0' &&
@@ -125,21 +127,22 @@ static int read_all(struct bring_up *b, struct runner_error *err)
     auto_free char *root = mem_printf("%s/sandboxes", b->host->config->root);
     auto_batch struct runner_batch *batch = batch_new(&b->call);
     struct runner_step dirs[2] = {
-        {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_PARENTS, .path = root, .number = 0700},
+        {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_PARENTS, .path = root, .number = 0711},
         {.size = RUNNER_STEP_INIT,
          .kind = RUNNER_MKDIR,
          .flags = RUNNER_S_PARENTS,
          .path = b->host->config->run_dir,
          .number = 0700}};
+    struct runner_step open = {.size = RUNNER_STEP_INIT, .kind = RUNNER_OWN, .path = root, .number = 0711};
     struct runner_step list = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .path = root};
     const char *ids[RECORDS_A_BATCH];
     const struct runner_result *names;
     size_t n = 0;
 
     if (batch_add(batch, &dirs[0], err) < 0 || batch_add(batch, &dirs[1], err) < 0 ||
-        batch_add(batch, &list, err) < 0 || batch_run(&b->call, batch, err) < 0)
+        batch_add(batch, &open, err) < 0 || batch_add(batch, &list, err) < 0 || batch_run(&b->call, batch, err) < 0)
         return -1;
-    names = batch_result(batch, 2);
+    names = batch_result(batch, 3);
     for (const char *name = names->out; name != NULL && name < names->out + names->len; name += strlen(name) + 1) {
         if (!text_is_id(name))
             continue;
@@ -151,6 +154,41 @@ static int read_all(struct bring_up *b, struct runner_error *err)
     }
     read_records(b, ids, n);
     return 0;
+}
+
+/* As a user of a VMM: 0, or -1 with why not. */
+static int run_as(struct bring_up *b, const char *const *argv, const char *expected, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(&b->call);
+    const uint32_t uid = b->host->config->first_uid;
+    const struct runner_spawn user = {.size = sizeof user, .uid = uid, .gid = uid};
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv, .spawn = &user, .number = 10000};
+
+    if (batch_add(batch, &step, err) < 0 || batch_run(&b->call, batch, err) < 0)
+        return -1;
+    if (expected != NULL && strcmp(batch_result(batch, 0)->out, expected) != 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "only root can start processes as another user");
+    return 0;
+}
+
+/* A VMM that runs as a user of its own must be able to reach its sandbox. */
+static void try_uids(struct bring_up *b)
+{
+    auto_free char *root = mem_printf("%s/sandboxes", b->host->config->root);
+    auto_free char *uid_line = mem_printf("%u\n", b->host->config->first_uid);
+    const char *const who[] = {"id", "-u", NULL}, *const reach[] = {"test", "-x", root, NULL};
+    struct runner_error err = ERROR_INIT;
+
+    if (b->host->uids == NULL)
+        return;
+    if (run_as(b, who, uid_line, &err) == 0) {
+        if (run_as(b, reach, NULL, &err) == 0)
+            return;
+        (void)fail(&err, RUNNER_E_NOTSUP, 0, "other users cannot reach '%s': a directory above it lacks the mode bit o+x", root);
+    }
+    host_set_uid_problem(b->host, err.message);
+    log_event(RUNNER_LOG_WARN, "host.unconfined", "host", b->host->config->name, "reason", err.message, "note",
+              "VMMs run as the runner's user", NULL);
 }
 
 /* Copies: sweep runs plugin code, which must not be under the index's lock. */
@@ -222,6 +260,7 @@ static void run(struct task *task)
         log_event(RUNNER_LOG_ERROR, "host.down", "host", b->host->config->name, "error", err.message, NULL);
         host_set_up(b->host, err.message);
     } else {
+        try_uids(b);
         sweep(b);
         index_each(b->engine->index, recover, &recovery); /* operations queued earlier go behind them, see op.c */
         host_set_up(b->host, NULL);

@@ -38,6 +38,9 @@ void record_free(struct record *record)
     free(record->boot.kernel);
     free(record->boot.initramfs);
     free(record->boot.cmdline);
+    free(record->boot.firmware);
+    free(record->vmm.plugin);
+    free(record->vmm.cgroup);
     free(record);
 }
 
@@ -70,6 +73,18 @@ static void print_disk(const struct record *record, struct str *out)
     json_close(out, '}');
 }
 
+static void print_boot(const struct record *record, struct str *out)
+{
+    json_open(out, "boot", '{');
+    json_add_text(out, "kernel", record->boot.kernel);
+    json_add_text(out, "initramfs", record->boot.initramfs);
+    json_add_text(out, "cmdline", record->boot.cmdline);
+    json_add_text(out, "firmware", record->boot.firmware);
+    json_add_bool(out, "hasDaemon", record->boot.has_daemon);
+    json_add_bool(out, "readyByLog", record->boot.is_ready_by_log);
+    json_close(out, '}');
+}
+
 void record_print(const struct record *record, struct str *out)
 {
     json_open(out, NULL, '{');
@@ -87,14 +102,13 @@ void record_print(const struct record *record, struct str *out)
         print_disk(record, out);
     if (record->nic.size != 0)
         print_nic(&record->nic, out);
-    if (record->boot.kernel != NULL) {
-        json_open(out, "boot", '{');
-        json_add_text(out, "kernel", record->boot.kernel);
-        json_add_text(out, "initramfs", record->boot.initramfs);
-        json_add_text(out, "cmdline", record->boot.cmdline);
-        json_add_bool(out, "hasDaemon", record->boot.has_daemon);
-        json_close(out, '}');
-    }
+    if (record->boot.kernel != NULL || record->boot.firmware != NULL)
+        print_boot(record, out);
+    json_open(out, "vmm", '{');
+    json_add_text(out, "plugin", record->vmm.plugin);
+    json_add_text(out, "cgroup", record->vmm.cgroup);
+    json_add_int(out, "uid", record->vmm.uid);
+    json_close(out, '}');
     if (record->request != NULL)
         json_add_tree(out, "request", record->request);
     json_close(out, '}');
@@ -208,14 +222,33 @@ static int read_boot(const struct json *from, struct record *record, struct runn
         read_path(from, "initramfs", &record->boot.initramfs, err) < 0 ||
         read_text(from, "cmdline", &record->boot.cmdline, err) < 0)
         return error_wrap(err, "boot");
+    if (read_path(from, "firmware", &record->boot.firmware, err) < 0)
+        return error_wrap(err, "boot");
     record->boot.has_daemon = json_bool(from, "hasDaemon", true);
-    return record->boot.kernel == NULL || record->boot.cmdline == NULL ? wrong(err, "boot", "a kernel and a cmdline")
-                                                                       : 0;
+    record->boot.is_ready_by_log = json_bool(from, "readyByLog", false);
+    if (record->boot.firmware == NULL && (record->boot.kernel == NULL || record->boot.cmdline == NULL))
+        return wrong(err, "boot", "a kernel and a cmdline, or firmware");
+    return 0;
+}
+
+/* As a name of a cgroup goes: it becomes a part of a path. */
+static int read_vmm(const struct json *from, struct record *record, struct runner_error *err)
+{
+    if (read_text(from, "plugin", &record->vmm.plugin, err) < 0 ||
+        read_text(from, "cgroup", &record->vmm.cgroup, err) < 0 ||
+        read_u32(from, "uid", UINT32_MAX - 1, &record->vmm.uid, err) < 0)
+        return error_wrap(err, "vmm");
+    if (record->vmm.plugin != NULL && !text_is_plugin_name(record->vmm.plugin))
+        return wrong(err, "vmm.plugin", "the name of a plugin");
+    if (record->vmm.cgroup != NULL && !text_is_id(record->vmm.cgroup))
+        return wrong(err, "vmm.cgroup", "a name");
+    return 0;
 }
 
 static int read_all(struct json *from, struct record *record, struct runner_error *err)
 {
-    const struct json *disk = json_get(from, "disk"), *nic = json_get(from, "nic"), *boot = json_get(from, "boot");
+    const struct json *disk = json_get(from, "disk"), *nic = json_get(from, "nic"), *boot = json_get(from, "boot"),
+                      *vmm = json_get(from, "vmm");
     int64_t schema = 0, cpus = 0;
 
     if (read_int(from, "schema", RECORD_SCHEMA, RECORD_SCHEMA, &schema, err) < 0)
@@ -234,8 +267,9 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
     if (record->snapshot == NULL || !text_is_ref(record->snapshot))
         return wrong(err, "snapshot", "a snapshot reference");
     if ((disk != NULL && read_disk(disk, record, err) < 0) || (nic != NULL && read_nic(nic, &record->nic, err) < 0) ||
-        (boot != NULL && read_boot(boot, record, err) < 0))
+        (boot != NULL && read_boot(boot, record, err) < 0) || (vmm != NULL && read_vmm(vmm, record, err) < 0))
         return -1;
+    record->nic.uid = record->vmm.uid;
     record->request = json_take(from, "request");
     if (record->request != NULL && record->request->type != JSON_OBJECT)
         return wrong(err, "request", "an object");

@@ -47,8 +47,15 @@ struct record {
     struct runner_nic nic; /* size 0: none yet */
     struct {               /* what the VM boots; all NULL before it was planned */
         char *kernel, *initramfs, *cmdline;
-        bool has_daemon; /* the image brings its daemon */
+        char *firmware;       /* instead of the three */
+        bool has_daemon;      /* the image brings its daemon */
+        bool is_ready_by_log; /* there is no daemon: the first serial output says that it is ready */
     } boot;
+    struct {          /* its process */
+        char *plugin; /* the VMM it runs on, or ran on last; NULL: the host's only one */
+        char *cgroup; /* name, unique among runners; NULL: none */
+        uint32_t uid; /* user of its own, 0: the runner's */
+    } vmm;
 };
 
 struct record *record_new(const char *id);

@@ -16,7 +16,7 @@ struct sandbox {
     struct record *record;  /* never NULL */
     unsigned refs;          /* guarded by the index, as all of it */
     bool is_gone;           /* taken out of the index */
-    int watch_fd;           /* the reaper's; 0: not watched */
+    int watch_fd, event_fd; /* the reaper's: its end, its words; 0: not watched */
     int64_t serial_trimmed; /* bytes of its serial log that are given back; of trim.c's one task */
     struct sandbox *next;
 };

@@ -20,6 +20,7 @@ void snapshot_free(struct snapshot *snapshot)
     free(snapshot->kernel);
     free(snapshot->initramfs);
     free(snapshot->cmdline);
+    free(snapshot->firmware);
     free(snapshot->disk_path);
     free(snapshot->disk_format);
     free(snapshot);
@@ -83,23 +84,37 @@ static int read_disk(const struct json *from, const char *dir, struct snapshot *
     return 0;
 }
 
-static int read_boot(const struct json *from, const char *dir, struct snapshot *snapshot, struct runner_error *err)
+static int read_kernel(const struct json *from, const char *dir, struct snapshot *snapshot, struct runner_error *err)
 {
     const char *cmdline = json_text(from, "cmdline", NULL);
-    const struct json *daemon = json_get(from, "daemon");
 
     if (cmdline == NULL || strlen(cmdline) > CMDLINE_MAX || !is_one_line(cmdline))
         return wrong("cmdline", "a kernel command line of at most 2000 bytes", err);
     snapshot->cmdline = mem_dup(cmdline);
-    if (!is_absent(daemon) && daemon->type != JSON_BOOL)
-        return wrong("daemon", "true or false", err);
-    snapshot->has_daemon = json_bool(from, "daemon", false);
     if (read_file_name(from, "kernel", dir, &snapshot->kernel, err) < 0)
         return -1;
     if (!is_absent(json_get(from, "initramfs")) &&
         read_file_name(from, "initramfs", dir, &snapshot->initramfs, err) < 0)
         return -1;
     return 0;
+}
+
+static int read_boot(const struct json *from, const char *dir, struct snapshot *snapshot, struct runner_error *err)
+{
+    const struct json *daemon = json_get(from, "daemon"), *ready = json_get(from, "ready");
+
+    if (!is_absent(daemon) && daemon->type != JSON_BOOL)
+        return wrong("daemon", "true or false", err);
+    snapshot->has_daemon = json_bool(from, "daemon", false);
+    if (!is_absent(ready) && strcmp(json_text(from, "ready", ""), "serial") != 0 &&
+        strcmp(json_text(from, "ready", ""), "daemon") != 0)
+        return wrong("ready", "daemon or serial", err);
+    snapshot->is_ready_by_log = strcmp(json_text(from, "ready", ""), "serial") == 0;
+    if (is_absent(json_get(from, "firmware")))
+        return read_kernel(from, dir, snapshot, err);
+    if (!is_absent(json_get(from, "kernel")))
+        return wrong("firmware", "no kernel beside it", err);
+    return read_file_name(from, "firmware", dir, &snapshot->firmware, err);
 }
 
 int snapshot_parse(const char *text, size_t len, const char *dir, const char *ref, struct snapshot **ret,
@@ -202,6 +217,24 @@ static int fail_not_found(struct runner_call *call, const char *root, const char
 
 /* ---- one of them ---- */
 
+/* Of the snapshot's own directory, or one that all share. */
+static int find_firmware(struct runner_call *call, const char *root, struct snapshot *snapshot,
+                         struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = snapshot->firmware};
+    char *shared;
+
+    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+        return -1;
+    if (batch_result(batch, 0)->status == 0)
+        return 0;
+    shared = mem_printf("%s/firmware/%s", root, strrchr(snapshot->firmware, '/') + 1);
+    free(snapshot->firmware);
+    snapshot->firmware = shared;
+    return 0;
+}
+
 int snapshot_open(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
                   struct runner_error *err)
 {
@@ -223,5 +256,5 @@ int snapshot_open(struct runner_call *call, const char *root, const char *ref, s
         return fail_not_found(call, root, ref, err);
     if (snapshot_parse(result->out, result->len, dir, ref, ret, err) < 0)
         return error_wrap(err, "snapshot '%s'", ref);
-    return 0;
+    return (*ret)->firmware != NULL ? find_firmware(call, root, *ret, err) : 0;
 }

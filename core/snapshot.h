@@ -3,6 +3,9 @@
  *   {"schema":1, "disk":{"file":"disk.raw","format":"raw","sizeBytes":N}, "kernel":"vmlinux", "initramfs":"initramfs.img",
  *    "cmdline":"console=ttyS0 ...", "daemon":true}
  * File names are names within the directory. Unknown members are ignored; initramfs and daemon may be left out or null.
+ * "firmware":"CLOUDHV.fd" stands in place of kernel, initramfs and cmdline: a file of the directory, or where it has none
+ * of that name, of <root>/firmware. "ready":"serial" says that no daemon will answer: the machine is ready when it has
+ * written something to its serial console ("daemon", the default: when its daemon answers).
  */
 #ifndef CORE_SNAPSHOT_H
 #define CORE_SNAPSHOT_H
@@ -15,10 +18,12 @@
 
 struct snapshot {
     char *ref;
-    char *kernel, *initramfs, *cmdline; /* absolute paths; initramfs may be NULL */
+    char *kernel, *initramfs, *cmdline; /* absolute paths; initramfs may be NULL; all are with firmware */
+    char *firmware;                     /* absolute path or NULL */
     char *disk_path, *disk_format;
     struct runner_image image; /* the base; its strings are those above */
     bool has_daemon;           /* the image brings its guest daemon */
+    bool is_ready_by_log;      /* "ready":"serial" */
 };
 
 /* Reads one through the call's host. NOTFOUND names the ref and what there is; INVALID: the ref is none, or what is wrong

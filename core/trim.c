@@ -51,6 +51,8 @@ static void look(struct engine *engine, const char *id, const char *path, int64_
 
     if (sandbox == NULL)
         return;
+    if (size < sandbox->serial_trimmed) /* begun anew */
+        sandbox->serial_trimmed = 0;
     if (size - sandbox->serial_trimmed > KEEP_BYTES + SLACK_BYTES) {
         call_init(&call, sandbox->host, id, TRIM_MS);
         punch(&call, sandbox, path, size);

@@ -229,17 +229,21 @@ static void add_services(struct host *host, struct str *out)
 {
     pthread_mutex_lock(&host->mutex);
     for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
-        const struct plugin *plugin = host_plugin(host, kind);
+        const struct instance *instance = host->instances[kind], *used = instance;
         auto_free char *name = NULL;
 
-        if (plugin == NULL)
+        if (instance == NULL)
             continue;
-        name = mem_printf("%s/%s", loader_kind_name(kind), plugin->desc.name);
+        while (used != NULL && used->problem != NULL) /* of candidates the one in use counts */
+            used = used->next;
+        if (used != NULL)
+            instance = used;
+        name = mem_printf("%s/%s", loader_kind_name(kind), instance->plugin->desc.name);
         json_open(out, NULL, '{');
         json_add_text(out, "serviceName", name);
-        json_add_bool(out, "healthy", host->service_problem[kind] == NULL);
-        if (host->service_problem[kind] != NULL)
-            json_add_text(out, "errorReason", host->service_problem[kind]);
+        json_add_bool(out, "healthy", instance->problem == NULL);
+        if (instance->problem != NULL)
+            json_add_text(out, "errorReason", instance->problem);
         json_close(out, '}');
     }
     pthread_mutex_unlock(&host->mutex);
@@ -288,6 +292,7 @@ static void read_figures(struct host *host, struct runner_call *call, struct fig
 
 void view_info(struct engine *engine, struct runner_call *call, struct str *out)
 {
+    auto_free char *vmm = host_vmm_text(engine->hosts[0]);
     struct totals totals = {.cpus = 0};
     struct figures figures = {.load = 0};
 
@@ -309,10 +314,8 @@ void view_info(struct engine *engine, struct runner_call *call, struct str *out)
     json_add_int(out, "currentStartedSandboxes", (int64_t)totals.by_state[SANDBOX_STARTED]);
     json_close(out, '}');
     json_add_text(out, "appVersion", VERSION_TEXT);
-    pthread_mutex_lock(&engine->hosts[0]->mutex);
-    if (engine->hosts[0]->vmm_text != NULL)
-        json_add_text(out, "vmm", engine->hosts[0]->vmm_text);
-    pthread_mutex_unlock(&engine->hosts[0]->mutex);
+    if (vmm != NULL)
+        json_add_text(out, "vmm", vmm);
     json_close(out, '}');
 }
 

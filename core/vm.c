@@ -10,6 +10,7 @@ void vm_view_init(struct vm_view *view, const struct host *host, const struct re
     view->pid_path = host_sandbox_path(host, record->id, "vmm.pid");
     view->log_path = host_sandbox_path(host, record->id, "vmm.log");
     view->serial_path = host_sandbox_path(host, record->id, "serial.log");
+    view->vmm_dir = host_sandbox_path(host, record->id, "vmm");
     view->seed_path = host_sandbox_path(host, record->id, "cloud-init.iso");
     view->images[0] = (struct runner_image){.size = sizeof view->images[0],
                                             .path = record->disk.path,
@@ -39,12 +40,18 @@ void vm_view_init(struct vm_view *view, const struct host *host, const struct re
                                   .n_disks = record->disk.path != NULL ? 2 : 0,
                                   .n_nics = record->nic.size != 0 ? 1 : 0,
                                   .disks = view->disks,
-                                  .nics = view->nics};
+                                  .nics = view->nics,
+                                  .uid = record->vmm.uid,
+                                  .gid = record->vmm.uid,
+                                  .firmware = record->boot.firmware,
+                                  .vmm_dir = view->vmm_dir,
+                                  .cgroup = record->vmm.cgroup};
 }
 
 void vm_view_done(struct vm_view *view)
 {
     free(view->dir);
+    free(view->vmm_dir);
     free(view->socket_path);
     free(view->pid_path);
     free(view->log_path);

@@ -10,7 +10,7 @@ struct vm_view {
     struct runner_image images[2];
     const struct runner_image *disks[2];
     const struct runner_nic *nics[1];
-    char *dir, *socket_path, *pid_path, *log_path, *serial_path, *seed_path;
+    char *dir, *vmm_dir, *socket_path, *pid_path, *log_path, *serial_path, *seed_path;
 };
 
 /* The record stays the caller's and must outlive the view. */

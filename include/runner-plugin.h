@@ -439,7 +439,8 @@ struct runner_network_ops {
 enum {
     RUNNER_NETWORK_CAP_ISOLATION = 1,   /* guests cannot reach each other */
     RUNNER_NETWORK_CAP_OWN_ADDRESS = 2, /* needs no ipam: attach sets the addresses */
-    RUNNER_NETWORK_CAP_ALL_PORTS = 4    /* address() works for every guest port, not just the daemon's */
+    RUNNER_NETWORK_CAP_ALL_PORTS = 4,   /* address() works for every guest port, not just the daemon's */
+    RUNNER_NETWORK_CAP_USER_NIC = 8     /* attach makes a RUNNER_NIC_USER: needs a VMM with CAP_USER_NETWORK */
 };
 
 /* ---- kind: ipam ----------------------------------------------------------------------------------------------- */
