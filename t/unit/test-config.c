@@ -14,6 +14,7 @@ static void setup(void)
     dir = plugin_dir_make();
     plugin_dir_add("chameleon.so", "transport", "local");
     plugin_dir_add("chameleon.so", "vmm", "qemu");
+    plugin_dir_add("chameleon.so", "vmm", "alpha");
     plugin_dir_add("chameleon.so", "disk", "qcow2");
     plugin_dir_add("chameleon.so", "disk", "reflink");
     plugin_dir_add("chameleon.so", "network", "bridge");
@@ -103,6 +104,47 @@ Test(config, no_file)
     cr_expect_str_eq(host->sections[RUNNER_DISK].where, "default: hosts[0].disk");
     cr_expect_str_eq(value(config, RUNNER_IPAM, "range")->text, "10.0.0.2-10.0.0.254");
     cr_expect_str_eq(value(config, RUNNER_IPAM, "gateway")->text, "10.0.0.1/24");
+}
+
+/* A VMM is one plugin, or a list of candidates; by default the better one and the one that runs everywhere. */
+Test(config, vmm_candidates)
+{
+    auto_config struct config *config = load_good("hosts: [{name: a, vmm: [{plugin: alpha}, {plugin: qemu, count: 3}]}]",
+                                                  no_env);
+    const struct config_section *first = &config->hosts[0].sections[RUNNER_VMM];
+    auto_str struct str text = STR_INIT;
+
+    cr_expect_str_eq(first->plugin->desc.name, "alpha");
+    cr_assert_not_null(first->next);
+    cr_expect_str_eq(first->next->plugin->desc.name, "qemu");
+    cr_expect_null(first->next->next);
+    config_print(config, &text);
+    cr_expect_not_null(strstr(str_text(&text), "    vmm:\n    - plugin: alpha"), "%s", str_text(&text));
+    refused("hosts: [{name: a, vmm: []}]", no_env,
+            "DIR/r.yaml:1:24: hosts[0].vmm: expected a mapping or a list of mappings, found an empty list\n");
+    refused("hosts: [{name: a, vmm: [qemu]}]", no_env,
+            "DIR/r.yaml:1:25: hosts[0].vmm[0]: expected a mapping (plugin: ...), found 'qemu'\n");
+    refused("hosts: [{name: a, vmm: [{plugin: qemu}, {plugin: qemu}]}]", no_env,
+            "DIR/r.yaml:1:41: hosts[0].vmm[1]: expected each plugin once, found 'qemu' again\n");
+    refused("hosts: [{name: a, disk: [{plugin: qcow2}]}]", no_env,
+            "DIR/r.yaml:1:25: hosts[0].disk: expected a mapping (key: value), found a list\n");
+}
+
+Test(config, uids)
+{
+    auto_config struct config *config = load_good("hosts: [{name: a, uids: 5000-5009}, {name: b, uids: none}]", no_env);
+
+    cr_expect_eq(config->hosts[0].first_uid, 5000);
+    cr_expect_eq(config->hosts[0].n_uids, 10);
+    cr_expect_eq(config->hosts[1].n_uids, 0);
+    for (const char *const *bad = (const char *const[]){"0-9", "9-5", "5", "5-", "1-1000001", "1-4294967295", "x", NULL};
+         *bad != NULL; bad++) {
+        auto_free char *text = mem_printf("hosts: [{name: a, uids: %s}]", *bad);
+        auto_free char *message =
+            mem_printf("DIR/r.yaml:1:25: hosts[0].uids: expected none, or a range of at most 1000000 user ids such as "
+                       "1900000000-1900065535, found '%s'\n", *bad);
+        refused(text, no_env, message);
+    }
 }
 
 Test(config, all_types)

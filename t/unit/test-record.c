@@ -31,6 +31,9 @@ static struct record *sample(void)
     record->boot.kernel = mem_dup("/r/snapshots/x/vmlinux");
     record->boot.cmdline = mem_dup("console=ttyS0");
     record->boot.has_daemon = true;
+    record->vmm.plugin = mem_dup("qemu");
+    record->vmm.cgroup = mem_dup("a1-00c0ffee");
+    record->vmm.uid = 1900000007;
     cr_assert_eq(json_parse(request, sizeof request - 1, &record->request, &err), 0, "%s", err.message);
     return record;
 }
@@ -49,6 +52,10 @@ Test(record, d01_round_trip_is_exact)
     cr_assert_eq(again->memory_bytes, record->memory_bytes);
     cr_assert_str_eq(again->nic.mac, record->nic.mac);
     cr_assert(again->boot.has_daemon);
+    cr_assert_str_eq(again->vmm.plugin, "qemu");
+    cr_assert_str_eq(again->vmm.cgroup, "a1-00c0ffee");
+    cr_assert_eq(again->vmm.uid, 1900000007);
+    cr_assert_eq(again->nic.uid, 1900000007, "the TAP is its VMM's");
 }
 
 Test(record, every_truncation_is_refused)
@@ -85,6 +92,12 @@ Test(record, what_is_wrong_is_named)
         {"{\"schema\":1,\"id\":\"a1\",\"state\":\"stopped\",\"createdMs\":1,\"cpus\":1,\"memoryBytes\":1,"
          "\"diskBytes\":0,\"snapshot\":\"x\",\"disk\":{\"path\":\"x\"}}",
          "disk: record: path: expected an absolute path"},
+        {"{\"schema\":1,\"id\":\"a1\",\"state\":\"stopped\",\"createdMs\":1,\"cpus\":1,\"memoryBytes\":1,"
+         "\"diskBytes\":0,\"snapshot\":\"x\",\"vmm\":{\"uid\":1,\"cgroup\":\"../x\"}}",
+         "record: vmm.cgroup: expected a name"},
+        {"{\"schema\":1,\"id\":\"a1\",\"state\":\"stopped\",\"createdMs\":1,\"cpus\":1,\"memoryBytes\":1,"
+         "\"diskBytes\":0,\"snapshot\":\"x\",\"boot\":{\"cmdline\":\"x\"}}",
+         "record: boot: expected a kernel and a cmdline, or firmware"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -13,6 +13,10 @@
     "\"kernel\":\"vmlinux\",\"initramfs\":\"initramfs.img\",\"cmdline\":\"console=ttyS0\",\"daemon\":true,"            \
     "\"init\":\"systemd\"}"
 
+#define FIRMWARE                                                                                                       \
+    "{\"schema\":1,\"disk\":{\"file\":\"disk.raw\",\"format\":\"raw\",\"sizeBytes\":1048576},"                          \
+    "\"firmware\":\"CLOUDHV.fd\",\"ready\":\"serial\"}"
+
 /* ---- the host: files by path; a directory is a path whose names are joined by NUL ---- */
 
 static const struct {
@@ -20,6 +24,9 @@ static const struct {
     size_t len;
 } files[] = {
     {"/r/snapshots/tiny/manifest.json", GOOD, sizeof GOOD - 1},
+    {"/r/snapshots/fw/manifest.json", FIRMWARE, sizeof FIRMWARE - 1},
+    {"/r/snapshots/fw2/manifest.json", FIRMWARE, sizeof FIRMWARE - 1},
+    {"/r/snapshots/fw2/CLOUDHV.fd", "", 0},
     {"/r/snapshots/org/app:1/manifest.json", "{\"schema\":2}", 12},
     {"/r/snapshots", "a file\0org\0tiny\0", 16},
     {"/r/snapshots/tiny", "disk.raw\0manifest.json", 23},
@@ -52,9 +59,9 @@ int batch_add(struct runner_batch *batch, const struct runner_step *step, struct
 {
     (void)err;
     batch->step = *step;
-    cr_assert(step->kind == RUNNER_READ || step->kind == RUNNER_LIST);
-    cr_assert(step->flags & RUNNER_S_OPTIONAL);
-    cr_assert(step->kind == RUNNER_LIST || step->number == 65536);
+    cr_assert(step->kind == RUNNER_READ || step->kind == RUNNER_LIST || step->kind == RUNNER_STAT);
+    cr_assert(step->kind == RUNNER_STAT || (step->flags & RUNNER_S_OPTIONAL));
+    cr_assert(step->kind != RUNNER_READ || step->number == 65536);
     (void)snprintf(batch->path, sizeof batch->path, "%s", step->path);
     return 0;
 }
@@ -100,6 +107,20 @@ Test(snapshot, opens)
     cr_assert_eq(snapshot->image.flags, RUNNER_I_READONLY);
     cr_assert(snapshot->has_daemon);
     cr_assert_eq(n_runs, 1);
+}
+
+Test(snapshot, firmware_is_its_own_or_the_hosts)
+{
+    auto_snapshot struct snapshot *shared = NULL, *own = NULL;
+    struct runner_error err = ERROR_INIT;
+
+    cr_assert_eq(snapshot_open(NULL, "/r", "fw", &shared, &err), 0, "%s", err.message);
+    cr_assert_str_eq(shared->firmware, "/r/firmware/CLOUDHV.fd");
+    cr_assert_null(shared->kernel);
+    cr_assert_null(shared->cmdline);
+    cr_assert(shared->is_ready_by_log);
+    cr_assert_eq(snapshot_open(NULL, "/r", "fw2", &own, &err), 0, "%s", err.message);
+    cr_assert_str_eq(own->firmware, "/r/snapshots/fw2/CLOUDHV.fd");
 }
 
 static void expect_open_fails(const char *ref, int code, const char *message)
@@ -183,6 +204,9 @@ Test(snapshot, refuses)
         {"\"console=ttyS0\"", "null", "cmdline"},
         {"\"console=ttyS0\"", "\"a\\u0001\"", "cmdline"},
         {"\"daemon\":true", "\"daemon\":\"yes\"", "daemon: expected true or false"},
+        {"\"daemon\":true", "\"ready\":\"soon\"", "ready: expected daemon or serial"},
+        {"\"daemon\":true", "\"ready\":7", "ready: expected daemon or serial"},
+        {"\"daemon\":true", "\"firmware\":\"x\"", "firmware: expected no kernel beside it"},
         {"}}", "}", ""},
         {GOOD, "", "premature EOF"},
         {GOOD, "[1]", "schema"},
