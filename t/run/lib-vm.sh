@@ -68,6 +68,7 @@ kill_all_vms() {
 start_vm_runner() {
     export RUNNER_SOCKET=$dir/api.sock
     if [ ! -d "$root" ]; then
+        chmod 711 "$dir" # the VMMs run as users of their own
         mkdir -p "$dir/run" "$root"
         ln -s "$cache/snapshots" "$root/snapshots"
         [ ! -f "$cache/accel-qemu.json" ] || cp "$cache/accel-qemu.json" "$root/"
