@@ -121,6 +121,13 @@ struct viewing {
     struct runner_call call;
 };
 
+static bool wants_stats(struct http_request *request)
+{
+    auto_free char *stats = http_query(request, "stats");
+
+    return stats != NULL && strcmp(stats, "true") == 0;
+}
+
 static void view_run(struct task *task)
 {
     struct viewing *v = (struct viewing *)task;
@@ -128,7 +135,7 @@ static void view_run(struct task *task)
     struct http_request *request = v->request;
     struct runner_error err = ERROR_INIT;
     auto_str struct str body = STR_INIT;
-    auto_free char *stats = NULL, *tail = NULL;
+    auto_free char *tail = NULL;
     const char *type = "application/json";
     int status = 0;
 
@@ -141,8 +148,7 @@ static void view_run(struct task *task)
         type = "text/plain; version=0.0.4";
         break;
     case HTTP_SANDBOX_LIST:
-        stats = http_query(request, "stats");
-        status = view_list(engine, &v->call, stats != NULL && strcmp(stats, "true") == 0, &body, &err);
+        status = view_list(engine, &v->call, wants_stats(request), &body, &err);
         break;
     case HTTP_SANDBOX_LOG:
         tail = http_query(request, "tail");
@@ -150,7 +156,7 @@ static void view_run(struct task *task)
         type = "text/plain; charset=utf-8";
         break;
     default:
-        status = view_sandbox(engine, &v->call, request->id, &body, &err);
+        status = view_sandbox(engine, &v->call, request->id, wants_stats(request), &body, &err);
         break;
     }
     if (status < 0)

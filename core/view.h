@@ -8,8 +8,9 @@
 /* {"sandboxes":[...]}, with cpuMs and rssBytes of the VMM processes when with_stats. */
 int view_list(struct engine *engine, struct runner_call *call, bool with_stats, struct str *out,
               struct runner_error *err);
-/* SandboxInfoResponse and what the list has. A missing sandbox is state "destroyed" (contract 1.3). */
-int view_sandbox(struct engine *engine, struct runner_call *call, const char *id, struct str *out,
+/* SandboxInfoResponse and what the list has. A missing sandbox is state "destroyed" (contract 1.3).
+ * with_stats: cpuMs, rssBytes, and "counters" where its VMM has them. */
+int view_sandbox(struct engine *engine, struct runner_call *call, const char *id, bool with_stats, struct str *out,
                  struct runner_error *err);
 /* The serial log, or its last `tail` bytes (decimal text; NULL: 1 MiB). */
 int view_log(struct engine *engine, struct runner_call *call, const char *id, const char *tail, struct str *out,

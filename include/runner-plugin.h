@@ -532,7 +532,7 @@ struct runner_vmm_ops {
      * time. */
     int (*next)(void *self, void *stream, struct runner_vm_event *ret, struct runner_error *);
     void (*unlisten)(void *self, void *stream); /* closes the descriptor too; takes NULL */
-    /* CAP_COUNTERS. */
+    /* CAP_COUNTERS. Beside other operations on the machine: only id, dir and socket_path are set. */
     int (*counters)(void *self, struct runner_call *, const struct runner_vm *, struct runner_vm_counters *ret,
                     struct runner_error *);
 };

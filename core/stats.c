@@ -1,0 +1,84 @@
+#include "core/stats.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/batch.h"
+#include "core/util/error.h"
+#include "core/util/json.h"
+
+int64_t stats_pid(struct runner_call *call, const struct sandbox *sandbox)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = host_sandbox_path(sandbox->host, sandbox->record->id, "vmm.pid");
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = path};
+
+    if (batch_add(batch, &step, NULL) < 0 || batch_run(call, batch, NULL) < 0 || batch_result(batch, 0)->status != 0)
+        return 0;
+    return batch_result(batch, 0)->number;
+}
+
+void stats_add_process(struct runner_call *call, int64_t pid, struct str *out)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = mem_printf("/proc/%lld/stat", (long long)pid);
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = path, .number = 4096};
+    unsigned long long user, system;
+    long long rss;
+    const char *rest;
+
+    if (batch_add(batch, &step, NULL) < 0 || batch_run(call, batch, NULL) < 0 || batch_result(batch, 0)->out == NULL)
+        return;
+    rest = strrchr(batch_result(batch, 0)->out, ')'); /* the name before it may hold anything */
+    if (rest == NULL || sscanf(rest + 1,
+                               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d "
+                               "%*d %*u %*u %lld",
+                               &user, &system, &rss) != 3)
+        return;
+    json_add_int(out, "cpuMs", (int64_t)((user + system) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK)));
+    json_add_int(out, "rssBytes", rss * sysconf(_SC_PAGESIZE));
+}
+
+static void add_counters(const struct runner_vm_counters *counters, struct str *out)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } list[] = {
+        {"diskReadBytes", counters->disk_read_bytes},   {"diskWriteBytes", counters->disk_write_bytes},
+        {"diskReads", counters->disk_reads},            {"diskWrites", counters->disk_writes},
+        {"netRxBytes", counters->net_rx_bytes},         {"netTxBytes", counters->net_tx_bytes},
+        {"netRxPackets", counters->net_rx_packets},     {"netTxPackets", counters->net_tx_packets},
+    };
+
+    json_open(out, "counters", '{');
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        json_add_int(out, list[i].name, list[i].value > INT64_MAX ? INT64_MAX : (int64_t)list[i].value);
+    json_close(out, '}');
+}
+
+static struct instance *vmm_of(struct engine *engine, const struct sandbox *sandbox)
+{
+    struct instance *vmm;
+
+    index_lock(engine->index);
+    vmm = host_vmm(sandbox->host, sandbox->record->vmm.plugin);
+    index_unlock(engine->index);
+    return vmm;
+}
+
+void stats_add_counters(struct engine *engine, struct runner_call *call, const struct sandbox *sandbox, struct str *out)
+{
+    struct instance *vmm = vmm_of(engine, sandbox);
+    const char *id = sandbox->record->id;
+    auto_free char *dir = host_sandbox_dir(sandbox->host, id), *socket = host_socket_path(sandbox->host, id);
+    const struct runner_vm vm = {.size = sizeof vm, .id = id, .dir = dir, .socket_path = socket};
+    struct runner_vm_counters counters = {.size = sizeof counters};
+    struct runner_error err = ERROR_INIT;
+
+    if (vmm != NULL && vmm->plugin->desc.caps & RUNNER_VMM_CAP_COUNTERS &&
+        INSTANCE_CALL(vmm, vmm, counters, call, &vm, &counters, &err) == 0)
+        add_counters(&counters, out);
+}
