@@ -61,7 +61,14 @@ like "info: creation" "$(json createdAt)" '^20[0-9-]{8}T[0-9:.]+Z$'
 pid=$(json pid)
 is "info: the process is the VMM" "$(tr '\0' '\n' <"/proc/$pid/cmdline" | head -n 1)" "$vmm"
 is "one VM runs" "$(vms)" 1
-is "its files are private" "$(find "$root/sandboxes" -mindepth 1 -perm /077)" ""
+is "its files are private" "$(find "$root/sandboxes" -mindepth 1 \( -perm /067 -o -type f -perm /077 \))" ""
+if [ "$(id -u)" = 0 ]; then
+    like "its VMM is a user of its own, with nothing but its disks" \
+        "$(stat -c %u "/proc/$pid") $(cd "$root/sandboxes/$A" && find . -uid "$(stat -c %u "/proc/$pid")" | sort | tr '\n' ' ')" \
+        '^19000[0-9]{5} \./cloud-init\.iso \./disk\.qcow2 \./vmm $'
+else
+    skip "only root can start a VMM as another user" 1
+fi
 is "its record is JSON of schema 1" "$(json schema "$(cat "$root/sandboxes/$A/runner.json")")" 1
 http GET "/sandboxes?stats=true"
 is "list: one" "$(json sandboxes.0.id) $(json sandboxes.1)" "$A "

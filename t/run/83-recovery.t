@@ -128,6 +128,31 @@ ok "what is no sandbox is left alone" test -e "$root/sandboxes/UPPER/file"
 ok "what a create left before its record is gone" test ! -e "$root/sandboxes/unborn"
 like "and the log says so" "$(cat "$runner_log")" "nonsense"
 
+
+# ---- users of VMMs: where they cannot be had, what was theirs runs on and starts again ----
+uid_of() { stat -c %u "/proc/$(pid_of "$1")"; }
+if [ "$(id -u)" = 0 ]; then
+    ok "runs-1 is a user of its own" test "$(uid_of runs-1)" -ge 1900000000
+    isnt_shared=$(for id in runs-1 frozen another; do uid_of $id; done | sort -u | wc -l)
+    is "each has another" "$isnt_shared" 3
+    stop_runner
+    chmod 700 "$dir"
+    ok "a runner whose root others cannot reach" start_runner
+    ok "says so" await 60 grep -q 'host.unconfined .*o+x' "$runner_log"
+    run "$ctl" stop -f runs-1
+    run "$ctl" start runs-1
+    is "what it starts is its own user's" "$code $(uid_of runs-1)" "0 0"
+    ok "what runs is left as it is" test "$(uid_of frozen)" -ge 1900000000
+    stop_runner
+    chmod 711 "$dir"
+    ok "and back" start_runner
+    run "$ctl" stop -f runs-1
+    run "$ctl" start runs-1
+    ok "a user of its own again" test "$(uid_of runs-1)" -ge 1900000000
+else
+    skip "only root can start a VMM as another user" 9
+fi
+
 run "$ctl" rm -f --all
 is "all of it goes" $code 0
 stop_runner
