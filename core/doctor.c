@@ -81,32 +81,31 @@ static void catch_signals(void)
 
 struct part { /* an instance of a plugin */
     struct host *host;
-    uint32_t kind;
-    const struct plugin *plugin;
+    struct instance *instance;
     char name[64]; /* "vmm/qemu" */
 };
 
 static int part_ask(const struct part *part, struct runner_call *call, const struct finding_sink *to,
                     struct runner_error *err)
 {
-    const struct runner_plugin *desc = &part->plugin->desc;
-    void *self = part->host->self[part->kind];
+    const struct runner_plugin *desc = &part->instance->plugin->desc;
+    void *self = part->instance->self;
     int status = 0;
 
-    host_enter(part->host, part->kind);
+    instance_enter(part->instance);
     if (desc->diagnose != NULL)
         status = desc->diagnose(self, call, to->say, to->ctx, err);
     else if (desc->check != NULL)
         status = desc->check(self, call, err);
-    host_leave(part->host, part->kind);
+    instance_leave(part->instance);
     return status;
 }
 
 /* Whether nothing of it FAILs. */
 static bool part_diagnose(struct doctor *d, const struct part *part)
 {
-    const struct runner_plugin *desc = &part->plugin->desc;
-    const char *topic = loader_kind_name(part->kind);
+    const struct runner_plugin *desc = &part->instance->plugin->desc;
+    const char *topic = loader_kind_name(desc->kind);
     struct finding_sink to = sink_of(d);
     struct runner_error err = ERROR_INIT;
     struct runner_call call;
@@ -127,11 +126,13 @@ static bool part_diagnose(struct doctor *d, const struct part *part)
     return !has_failed_since(d, first);
 }
 
-static void part_of(struct host *host, uint32_t kind, struct part *ret)
+static struct part part_of(struct host *host, struct instance *instance)
 {
-    *ret = (struct part){.host = host, .kind = kind, .plugin = host_plugin(host, kind)};
-    if (ret->plugin != NULL)
-        (void)snprintf(ret->name, sizeof ret->name, "%s/%s", loader_kind_name(kind), ret->plugin->desc.name);
+    struct part part = {.host = host, .instance = instance};
+    const struct runner_plugin *desc = &instance->plugin->desc;
+
+    (void)snprintf(part.name, sizeof part.name, "%s/%s", loader_kind_name(desc->kind), desc->name);
+    return part;
 }
 
 /* ---- a host ----------------------------------------------------------------------------------------------------- */
@@ -158,15 +159,13 @@ static void host_look(struct doctor *d, struct host *host)
 
 static void host_plugins(struct doctor *d, struct host *host)
 {
-    for (uint32_t kind = RUNNER_TRANSPORT + 1; kind <= LOADER_KINDS && !is_interrupted; kind++) {
-        struct part part;
+    for (uint32_t kind = RUNNER_TRANSPORT + 1; kind <= LOADER_KINDS; kind++)
+        for (struct instance *i = host->instances[kind]; i != NULL && !is_interrupted; i = i->next) {
+            struct part part = part_of(host, i);
 
-        part_of(host, kind, &part);
-        if (part.plugin == NULL)
-            continue;
-        (void)part_diagnose(d, &part);
-        doctor_print_new(d);
-    }
+            (void)part_diagnose(d, &part);
+            doctor_print_new(d);
+        }
 }
 
 static void host_diagnose(struct doctor *d, const struct config_host *config)
@@ -185,7 +184,7 @@ static void host_diagnose(struct doctor *d, const struct config_host *config)
         doctor_print_new(d);
         return;
     }
-    part_of(host, RUNNER_TRANSPORT, &transport);
+    transport = part_of(host, host->instances[RUNNER_TRANSPORT]);
     if (!part_diagnose(d, &transport)) {
         finding_say(&to, RUNNER_FINDING_SKIP, "host", NULL, "nothing else of it was looked at: its transport fails");
         doctor_print_new(d);
