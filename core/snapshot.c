@@ -105,11 +105,11 @@ static int read_boot(const struct json *from, const char *dir, struct snapshot *
 
     if (!is_absent(daemon) && daemon->type != JSON_BOOL)
         return wrong("daemon", "true or false", err);
-    snapshot->has_daemon = json_bool(from, "daemon", false);
     if (!is_absent(ready) && strcmp(json_text(from, "ready", ""), "serial") != 0 &&
         strcmp(json_text(from, "ready", ""), "daemon") != 0)
         return wrong("ready", "daemon or serial", err);
     snapshot->is_ready_by_log = strcmp(json_text(from, "ready", ""), "serial") == 0;
+    snapshot->has_daemon = json_bool(from, "daemon", snapshot->is_ready_by_log); /* nor does it want one */
     if (is_absent(json_get(from, "firmware")))
         return read_kernel(from, dir, snapshot, err);
     if (!is_absent(json_get(from, "kernel")))

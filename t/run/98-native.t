@@ -20,7 +20,7 @@ create() { "$ctl" create "$1" --snapshot "$2"; }
 # ---- create ----
 run create one toy
 is "create: ready with the guest's first line" "$code" 0
-[ "$code" = 0 ] || diag "$err"
+[ "$code" = 0 ] || die_early "no machine: $err"
 is "its state" "$(state one)" started
 pid=$(pid_of one)
 is "its process" "$(basename "$(readlink "/proc/$pid/exe")")" "$(basename "$(readlink -f "$(command -v "$ch")")")"
