@@ -8,17 +8,26 @@
 #include "core/util/error.h"
 #include "core/vm.h"
 
+/* Whether the guest powered itself off. A status of 0 is not enough where the VMM says more, and none is known of a
+ * process that an earlier runner started. */
+static bool is_orderly(const struct op *op, int status)
+{
+    return op->is_heard ? op->has_said_end && (status == 0 || status == -1) : status == 0 || status == -1;
+}
+
 /* The guest powered itself off: stopped. Anything else: error, with what is known. */
 static int settle(struct op *op, int status, struct runner_error *err)
 {
     struct runner_error why = ERROR_INIT;
 
-    if (status == 0 || status == -1) {
+    if (is_orderly(op, status)) {
         log_event(RUNNER_LOG_INFO, "vm.ended", "id", op->id, "how", status == 0 ? "guest powered off" : "unknown",
                   NULL);
         return op_commit(op, SANDBOX_STOPPED, NULL, err);
     }
-    if (WIFSIGNALED(status))
+    if (status == 0 || status == -1)
+        (void)fail(&why, RUNNER_E_IO, 0, "the VMM ended without a word (crashed or killed)");
+    else if (WIFSIGNALED(status))
         (void)fail(&why, RUNNER_E_IO, 0, "the VMM was killed by signal %d", WTERMSIG(status));
     else
         (void)fail(&why, RUNNER_E_IO, 0, "the VMM ended with status %d (guest panic or internal error)",

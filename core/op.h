@@ -24,6 +24,7 @@ struct op {
     const struct op_type *type; /* by kind, unless a phase goes on as another */
     char id[64];
     bool force; /* STOP: no grace */
+    bool is_heard, has_said_end; /* EXITED: its VMM was listened to; and said beforehand that it ends */
 
     struct runner_call call; /* id, deadline; cancel with call_cancel(&op->call) */
     struct host *host;

@@ -110,6 +110,20 @@ static struct watch *put_back(struct reaper *reaper, struct watch *watch, bool i
     return is_broken ? take(reaper, watch->fd) : NULL;
 }
 
+/* Sets one of the sandbox's marks, which tell how its machine ended. */
+static void mark(struct reaper *reaper, const char *id, bool is_heard, bool has_said_end)
+{
+    struct sandbox *sandbox = index_get(reaper->engine->index, id);
+
+    if (sandbox == NULL)
+        return;
+    pthread_mutex_lock(&reaper->mutex);
+    sandbox->is_heard = is_heard;
+    sandbox->has_said_end = has_said_end;
+    pthread_mutex_unlock(&reaper->mutex);
+    index_put(reaper->engine->index, sandbox);
+}
+
 static void hear(struct reaper *reaper, struct watch *watch)
 {
     struct runner_vm_event event = {.size = sizeof event};
@@ -121,13 +135,53 @@ static void hear(struct reaper *reaper, struct watch *watch)
         log_event(RUNNER_LOG_DEBUG, "vm.event", "id", watch->id, "event", event.text, NULL);
         if (event.kind == RUNNER_VM_EVENT_PANIC)
             submit(reaper, OP_PANICKED, watch->id);
+        else if (event.kind == RUNNER_VM_EVENT_SHUTDOWN)
+            mark(reaper, watch->id, true, true);
     }
-    if (n < 0)
+    if (n < 0 && err.code != RUNNER_E_UNREACHABLE) {
         log_event(RUNNER_LOG_WARN, "vm.events_lost", "id", watch->id, "error", err.message, NULL);
+        mark(reaper, watch->id, false, false);
+    }
     pthread_mutex_lock(&reaper->mutex);
     over = put_back(reaper, watch, n < 0);
     pthread_mutex_unlock(&reaper->mutex);
     watch_free(over);
+}
+
+/* The stream of the sandbox, being read from now on; NULL: nobody listens. */
+static struct watch *take_stream(struct reaper *reaper, struct sandbox *sandbox)
+{
+    struct watch *watch;
+
+    pthread_mutex_lock(&reaper->mutex);
+    watch = sandbox->event_fd != 0 ? reaper->watches[sandbox->event_fd] : NULL;
+    if (watch != NULL && strcmp(watch->id, sandbox->record->id) == 0 && watch->stream != NULL)
+        watch->is_read = true;
+    else
+        watch = NULL;
+    pthread_mutex_unlock(&reaper->mutex);
+    return watch;
+}
+
+/* A process has ended: what it said last tells how. */
+static void ended(struct reaper *reaper, const char *id)
+{
+    struct sandbox *sandbox = index_get(reaper->engine->index, id);
+    struct op *op = op_new(reaper->engine, OP_EXITED, id);
+    struct runner_error err = ERROR_INIT;
+    struct watch *stream = sandbox != NULL ? take_stream(reaper, sandbox) : NULL;
+
+    if (stream != NULL)
+        hear(reaper, stream);
+    if (sandbox != NULL) {
+        pthread_mutex_lock(&reaper->mutex);
+        op->is_heard = sandbox->is_heard;
+        op->has_said_end = sandbox->has_said_end;
+        pthread_mutex_unlock(&reaper->mutex);
+    }
+    index_put(reaper->engine->index, sandbox);
+    if (op_submit(op, &err) < 0)
+        op_free(op);
 }
 
 static void *run(void *arg)
@@ -152,7 +206,7 @@ static void *run(void *arg)
             if (watch != NULL && watch->stream != NULL) {
                 hear(reaper, watch);
             } else if (watch != NULL) {
-                submit(reaper, OP_EXITED, watch->id);
+                ended(reaper, watch->id);
                 watch_free(watch);
             }
         }
@@ -257,6 +311,7 @@ static void watch_events(struct reaper *reaper, struct sandbox *sandbox, struct 
     status = INSTANCE_CALL(vmm, vmm, listen, call, &view.vm, &watch->stream, &fd, &err);
     vm_view_done(&view);
     if (status == 0) {
+        sandbox->is_heard = true; /* before its first word can be */
         watch_add(reaper, watch, fd, &sandbox->event_fd);
         return;
     }
@@ -270,8 +325,8 @@ void reaper_watch(struct reaper *reaper, struct sandbox *sandbox)
 
     reaper_forget(reaper, sandbox);
     call_init(&call, sandbox->host, sandbox->record->id, 10000);
-    watch_exit(reaper, sandbox, &call);
     watch_events(reaper, sandbox, &call);
+    watch_exit(reaper, sandbox, &call);
     call_done(&call);
 }
 
@@ -295,6 +350,7 @@ void reaper_forget(struct reaper *reaper, struct sandbox *sandbox)
     pthread_mutex_lock(&reaper->mutex);
     exit_watch = forget(reaper, sandbox->record->id, &sandbox->watch_fd);
     events = forget(reaper, sandbox->record->id, &sandbox->event_fd);
+    sandbox->is_heard = sandbox->has_said_end = false;
     pthread_mutex_unlock(&reaper->mutex);
     watch_free(exit_watch);
     watch_free(events);

@@ -17,6 +17,8 @@ struct sandbox {
     unsigned refs;          /* guarded by the index, as all of it */
     bool is_gone;           /* taken out of the index */
     int watch_fd, event_fd; /* the reaper's: its end, its words; 0: not watched */
+    bool is_heard;          /* the reaper's: its VMM was listened to from the start of the watch */
+    bool has_said_end;      /* the reaper's: and said that it ends */
     int64_t serial_trimmed; /* bytes of its serial log that are given back; of trim.c's one task */
     struct sandbox *next;
 };

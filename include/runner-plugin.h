@@ -528,8 +528,8 @@ struct runner_vmm_ops {
      * event. Events said while nobody listened come first. One listener a machine; also after a restart of the runner. */
     int (*listen)(void *self, struct runner_call *, const struct runner_vm *, void **ret_stream, int *ret_fd,
                   struct runner_error *);
-    /* The next event: 1, or 0 when there is none now, or -1 when the stream is broken. Never blocks; any thread, one at a
-     * time. */
+    /* The next event: 1, or 0 when there is none now, or -1: the stream is over, since who wrote it has ended
+     * (UNREACHABLE), or it is broken. Never blocks; any thread, one at a time. */
     int (*next)(void *self, void *stream, struct runner_vm_event *ret, struct runner_error *);
     void (*unlisten)(void *self, void *stream); /* closes the descriptor too; takes NULL */
     /* CAP_COUNTERS. Beside other operations on the machine: only id, dir and socket_path are set. */
