@@ -98,10 +98,6 @@ static int command_start(const struct act *a, struct command *c, const struct ru
     c->err = pair[0];
     errors = pair[1];
     l.program = program;
-    if (step->spawn != NULL && geteuid() == 0) {
-        l.uid = step->spawn->uid;
-        l.gid = step->spawn->gid;
-    }
     launch_add_fd(&l, c->input, 0);
     launch_add_fd(&l, out, 1);
     launch_add_fd(&l, errors, 2);
