@@ -12,9 +12,7 @@
 
 #define BOOT_ID  "11111111-2222-3333-4444-555555555555"
 #define MANIFEST "{\"schema\":1,\"kernel\":\"vmlinux\",\"initramfs\":\"initramfs.img\",\"init\":\"runner-guestd\"}"
-#define AS_USER                                                                                                        \
-    "[/usr/bin/setpriv][--reuid=65534][--regid=65534][--groups=106][--no-new-privs][--inh-caps=-all]"                  \
-    "[--bounding-set=-all][--][/opt/ch]"
+#define AS_USER  "uid=65534 gid=65534 groups_of=/dev/kvm"
 
 const struct runner_plugin *runner_plugin_1(void);
 
@@ -70,12 +68,9 @@ static void scene(bool has_kvm, const char *kept)
     fake_host_answer(RUNNER_STAT, "/dev/kvm", !has_kvm, 0, NULL);
 }
 
-static void program(const char *version, const char *uid)
+static void program(const char *version)
 {
     fake_host_answer(RUNNER_RUN, "[/opt/ch][--version]", 0, 0, version);
-    fake_host_answer(RUNNER_RUN, "[id][-u]", 0, 0, uid);
-    fake_host_answer(RUNNER_RUN, "[stat][-L][-c][%g][/dev/kvm]", 0, 0, "106\n");
-    fake_host_answer(RUNNER_STAT, "/usr/bin/setpriv", 0, 0, NULL);
 }
 
 #define V53 "cloud-hypervisor v53.0\nMigration Protocol Versions: 0\n"
@@ -153,7 +148,7 @@ Test(ch_check, versions)
 Test(ch_check, too_old)
 {
     scene(true, NULL);
-    program("cloud-hypervisor v51.1\n", "0\n");
+    program("cloud-hypervisor v51.1\n");
     expect_refusal(RUNNER_E_INVALID, "'/opt/ch' is v51.1, and v51.2 is the oldest that is safe");
     expect_not_ran("WRITE /r");
 }
@@ -161,7 +156,7 @@ Test(ch_check, too_old)
 Test(ch_check, another_program)
 {
     scene(true, NULL);
-    program("GNU bash, version 5.2\n", "0\n");
+    program("GNU bash, version 5.2\n");
     expect_refusal(RUNNER_E_INVALID, "'/opt/ch --version' does not answer as Cloud Hypervisor does");
 }
 
@@ -177,7 +172,7 @@ Test(ch_check, missing)
 Test(ch_check, no_kvm)
 {
     scene(false, NULL);
-    program(V53, "0\n");
+    program(V53);
     expect_refusal(RUNNER_E_NOTSUP, "KVM runs no guest here: there is no /dev/kvm");
     expect_not_ran("--kernel");
 }
@@ -185,11 +180,13 @@ Test(ch_check, no_kvm)
 Test(ch_check, works)
 {
     scene(true, NULL);
-    program(V53, "0\n");
+    program(V53);
     fake_host_answer(RUNNER_RUN, "[--landlock]", 0, 0, PROBE_MARKER "\n");
     expect_fine("cloud-hypervisor v53.0, kvm");
-    expect_ran(AS_USER "[--seccomp][true][--cpus][boot=1][--memory][size=256M][--serial][tty][--console][off][--kernel]"
-                       "[/tmp/runner-probe-");
+    expect_ran(AS_USER);
+    expect_ran(
+        "[/opt/ch][--seccomp][true][--cpus][boot=1][--memory][size=256M][--serial][tty][--console][off][--kernel]"
+        "[/tmp/runner-probe-");
     expect_ran("REMOVE /tmp/runner-probe-");
     expect_ran(
         "\"probe\":\"kernel\",\"probeUid\":\"65534\",\"landlock\":\"auto\",\"seccomp\":\"true\",\"kvmDevice\":true,"
@@ -199,19 +196,23 @@ Test(ch_check, works)
                      "landlock=yes\n");
 }
 
-Test(ch_check, runner_is_not_root)
+Test(ch_check, as_the_runner)
 {
+    const struct runner_value values[] = {{"binary", "/opt/ch", 0}, {"probe_uid", NULL, 0}};
+
+    runner_plugin_1()->destroy(self);
+    cr_assert_eq(runner_plugin_1()->create(values, ARRAY_LEN(values), &self, &err), 0);
     scene(true, NULL);
-    program(V53, "1000\n");
+    program(V53);
     fake_host_answer(RUNNER_RUN, "[--landlock]", 0, 0, PROBE_MARKER "\n");
     expect_fine("cloud-hypervisor v53.0, kvm");
-    expect_not_ran("[/usr/bin/setpriv]");
+    expect_not_ran("uid=");
 }
 
 Test(ch_check, no_landlock)
 {
     scene(true, NULL);
-    program(V53, "0\n");
+    program(V53);
     fake_host_refuse(RUNNER_RUN, "[--landlock]", RUNNER_E_IO, "exit status 1: partially incompatible");
     fake_host_answer(RUNNER_RUN, "[--kernel][/tmp/runner-probe-", 0, 0, PROBE_MARKER "\n");
     expect_fine("cloud-hypervisor v53.0, kvm, no landlock");
@@ -224,7 +225,7 @@ Test(ch_check, landlock_is_insisted_on)
 {
     setup_with("kernel", "on");
     scene(true, NULL);
-    program(V53, "0\n");
+    program(V53);
     fake_host_refuse(RUNNER_RUN, "[--landlock]", RUNNER_E_IO, "partially incompatible");
     fake_host_answer(RUNNER_RUN, "[--kernel][/tmp/runner-probe-", 0, 0, PROBE_MARKER "\n");
     expect_refusal(RUNNER_E_NOTSUP, "landlock: on, but it does not work here: partially incompatible");
@@ -234,9 +235,9 @@ Test(ch_check, landlock_is_insisted_on)
 Test(ch_check, for_root_only)
 {
     scene(true, NULL);
-    program(V53, "0\n");
-    fake_host_refuse(RUNNER_RUN, "[/usr/bin/setpriv]", RUNNER_E_IO, "Permission denied (os error 13)");
-    fake_host_refuse(RUNNER_RUN, "[/usr/bin/setpriv]", RUNNER_E_IO, "Permission denied (os error 13)");
+    program(V53);
+    fake_host_refuse(RUNNER_RUN, AS_USER, RUNNER_E_IO, "Permission denied (os error 13)");
+    fake_host_refuse(RUNNER_RUN, AS_USER, RUNNER_E_IO, "Permission denied (os error 13)");
     fake_host_answer(RUNNER_RUN, "[/opt/ch][--seccomp]", 0, 0, PROBE_MARKER "\n");
     expect_refusal(RUNNER_E_NOTSUP,
                    "KVM runs no guest here: it runs a guest for the runner's user, but not for one "
@@ -249,7 +250,7 @@ Test(ch_check, for_root_only)
 Test(ch_check, hangs)
 {
     scene(true, NULL);
-    program(V53, "0\n");
+    program(V53);
     fake_host_refuse(RUNNER_RUN, "[--landlock]", RUNNER_E_TIMEOUT, "no end after 4000 ms");
     expect_refusal(RUNNER_E_NOTSUP, "KVM runs no guest here: no end after 4000 ms");
     expect_ran("\"kvmWorks\":false,\"reason\":\"no end after 4000 ms\"");
@@ -259,7 +260,7 @@ Test(ch_check, silent)
 {
     setup_with("kernel", "off");
     scene(true, NULL);
-    program(V53, "1000\n");
+    program(V53);
     fake_host_answer(RUNNER_RUN, "[--kernel]", 0, 0, "");
     expect_refusal(RUNNER_E_NOTSUP, "KVM runs no guest here: the guest ended without a word");
     expect_not_ran("--landlock");
@@ -271,7 +272,7 @@ Test(ch_check, runs_no_kernel)
     scene(true, NULL);
     fake_host_answer(RUNNER_LIST, "/r/snapshots", 0, 0, "tiny");
     fake_host_answer(RUNNER_READ, "/r/snapshots/tiny/manifest.json", 0, 0, MANIFEST);
-    program(V53, "0\n");
+    program(V53);
     fake_host_answer(RUNNER_RUN, "[--landlock]", 0, 0, PROBE_MARKER "\n");
     fake_host_refuse(RUNNER_RUN, "[--kernel][/r/snapshots/tiny/vmlinux][--initramfs][/r/snapshots/tiny/initramfs.img]",
                      RUNNER_E_TIMEOUT, "no end after 10000 ms");
@@ -286,7 +287,7 @@ Test(ch_check, tiny_only)
 {
     setup_with("tiny", "auto");
     scene(true, NULL);
-    program(V53, "0\n");
+    program(V53);
     fake_host_answer(RUNNER_RUN, "[--landlock]", 0, 0, PROBE_MARKER "\n");
     expect_fine("cloud-hypervisor v53.0, kvm");
     expect_not_ran("LIST");
@@ -298,7 +299,7 @@ static void untried(const char *release, const char *list, const char *descripti
 {
     setup_with("none", "auto");
     scene(true, NULL);
-    program(V53, "0\n");
+    program(V53);
     fake_host_answer(RUNNER_READ, "/proc/sys/kernel/osrelease", 0, 0, release);
     fake_host_answer(RUNNER_READ, "/sys/kernel/security/lsm", list == NULL, 0, list);
     expect_fine(description);
@@ -353,7 +354,7 @@ Test(ch_check, stale_verdicts)
     kept(other, sizeof other, "v53.0", "true", "off");
     for (size_t i = 0; i < ARRAY_LEN(stale); i++) {
         scene(true, stale[i]);
-        program(V53, "0\n");
+        program(V53);
         fake_host_answer(RUNNER_RUN, "[--landlock]", 0, 0, PROBE_MARKER "\n");
         expect_fine("cloud-hypervisor v53.0, kvm");
     }
@@ -368,7 +369,7 @@ Test(ch_check, verdict_without_kernel)
     scene(true, text);
     fake_host_answer(RUNNER_LIST, "/r/snapshots", 0, 0, "tiny");
     fake_host_answer(RUNNER_READ, "/tiny/manifest.json", 0, 0, MANIFEST);
-    program(V53, "0\n");
+    program(V53);
     fake_host_answer(RUNNER_RUN, "[--landlock]", 0, 0, PROBE_MARKER);
     fake_host_answer(RUNNER_RUN, "/tiny/vmlinux", 0, 0, PROBE_MARKER);
     expect_fine("cloud-hypervisor v53.0, kvm");
@@ -378,7 +379,7 @@ Test(ch_check, verdict_without_kernel)
 Test(ch_check, cancelled_is_no_verdict)
 {
     scene(true, NULL);
-    program(V53, "0\n");
+    program(V53);
     fake_host_refuse(RUNNER_RUN, "[--landlock]", RUNNER_E_TIMEOUT, "deadline passed");
     fake_host_deadline(0);
     cr_expect_eq(check(), -1);

@@ -58,23 +58,23 @@ static int check_over(struct ch *self, struct runner_call *call, struct runner_e
  * The tiny guest: as one without privileges, with landlock; else without landlock; else as the runner's user, which
  * tells what is missing. A guest that does not end is not tried again: it costs seconds, and landlock makes none hang.
  */
-static void try_tiny(struct ch *self, struct runner_call *call, const struct probe_user *user, struct verdict *verdict)
+static void try_tiny(struct ch *self, struct runner_call *call, struct verdict *verdict)
 {
     bool wants_landlock = strcmp(self->landlock, "off") != 0;
     struct runner_error cause = ERROR_INIT, first = ERROR_INIT, other = ERROR_INIT;
 
-    verdict->has_kvm = probe_tiny(self, call, user, wants_landlock, &cause) == 0;
+    verdict->has_kvm = probe_tiny(self, call, self->probe_uid, wants_landlock, &cause) == 0;
     verdict->facts.has_landlock = verdict->has_kvm && wants_landlock;
     if (!verdict->has_kvm && wants_landlock && cause.code != RUNNER_E_TIMEOUT) {
         first = cause;
-        verdict->has_kvm = probe_tiny(self, call, user, false, &cause) == 0;
+        verdict->has_kvm = probe_tiny(self, call, self->probe_uid, false, &cause) == 0;
     }
     if (verdict->has_kvm) {
         SET_TEXT(verdict->unlocked, "%.190s", first.message);
         return;
     }
     verdict->was_slow = cause.code == RUNNER_E_TIMEOUT;
-    if (user->is_other && cause.code != RUNNER_E_TIMEOUT && probe_tiny(self, call, NULL, false, &other) == 0)
+    if (self->probe_uid != 0 && cause.code != RUNNER_E_TIMEOUT && probe_tiny(self, call, 0, false, &other) == 0)
         SET_TEXT(verdict->reason,
                  "it runs a guest for the runner's user, but not for one without privileges, as which sandboxes run "
                  "(%.150s): chgrp kvm /dev/kvm && chmod 660 /dev/kvm",
@@ -100,10 +100,8 @@ static void try_kernel(struct ch *self, struct runner_call *call, const struct k
 static int try_all(struct ch *self, struct runner_call *call, const struct scene *scene, const struct kernel *kernel,
                    struct verdict *ret, struct runner_error *err)
 {
-    struct probe_user user = {0};
-
     *ret = (struct verdict){.facts = {.is_known = true}};
-    if (probe_program(self, call, &ret->facts, &user, err) < 0 || check_version(self, &ret->facts, err) < 0)
+    if (probe_version(self, call, &ret->facts, err) < 0 || check_version(self, &ret->facts, err) < 0)
         return -1;
     if (!scene->has_kvm_device) {
         SET_TEXT(ret->reason, "there is no /dev/kvm");
@@ -115,7 +113,7 @@ static int try_all(struct ch *self, struct runner_call *call, const struct scene
             strcmp(self->landlock, "off") != 0 && probe_landlock(self, call, ret->unlocked, sizeof ret->unlocked);
         return check_over(self, call, err);
     }
-    try_tiny(self, call, &user, ret);
+    try_tiny(self, call, ret);
     if (check_over(self, call, err) < 0)
         return -1;
     try_kernel(self, call, kernel, ret);
@@ -177,8 +175,7 @@ static void keep(struct ch *self, struct runner_call *call, const struct scene *
     verdict_keep(self->host, call, scene, &s);
 }
 
-static int judge(struct ch *self, struct runner_call *call, bool is_anew, struct verdict *ret,
-                 struct runner_error *err)
+static int judge(struct ch *self, struct runner_call *call, bool is_anew, struct verdict *ret, struct runner_error *err)
 {
     CLEANUP(scene_done) struct scene scene = {0};
     CLEANUP(kernel_done) struct kernel kernel = {0};

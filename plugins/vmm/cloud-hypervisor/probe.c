@@ -12,59 +12,27 @@
 #include "plugins/vmm/common/steps.h"
 
 #define VERSION_MS 10000
-#define TINY_MS    4000               /* takes 30 to 100 ms where KVM works */
-#define KERNEL_MS  10000              /* a kernel is in its init after 0.3 to 0.6 s where KVM works */
-#define SETPRIV    "/usr/bin/setpriv" /* of util-linux; without it nobody else is tried */
+#define TINY_MS    4000  /* takes 30 to 100 ms where KVM works */
+#define KERNEL_MS  10000 /* a kernel is in its init after 0.3 to 0.6 s where KVM works */
 #define WORDS_MAX  40
 #define SMALL_MAX  4096
 
-/* ---- the program and its host ---- */
+/* ---- the program and its kernel ---- */
 
-static unsigned read_number(const char *text)
-{
-    unsigned number = 0;
-
-    return sscanf(text, "%9u", &number) == 1 ? number : 0;
-}
-
-static int run_program(struct ch *self, struct runner_call *call, struct runner_batch *batch, char **ret_version,
-                       struct probe_user *ret_user, struct runner_error *err)
-{
-    const char *const version[] = {self->binary, "--version", NULL};
-    const char *const id[] = {"id", "-u", NULL};
-    const char *const group[] = {"stat", "-L", "-c", "%g", "/dev/kvm", NULL};
-    auto_free char *uid = NULL, *gid = NULL;
-
-    if (steps_add_run(self->host, batch, 0, version, VERSION_MS, err) < 0 ||
-        steps_add_run(self->host, batch, 0, id, VERSION_MS, err) < 0 ||
-        steps_add_run(self->host, batch, RUNNER_S_ANY_STATUS, group, VERSION_MS, err) < 0 ||
-        steps_add_path(self->host, batch, RUNNER_STAT, 0, 0, SETPRIV, err) < 0 || self->host->run(call, batch, err) < 0)
-        return -1;
-    *ret_version = steps_text(self->host, batch, 0);
-    uid = steps_text(self->host, batch, 1);
-    gid = steps_text(self->host, batch, 2);
-    *ret_user = (struct probe_user){
-        .is_other = strcmp(uid, "0\n") == 0 && self->probe_uid != 0 && self->host->result(batch, 3)->status == 0,
-        .uid = self->probe_uid,
-        .kvm_gid = read_number(gid),
-    };
-    return 0;
-}
-
-int probe_program(struct ch *self, struct runner_call *call, struct ch_facts *facts, struct probe_user *ret_user,
-                  struct runner_error *err)
+int probe_version(struct ch *self, struct runner_call *call, struct ch_facts *facts, struct runner_error *err)
 {
     struct runner_batch *batch = self->host->batch_new(call);
-    auto_free char *version = NULL;
-    int status;
+    const char *const argv[] = {self->binary, "--version", NULL};
+    auto_free char *out = NULL;
 
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
-    status = run_program(self, call, batch, &version, ret_user, err);
+    if (steps_add_run(self->host, batch, 0, argv, VERSION_MS, err) >= 0 && self->host->run(call, batch, err) == 0)
+        out = steps_text(self->host, batch, 0);
     self->host->batch_free(batch);
-    if (status < 0)
+    if (out == NULL)
         return error_wrap(err, CH_NAME " '%s'", self->binary);
-    if (!check_parse_version(version, facts))
+    if (!check_parse_version(out, facts))
         return fail(err, RUNNER_E_INVALID, 0, "'%s --version' does not answer as " CH_NAME " does", self->binary);
     return 0;
 }
@@ -108,7 +76,6 @@ bool probe_landlock(struct ch *self, struct runner_call *call, char *reason, siz
 
 struct words {
     const char *list[WORDS_MAX + 1];
-    char uid[32], gid[32], groups[32];
     size_t n;
 };
 
@@ -116,24 +83,6 @@ static void add(struct words *words, const char *word)
 {
     if (words->n < WORDS_MAX)
         words->list[words->n++] = word;
-}
-
-/* A user without privileges, groups but that of /dev/kvm, and any way to get more. */
-static void add_user(struct words *words, const struct probe_user *user)
-{
-    if (user == NULL || !user->is_other)
-        return;
-    (void)snprintf(words->uid, sizeof words->uid, "--reuid=%u", user->uid);
-    (void)snprintf(words->gid, sizeof words->gid, "--regid=%u", user->uid);
-    (void)snprintf(words->groups, sizeof words->groups, "--groups=%u", user->kvm_gid);
-    add(words, SETPRIV);
-    add(words, words->uid);
-    add(words, words->gid);
-    add(words, user->kvm_gid != 0 ? words->groups : "--clear-groups");
-    add(words, "--no-new-privs");
-    add(words, "--inh-caps=-all");
-    add(words, "--bounding-set=-all");
-    add(words, "--");
 }
 
 static void add_guest(struct words *words, const struct ch *self, const char *kernel, const char *initramfs)
@@ -184,9 +133,22 @@ int probe_kernel(struct ch *self, struct runner_call *call, const struct kernel 
     return status;
 }
 
+static int add_tiny(struct ch *self, struct runner_batch *batch, const char *const *argv, uint32_t uid,
+                    struct runner_error *err)
+{
+    static const char *const groups_of[] = {"/dev/kvm", NULL};
+    const struct runner_spawn user = {.size = sizeof user, .uid = uid, .gid = uid, .groups_of = groups_of};
+    const struct runner_step step = {.size = RUNNER_STEP_INIT,
+                                     .kind = RUNNER_RUN,
+                                     .argv = argv,
+                                     .number = TINY_MS,
+                                     .spawn = uid != 0 ? &user : NULL};
+
+    return self->host->add(batch, &step, err);
+}
+
 /* One batch, so that the file goes whatever happens. It lies where any user can read it. */
-int probe_tiny(struct ch *self, struct runner_call *call, const struct probe_user *user, bool has_landlock,
-               struct runner_error *err)
+int probe_tiny(struct ch *self, struct runner_call *call, uint32_t uid, bool has_landlock, struct runner_error *err)
 {
     static atomic_uint counter; /* two instances may probe at once */
     auto_free char *path = mem_printf("/tmp/runner-probe-%ld-%u.elf", (long)getpid(), atomic_fetch_add(&counter, 1));
@@ -201,12 +163,11 @@ int probe_tiny(struct ch *self, struct runner_call *call, const struct probe_use
     batch = self->host->batch_new(call);
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
-    add_user(&words, user);
     add_guest(&words, self, path, NULL);
     if (has_landlock)
         add(&words, "--landlock");
     if (steps_add_write(self->host, batch, path, guest, size, true, err) >= 0 &&
-        (index = steps_add_run(self->host, batch, 0, words.list, TINY_MS, err)) >= 0 &&
+        (index = add_tiny(self, batch, words.list, uid, err)) >= 0 &&
         steps_add_path(self->host, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
         status = expect_marker(self, call, batch, index, err);
     self->host->batch_free(batch);
