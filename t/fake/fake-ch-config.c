@@ -58,7 +58,7 @@ static int check_pci(struct checker *k, const struct json *device)
     if (segment >= k->segments)
         return INVALID(k, "Invalid PCI segment id: %lld", (long long)segment);
     if (slot >= 32)
-        return INVALID(k, "Given PCI device ID ({0}) is out of the supported range of 0..32");
+        return INVALID(k, "Given PCI device ID (%lld) is out of the supported range of 0..32", (long long)slot);
     if (slot == 0)
         return INVALID(k, "Given PCI device ID (0) is reserved");
     return 0;
@@ -78,10 +78,12 @@ static bool is_shared(const struct json *config)
     return true;
 }
 
-static int check_queues(struct checker *k, int64_t used, int64_t size)
+/* used: how many vCPUs the queues would keep busy. */
+static int check_queues(struct checker *k, int64_t queues, int64_t used, int64_t size)
 {
     if (used > k->boot_vcpus)
-        return INVALID(k, "Queue count (%lld) must not exceed boot vCPUs (%lld)", (long long)used, (long long)k->boot_vcpus);
+        return INVALID(k, "Queue count (%lld) must not exceed boot vCPUs (%lld)", (long long)queues,
+                       (long long)k->boot_vcpus);
     if (!is_power_of_two(size))
         return INVALID(k, "Queue size must be a power of 2 no greater than 32768: %lld", (long long)size);
     return 0;
@@ -111,7 +113,7 @@ static int check_vhost_user(struct checker *k, const struct json *device)
 static int check_disk(struct checker *k, const struct json *disk)
 {
     const char *group = json_text(disk, "rate_limit_group", NULL);
-    int64_t size = json_int(disk, "queue_size", 128);
+    int64_t size = json_int(disk, "queue_size", 128), queues = json_int(disk, "num_queues", 1);
 
     if (has(disk, "vhost_socket") && has(disk, "path"))
         return INVALID(k, "Disk path and vhost socket both provided");
@@ -119,7 +121,7 @@ static int check_disk(struct checker *k, const struct json *disk)
         return -1;
     if (group != NULL && !has_group(k->config, group))
         return INVALID(k, "Invalid rate-limiter group");
-    if (check_pci(k, disk) < 0 || check_queues(k, json_int(disk, "num_queues", 1), size) < 0)
+    if (check_pci(k, disk) < 0 || check_queues(k, queues, queues, size) < 0)
         return -1;
     if (size <= 2)
         return INVALID(k, "Block queue size must be greater than 2: %lld", (long long)size);
@@ -155,7 +157,8 @@ static int check_net(struct checker *k, const struct json *net)
         return -1;
     if (queues < 2)
         return INVALID(k, "Number of queues (%lld) to virtio_net should be higher than 2", (long long)queues);
-    if (check_net_fds(k, net, queues) < 0 || check_queues(k, queues / 2, json_int(net, "queue_size", 256)) < 0)
+    if (check_net_fds(k, net, queues) < 0 ||
+        check_queues(k, queues, queues / 2, json_int(net, "queue_size", 256)) < 0)
         return -1;
     if (mtu < 1280)
         return INVALID(k, "Provided MTU %lld is lower than 1280 (expected by VIRTIO specification)", (long long)mtu);
@@ -250,7 +253,7 @@ static int check_memory(struct checker *k)
         return INVALID(k, "Huge page size is not power of 2: %lld", (long long)json_int(memory, "hugepage_size", 0));
     for (const struct json *zone = first_of(memory, "zones"); zone != NULL; zone = zone->next)
         is_bad = is_bad || (json_bool(zone, "shared", false) && json_bool(zone, "mergeable", false));
-    return is_bad ? INVALID(k, "Memory mergeable is not supported with shared memory") : 0;
+    return is_bad ? INVALID(k, "Invalid to set both 'mergeable' and 'shared' for memory") : 0;
 }
 
 static int check_vsock_cid(struct checker *k)

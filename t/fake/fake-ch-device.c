@@ -106,7 +106,7 @@ static int disk_open(struct json *config, struct device *d, struct cause *c)
     if (json_bool(config, "vhost_user", false))
         return 0;
     if (path == NULL)
-        return cause_set(c, "No disk path was specified", NULL);
+        return cause_set(c, "No disk path was specified when one was expected", NULL);
     d->fd = open(path, (is_readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (d->fd < 0)
         return disk_errno(c, path, errno);
@@ -128,7 +128,7 @@ static int disk_lock(const struct device *d, const char *path, struct cause *c)
 
 /* ---- networks ----------------------------------------------------------------------------------------------------- */
 
-/* The host's side has an address, which lands in the configuration. */
+/* The host's side of a TAP opened by name has an address, which lands in the configuration. */
 static void net_host_mac(struct json *config, int fd)
 {
     struct ifreq request = {0};
@@ -163,10 +163,10 @@ static int net_open(struct json *config, struct device *d, struct cause *c)
     const char *tap = json_text(config, "tap", NULL);
 
     if (fds != NULL && fds->first != NULL)
-        net_host_mac(config, (int)fds->first->number);
-    else if (fake_wish("real-taps") != NULL)
+        return 0;
+    if (fake_wish("real-taps") != NULL)
         return tap_open(config, tap != NULL ? tap : "vmtap%d", d, c);
-    else if (tap == NULL && !json_bool(config, "vhost_user", false))
+    if (tap == NULL && !json_bool(config, "vhost_user", false))
         tree_set_text(config, "tap", "vmtap0");
     return 0;
 }
@@ -358,12 +358,10 @@ int device_remove(const char *id, struct cause *c)
 
     if (d == NULL && (strcmp(id, "__serial") == 0 || strcmp(id, "__ioapic") == 0))
         return cause_set(c, "Could not find the node in the device tree", NULL);
-    if (d == NULL)
+    if (d == NULL || d->is_leaving)
         return cause_setf(c, NULL, "Failed to find device corresponding to the given identifier: %s", id);
     if (d->kind == FIXED)
         return cause_setf(c, NULL, "Not allowed to remove this type of device from the VM: %s", d->type);
-    if (d->is_leaving)
-        return cause_setf(c, NULL, "Device is already being removed: %s", id);
     for (struct json *item = net != NULL ? net->first : NULL; item != NULL; item = item->next)
         if (strcmp(json_text(item, "id", ""), id) == 0)
             net_drop_fds(item);
@@ -408,9 +406,9 @@ int device_resize(const char *id, int64_t size, struct cause *c)
     if (d == NULL || d->kind != DISK)
         cause_setf(c, NULL, "Failed to find device corresponding to the given identifier: %s", id);
     else if (size % 512 != 0)
-        cause_set(c, "Failed to resize disk", "Disk image size is not a multiple of 512", NULL);
+        cause_set(c, "Disk resize error", "Disk image size is not a multiple of 512", NULL);
     else if (ftruncate(d->fd, size) < 0)
-        cause_errno(c, errno, "Failed to resize disk", NULL);
+        cause_errno(c, errno, "Disk resize error", NULL);
     else
         return 0;
     cause_wrap(c, "Error from device manager", NULL);

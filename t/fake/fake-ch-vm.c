@@ -218,8 +218,7 @@ void vm_counters(struct str *out)
 {
     static const char *const disk[] = {"read_bytes", "write_bytes", "read_ops", "write_ops"};
     static const char *const net[] = {"rx_bytes", "rx_frames", "tx_bytes", "tx_frames"};
-    static const char *const most[] = {"read_latency_min", "read_latency_max", "read_latency_avg",
-                                       "write_latency_min", "write_latency_max", "write_latency_avg"};
+    static const char *const most[] = {"read_latency_min", "read_latency_max", "write_latency_min", "write_latency_max"};
     const char *id;
     bool is_disk;
 
@@ -230,6 +229,8 @@ void vm_counters(struct str *out)
             json_add_int(out, is_disk ? disk[k] : net[k], 0);
         for (size_t k = 0; is_disk && k < ARRAY_LEN(most); k++) /* beyond 63 bits until the first request */
             str_addf(out, ",\"%s\":18446744073709551615", most[k]);
+        if (is_disk)
+            str_add(out, ",\"read_latency_avg\":1844674407370955,\"write_latency_avg\":1844674407370955");
         json_close(out, '}');
     }
     json_close(out, '}');

@@ -32,6 +32,7 @@ static struct {
     char *title, *request; /* of the last */
     struct vmm vmm;
     bool is_started, is_broken; /* broken: the rest of the block is not tried */
+    bool is_over;               /* the process has ended, as it should */
     char *words[16];
     int n_words;
     int status; /* of the last reply */
@@ -174,7 +175,7 @@ static void block_end(void)
         empty_dir(run.dir, 2);
     free(run.dir);
     run.dir = NULL;
-    run.is_started = run.is_broken = false;
+    run.is_started = run.is_broken = run.is_over = false;
 }
 
 static void block_begin(const char *title)
@@ -359,7 +360,7 @@ static int count_words(const char *text)
 /* All that was said since the last time, in order. */
 static void expect_events(const char *wanted)
 {
-    int64_t until_ms = num_now_ms() + CHECK_MS;
+    int64_t until_ms = run.is_over ? 0 : num_now_ms() + CHECK_MS;
     int n = count_words(wanted);
 
     vmm_hear(&run.vmm, 0);
@@ -375,8 +376,10 @@ static void expect_events(const char *wanted)
 static void expect_file(char *text)
 {
     char *path = strtok_r(text, " ", &text), got[4200] = "absent", content[4000] = "";
+    auto_str struct str wanted = STR_INIT;
     struct stat st;
 
+    unescape(text, &wanted);
     if (lstat(path, &st) == 0 && S_ISREG(st.st_mode)) {
         auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t n = fd >= 0 ? read(fd, content, sizeof content - 1) : 0;
@@ -386,7 +389,7 @@ static void expect_file(char *text)
     } else if (lstat(path, &st) == 0) {
         (void)snprintf(got, sizeof got, "%s %04o", S_ISSOCK(st.st_mode) ? "socket" : "other", st.st_mode & 07777);
     }
-    result(matches(got, text), path, got, text);
+    result(matches(got, str_text(&wanted)), path, got, str_text(&wanted));
 }
 
 /* Until the serial console says it. */
@@ -433,7 +436,7 @@ static void expect_exit(const char *wanted)
                                                 : mem_printf("%d", WEXITSTATUS(status));
 
     result(strcmp(got, wanted) == 0, "exit status", got, wanted);
-    run.is_broken = true;
+    run.is_over = true;
 }
 
 static void expect_fault(const char *wanted)
@@ -456,6 +459,8 @@ static bool line_of_process(char *word, char *rest)
         do_request(rest);
     else if (strcmp(word, "<") == 0)
         expect_reply(rest);
+    else if (strcmp(word, "&") == 0)
+        result(run.status == -2 || matches(str_text(&run.body), rest), run.request, str_text(&run.body), rest);
     else if (strcmp(word, ">>") == 0)
         do_bytes(rest);
     else if (strcmp(word, "<<") == 0)
@@ -487,7 +492,7 @@ static bool run_line(char *line)
         *rest++ = '\0';
     if (strcmp(word, "=") == 0) {
         block_begin(rest);
-    } else if (run.is_broken && strcmp(word, "file") != 0) {
+    } else if (run.is_broken) {
         return true;
     } else if (strcmp(word, "!") == 0) {
         return do_prepare(rest);
