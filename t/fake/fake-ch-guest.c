@@ -18,13 +18,26 @@ static struct {
     bool is_button_due; /* pressed while paused */
     int64_t up_at_ms, end_at_ms, act_at_ms, vcpus_at_ms, balloon_at_ms, tick_at_ms; /* 0: never */
     int64_t balloon;    /* what it is asked for */
-    int vcpus, ticks;
+    int vcpus, ticks, restored_ticks;
 } guest;
 
 void fguest_know(const char *kernel, size_t len)
 {
     guest.is_probe = memmem(kernel, len, "runner-probe-ok", 15) != NULL;
     guest.is_toy = memmem(kernel, len, "toy: up", 7) != NULL;
+}
+
+/* What a snapshot keeps of it. */
+void fguest_save(struct str *out)
+{
+    str_addf(out, "%s %d", guest.is_toy ? "toy" : "plain", guest.ticks);
+}
+
+void fguest_load(const char *text)
+{
+    guest.is_probe = false;
+    guest.is_toy = strncmp(text, "toy ", 4) == 0;
+    guest.restored_ticks = guest.is_toy ? (int)strtol(text + 4, NULL, 10) : 0;
 }
 
 static void power_off(void)
@@ -176,7 +189,9 @@ void fguest_start(bool is_restored)
     uint32_t address = loopback_address(mac);
 
     guest.end_at_ms = guest.act_at_ms = guest.vcpus_at_ms = guest.balloon_at_ms = guest.tick_at_ms = 0;
-    guest.ticks = 0;
+    guest.ticks = is_restored ? guest.restored_ticks : 0;
+    if (is_restored && guest.is_toy)
+        guest.tick_at_ms = fake_now_ms();
     guest.is_button_due = guest.has_halted = false;
     guest.balloon = json_int(tree_member(vm.config, "balloon"), "size", 0);
     guest.up_at_ms = is_restored ? 0 : fake_now_ms() + fake_wish_ms("boot-ms");

@@ -67,9 +67,20 @@ static int64_t saved_memory(void)
     return size;
 }
 
+static void write_component(struct str *out, const char *name, const char *state)
+{
+    json_open(out, name, '{');
+    str_add(out, "\"snapshots\":{}");
+    json_open(out, "snapshot_data", '{');
+    json_add_text(out, "state", state);
+    json_close(out, '}');
+    json_close(out, '}');
+}
+
 static void write_state(struct str *out)
 {
     auto_str struct str ranges = STR_INIT;
+    auto_str struct str guest = STR_INIT;
 
     if (saved_memory() > 0)
         str_addf(&ranges, "{\"memory_ranges\":{\"data\":[{\"gpa\":0,\"length\":%lld}]}}", (long long)saved_memory());
@@ -77,12 +88,9 @@ static void write_state(struct str *out)
         str_add(&ranges, "{\"memory_ranges\":{\"data\":[]}}");
     json_open(out, NULL, '{');
     json_open(out, "snapshots", '{');
-    json_open(out, "memory-manager", '{');
-    str_add(out, "\"snapshots\":{}");
-    json_open(out, "snapshot_data", '{');
-    json_add_text(out, "state", ranges.ptr);
-    json_close(out, '}');
-    json_close(out, '}');
+    fguest_save(&guest);
+    write_component(out, "memory-manager", ranges.ptr);
+    write_component(out, "guest", guest.ptr); /* where the real one has its processors */
     json_close(out, '}');
     json_open(out, "snapshot_data", '{');
     json_add_text(out, "state", "{\"clock\":null,\"common_cpuid\":[]}");
@@ -157,6 +165,7 @@ static int load_state(const char *dir, struct cause *c)
 {
     auto_str struct str text = STR_INIT;
     struct json *state = NULL;
+    const struct json *guest;
     int r = 0;
 
     if (file_load(dir, "state.json", "VM state", &text, c) < 0)
@@ -167,6 +176,8 @@ static int load_state(const char *dir, struct cause *c)
         r = cause_setf(c, NULL, "missing field `snapshots` at line 1 column %zu", text.len);
     if (r < 0)
         cause_wrap(c, RECEIVE, "Error deserialising VM state snapshot", NULL);
+    guest = json_get(json_get(json_get(state, "snapshots"), "guest"), "snapshot_data");
+    fguest_load(json_text(guest, "state", ""));
     json_free(state);
     return r;
 }

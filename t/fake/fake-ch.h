@@ -150,6 +150,8 @@ int vm_reboot(struct cause *c);
 /* ---- fake-ch-guest.c: what runs in it ---- */
 
 void fguest_know(const char *kernel, size_t len); /* the beginning of the kernel's file */
+void fguest_save(struct str *out); /* for a snapshot */
+void fguest_load(const char *text);
 void fguest_start(bool is_restored);
 void fguest_end(void);
 int64_t fguest_wake_at_ms(void); /* 0: never */

@@ -21,4 +21,5 @@ case $said in
 *"toy: up"*) ;;
 *) skip_all "the KVM of this machine does not run the toy guest" ;;
 esac
-exec "$top/t/run/check-ch" "$program" "${top_srcdir:-.}/t/run/ch-cases.txt" "$top/t/guest/toy" real
+exec "$top/t/run/check-ch" "$program" "${top_srcdir:-.}/t/run/ch-cases.txt" "$top/t/guest/toy" real \
+    "$(cd "$top" && pwd)/t/run/no-nested.so"

@@ -36,11 +36,12 @@ bool vmm_reconnect(struct vmm *v)
     return v->api >= 0;
 }
 
-static _Noreturn void become(const char *program, char *const *words, int events)
+static _Noreturn void become(const char *program, char *const *words, const char *preload, int events)
 {
     const char *argv[WORDS_MAX + 8] = {program, "--api-socket", "path=ch.sock"};
     auto_free char *monitor = mem_printf("fd=%d", events);
-    static char *const no_environment[] = {NULL};
+    auto_free char *library = mem_printf("LD_PRELOAD=%s", preload);
+    char *const environment[] = {preload != NULL ? library : NULL, NULL};
     int n = 3, out = open("vmm.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
     argv[n++] = "--event-monitor";
@@ -51,7 +52,7 @@ static _Noreturn void become(const char *program, char *const *words, int events
     (void)dup2(out, STDOUT_FILENO);
     (void)dup2(out, STDERR_FILENO);
     (void)fcntl(events, F_SETFD, 0);
-    execve(program, (char *const *)(uintptr_t)argv, no_environment);
+    execve(program, (char *const *)(uintptr_t)argv, environment);
     _exit(127);
 }
 
@@ -69,7 +70,7 @@ static bool await_socket(struct vmm *v)
     return true;
 }
 
-bool vmm_start(struct vmm *v, const char *program, char *const *words)
+bool vmm_start(struct vmm *v, const char *program, char *const *words, const char *preload)
 {
     int pipe_fds[2];
 
@@ -79,7 +80,7 @@ bool vmm_start(struct vmm *v, const char *program, char *const *words)
     (void)unlink("ch.sock");
     v->pid = fork();
     if (v->pid == 0)
-        become(program, words, pipe_fds[1]);
+        become(program, words, preload, pipe_fds[1]);
     close(pipe_fds[1]);
     v->events = pipe_fds[0];
     (void)fcntl(v->events, F_SETFL, O_NONBLOCK);

@@ -1,7 +1,8 @@
 /*
  * Runs a list of requests and what is expected of them (t/run/ch-cases.txt, where the language is explained) against a
  * Cloud Hypervisor, real or fake. Speaks TAP.
- *   check-ch PROGRAM LIST TOY-KERNEL real|fake
+ *   check-ch PROGRAM LIST TOY-KERNEL fake
+ *   check-ch PROGRAM LIST TOY-KERNEL real NO-NESTED-LIBRARY
  */
 #include "t/run/check-ch.h"
 
@@ -26,8 +27,8 @@
 #include "core/util/num.h"
 
 static struct {
-    const char *program, *toy;
-    bool is_fake;
+    const char *program, *toy, *library; /* library: no-nested.c, for blocks that make snapshots */
+    bool is_fake, wants_library;
     char *dir;             /* of this process */
     char *title, *request; /* of the last */
     struct vmm vmm;
@@ -175,7 +176,7 @@ static void block_end(void)
         empty_dir(run.dir, 2);
     free(run.dir);
     run.dir = NULL;
-    run.is_started = run.is_broken = run.is_over = false;
+    run.is_started = run.is_broken = run.is_over = run.wants_library = false;
 }
 
 static void block_begin(const char *title)
@@ -200,7 +201,7 @@ static void need_process(void)
         (void)symlink(run.program, program);
     }
     run.words[run.n_words] = NULL;
-    run.is_started = vmm_start(&run.vmm, program, run.words);
+    run.is_started = vmm_start(&run.vmm, program, run.words, run.wants_library ? run.library : NULL);
     if (!run.is_started) {
         result(false, "starts", "no answer", "an API socket");
         run.is_broken = true;
@@ -501,6 +502,8 @@ static bool run_line(char *line)
     } else if (strcmp(word, "fault") == 0) {
         if (run.is_fake)
             expect_fault(rest);
+    } else if (strcmp(word, "snapshots") == 0) {
+        run.wants_library = true;
     } else if (strcmp(word, "-") == 0) {
         for (char *w = strtok_r(rest, " ", &rest); w != NULL; w = strtok_r(NULL, " ", &rest))
             run.words[run.n_words++] = mem_dup(w);
@@ -553,11 +556,11 @@ static int run_list(const char *path)
 
 int main(int argc, char **argv)
 {
-    auto_free char *list = argc == 5 ? realpath(argv[2], NULL) : NULL;
+    auto_free char *list = argc >= 5 ? realpath(argv[2], NULL) : NULL;
     int status;
 
-    if (argc != 5 || list == NULL) {
-        (void)fputs("usage: check-ch PROGRAM LIST TOY-KERNEL real|fake\n", stderr);
+    if (argc < 5 || argc > 6 || list == NULL) {
+        (void)fputs("usage: check-ch PROGRAM LIST TOY-KERNEL fake|real [LIBRARY]\n", stderr);
         return 99;
     }
     (void)signal(SIGPIPE, SIG_IGN);
@@ -566,6 +569,7 @@ int main(int argc, char **argv)
     (void)unshare(CLONE_NEWNET); /* where TAPs may be made, when that is allowed at all */
     run.program = argv[1];
     run.toy = argv[3];
+    run.library = argv[5]; /* NULL at the end */
     run.is_fake = strcmp(argv[4], "fake") == 0;
     run.vmm = (struct vmm){.api = -1, .events = -1};
     status = run_list(list);
