@@ -179,7 +179,7 @@ static void check_cgroup_life(void)
 
     tap_ok(spawn_in("vm-1", pid_path, "exec sleep 60") == 0 &&
                result.number2 == (RUNNER_SPAWNED_CGROUP | RUNNER_SPAWNED_LIMITS) && is_in(result.number, "vm-1"),
-           "SPAWN in a cgroup: %s", cgroup_dir("vm-1"));
+           "SPAWN in a cgroup");
     pid = result.number;
     watching = watch(pid_path);
     tap_ok(RUN(.kind = RUNNER_ALIVE, .path = pid_path) == 0 && result.number == pid, "ALIVE in a cgroup");
@@ -280,7 +280,6 @@ static void check_cgroups(void)
     void *first = self;
     const char *reason = find_parent();
 
-    fake_host_root(dir);
     tap_ok(plugin->create(&(struct runner_value){.name = "cgroup", .text = "a/../../b"}, 1, &(void *){NULL}, &err) < 0 &&
                says(RUNNER_E_INVALID, "'a/../../b'"),
            "a cgroup outside the hierarchy");

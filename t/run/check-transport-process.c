@@ -229,7 +229,7 @@ void check_processes(void)
 struct worker {
     pthread_t thread;
     struct runner_call *call;
-    char pid_path[128];
+    char pid_path[128], cgroup[16];
     int n_failed;
     char message[256];
 };
@@ -248,18 +248,21 @@ static void worker_do(struct worker *w, struct runner_step step, int want_status
     host_table()->release(r.out);
 }
 
-/* Each starts, sees and ends processes of its own, again and again under one pid file, while the others do the same. */
+/* Each starts, sees and ends processes of its own, again and again under one pid file, while the others do the same; each
+ * second one in a cgroup, where there are any. */
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct runner_spawn how = {.size = sizeof how, .pid_path = w->pid_path};
 
     for (int i = 0; i < ROUNDS; i++) {
+        how.cgroup = i % 2 == 0 ? NULL : w->cgroup;
         worker_do(w, (struct runner_step){.kind = RUNNER_SPAWN, ARGV("/bin/sleep", "60"), .spawn = &how}, 0);
         worker_do(w, (struct runner_step){.kind = RUNNER_ALIVE, .path = w->pid_path}, 0);
         worker_do(w, (struct runner_step){.kind = RUNNER_RUN, ARGV("/bin/true")}, 0);
         worker_do(w, (struct runner_step){.kind = RUNNER_KILL, .path = w->pid_path, .number = SIGKILL}, 0);
         worker_do(w, (struct runner_step){.kind = RUNNER_ALIVE, .path = w->pid_path}, 1);
+        worker_do(w, (struct runner_step){.kind = RUNNER_CGROUP_DEL, .path = w->cgroup}, 0);
     }
     return NULL;
 }
@@ -273,6 +276,7 @@ void check_threads(void)
     for (int i = 0; i < THREADS; i++) {
         workers[i].call = call;
         (void)snprintf(workers[i].pid_path, sizeof workers[i].pid_path, "%s/thread-%d.pid", dir, i);
+        (void)snprintf(workers[i].cgroup, sizeof workers[i].cgroup, "thread-%d", i);
         if (pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
             tap_note("no thread");
     }
