@@ -8,6 +8,8 @@ need_native
 toy_snapshot toy ""
 toy_snapshot toy-panic "panic=30"
 toy_snapshot toy-off "poweroff=30"
+toy_snapshot toy-firmware ""
+sed -i 's/"kernel": "vmlinux", "cmdline": "",/"firmware": "vmlinux",/' "$root/snapshots/toy-firmware/manifest.json"
 start_native_runner || die_early "the runner comes up"
 
 state() { json state "$("$ctl" info --json "$1")"; }
@@ -85,6 +87,12 @@ ok "one whose kernel panics is an error" await 30 is_state broken error
 like "with its last words" "$("$ctl" info --json broken)" "kernel panicked.*toy: panic"
 run "$ctl" start broken
 is "which starts again" "$code" 0
+
+# ---- firmware: entered as a kernel is, so the toy can stand for one ----
+run create fw toy-firmware
+is "firmware boots" "$code" 0
+vm_api fw GET vm.info
+like "as firmware" "$(json config.payload.firmware)$(json config.payload.kernel)" '/snapshots/toy-firmware/vmlinux$'
 
 # ---- crashes ----
 pid=$(pid_of one)
