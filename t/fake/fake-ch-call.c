@@ -53,7 +53,13 @@ static int do_create(struct request *q, struct cause *c, struct str *ret)
          net = net->next)
         tree_set_text(net, "fds", NULL); /* numbers in a body mean nothing */
     vm.config = schema_fill(&object_vm, q->body);
-    return vm_consoles_open(c);
+    if (vm_consoles_open(c) < 0)
+        return -1;
+    if (json_bool(vm.config, "landlock_enable", false) && fake_wish("no-landlock") != NULL) /* the configuration stays */
+        return cause_set(c, "Failed to apply landlock config during vm_create",
+                         "Error creating/adding/restricting ruleset",
+                         "partially incompatible access-rights: BitFlags<AccessFs>(0b100000000000000, Truncate)", NULL);
+    return 0;
 }
 
 static int do_delete(struct request *q, struct cause *c, struct str *ret)

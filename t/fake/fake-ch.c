@@ -182,6 +182,7 @@ static const struct option {
     {"--no-shutdown", false}, {"-v", false}, {"-vv", false}, {"-vvv", false}, {"--restore", true}, {"--kernel", true},
     {"--initramfs", true}, {"--cmdline", true}, {"--firmware", true}, {"--memory", true}, {"--cpus", true},
     {"--serial", true}, {"--console", true}, {"--pvpanic", false}, {"--watchdog", false}, {"--rng", true},
+    {"--landlock", false}, {"--landlock-rules", true},
 };
 
 static _Noreturn void usage(const char *argument)

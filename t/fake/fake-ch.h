@@ -20,6 +20,7 @@
  *   crash-after CALL [SIGNAL]  do it, then die without an answer
  *   version TEXT           what --version and vmm.ping say, e.g. "51.2"
  *   real-taps              open named TAPs, as the real one does; without it any name will do
+ *   no-landlock            the kernel has too little of it
  *   no-shutdown-event      end without the last three events
  * The guest:
  *   boot-ms N              the serial line and the daemon come up late

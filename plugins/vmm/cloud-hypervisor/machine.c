@@ -123,7 +123,7 @@ static void taps_close(struct taps *taps)
         close(taps->fds[--taps->n]);
 }
 
-/* A queue of each TAP. 1: this host hands out none, so Cloud Hypervisor has to open them. */
+/* A queue of each TAP. 1: this host hands out none, or there is none, so Cloud Hypervisor has to open or make them. */
 static int taps_open(const struct on *on, struct taps *taps, struct runner_error *err)
 {
     struct runner_error cause = ERROR_INIT;
@@ -131,6 +131,10 @@ static int taps_open(const struct on *on, struct taps *taps, struct runner_error
     for (unsigned i = 0; i < on->vm->n_nics; i++) {
         auto_free char *address = mem_printf("tap:%s", on->vm->nics[i]->name);
 
+        if (on->vm->nics[i]->name[0] == '\0') {
+            taps_close(taps);
+            return 1;
+        }
         if (on->ch->host->dial(on->call, address, &taps->fds[taps->n], &cause) == 0) {
             taps->n++;
             continue;

@@ -153,7 +153,7 @@ static void add_nic(struct str *s, const struct runner_nic *nic, unsigned i, boo
 
     json_open(s, NULL, '{');
     json_add_text(s, "id", id);
-    if (is_named)
+    if (is_named && nic->name[0] != '\0')
         json_add_text(s, "tap", nic->name);
     json_add_text(s, "mac", nic->mac);
     if (nic->mtu != 0)
