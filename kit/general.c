@@ -110,9 +110,10 @@ void general_add_first(struct checklist *list)
     checklist_add(list, "dump", "--dump-plugin shows all of it", point_dump);
     checklist_add(list, "params.defaults", "create takes the defaults", point_defaults);
     checklist_add(list, "params.order", "create finds values by their names", point_order);
-    checklist_add(list, "params.values", "create takes odd values or refuses them with INVALID", point_values);
     checklist_add(list, "destroy.null", "destroy takes NULL", point_destroy_null);
     checklist_add(list, "destroy.half-built", "destroy takes what a create that failed left", point_half_built);
+    checklist_last_is_about(list, &general_values);
+    checklist_add(list, "params.values", "create takes odd values or refuses them with INVALID", point_values);
     checklist_add(list, "create.many", "instances live beside each other", point_many);
 }
 

@@ -26,6 +26,8 @@ void general_add_last(struct checklist *list, uint32_t kind);
 
 /* create() with values that are odd, but such as core lets pass; look is told of each that was refused, with t->err. */
 void general_try_values(struct subject *s, look_fn *look, void *arg);
+/* Stands for that: the point that it kills says so, and others leave it. */
+extern const struct op general_values;
 
 /* leftover.c */
 void point_memory(struct subject *s, const struct point *point);

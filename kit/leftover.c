@@ -55,7 +55,7 @@ static void look_at_nothing(const struct op *op, const struct trial *t, void *ar
 
 static void round_of(struct subject *s, const struct op *op)
 {
-    for (enum aspect aspect = AS_IS; aspect < SIZES; aspect++)
+    for (enum aspect aspect = AS_IS; aspect < op_aspects(op); aspect++)
         if (!point_is_fatal(op, aspect))
             op_sweep(s, op, aspect, look_at_nothing, NULL);
 }

@@ -129,12 +129,17 @@ void op_sweep(struct subject *s, const struct op *op, enum aspect aspect, look_f
     subject_destroy(s);
 }
 
+enum aspect op_aspects(const struct op *op)
+{
+    return op->refuses != 0 ? FAULTS : SIZES; /* what is refused at once meets no fault */
+}
+
 void op_sweep_all(struct subject *s, look_fn *look, void *arg)
 {
     const struct kind *kind = kind_of(s->plugin->desc.kind);
 
     for (size_t i = 0; i < kind->n_ops; i++)
-        for (enum aspect aspect = AS_IS; aspect < (kind->ops[i].refuses != 0 ? FAULTS : SIZES); aspect++)
+        for (enum aspect aspect = AS_IS; aspect < op_aspects(&kind->ops[i]); aspect++)
             if (op_is_there(&kind->ops[i], s->plugin) && !point_is_fatal(&kind->ops[i], aspect))
                 op_sweep(s, &kind->ops[i], aspect, look, arg);
 }

@@ -58,6 +58,8 @@ void trial_end(struct trial *t, int status);
  * trial, where there is none). */
 typedef void look_fn(const struct op *op, const struct trial *t, void *arg);
 void op_sweep(struct subject *s, const struct op *op, enum aspect aspect, look_fn *look, void *arg);
+/* Behind the last aspect in which it is called. */
+enum aspect op_aspects(const struct op *op);
 /* Every operation in every way but for those that are fatal, see point_is_fatal(). */
 void op_sweep_all(struct subject *s, look_fn *look, void *arg);
 

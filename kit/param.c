@@ -144,8 +144,12 @@ static void try_left_out(struct subject *s, const struct runner_param *param, lo
         look(&op, &t, arg);
 }
 
+const struct op general_values = {.name = "values"};
+
 void general_try_values(struct subject *s, look_fn *look, void *arg)
 {
+    if (point_is_fatal(&general_values, AS_IS))
+        return;
     for (uint32_t i = 0; i < s->plugin->desc.n_params; i++) {
         const struct runner_param *param = &s->plugin->params[i];
 

@@ -216,3 +216,17 @@ void plan_at_once(struct subject *s, at_once_fn *fn, char *ret_texts[AT_ONCE])
     }
     pthread_barrier_destroy(&start);
 }
+
+void plan_check_at_once(struct subject *s, at_once_fn *fn, const char *what)
+{
+    char *texts[AT_ONCE];
+
+    plan_at_once(s, fn, texts);
+    for (size_t i = 0; i < AT_ONCE; i++) {
+        auto_free char *alone = fn(s, s->self, fake_call(), i);
+
+        if (strcmp(texts[i], alone) != 0)
+            flaw("at once with others, %s plans other steps than alone", what);
+        free(texts[i]);
+    }
+}

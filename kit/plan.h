@@ -23,5 +23,7 @@ enum { AT_ONCE = 8 };
  * point is skipped. fn returns a text, which the caller frees, or NULL: then it has said what is wrong. */
 typedef char *at_once_fn(struct subject *s, void *self, struct runner_call *call, size_t thread);
 void plan_at_once(struct subject *s, at_once_fn *fn, char *ret_texts[AT_ONCE]);
+/* The same, and what fn says on each thread is what it says alone. */
+void plan_check_at_once(struct subject *s, at_once_fn *fn, const char *what);
 
 #endif

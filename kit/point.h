@@ -28,6 +28,8 @@ void checklist_add(struct checklist *list, const char *id, const char *title,
                    void (*run)(struct subject *s, const struct point *point));
 void checklist_add_op(struct checklist *list, const struct op *op, const char *word, const char *title,
                       void (*run)(struct subject *s, const struct point *point), enum aspect aspect);
+/* When the last one kills the plugin, the operation is fatal as it is. */
+void checklist_last_is_about(struct checklist *list, const struct op *op);
 void checklist_free(struct checklist *list);
 
 /* Runs one in a process of its own and prints its line of TAP. What it printed shows as comments. */

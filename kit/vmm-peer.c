@@ -213,8 +213,9 @@ void vmm_add_peer_points(struct checklist *list, const struct plugin *plugin)
 
         if (!op_is_there(op, plugin))
             continue;
-        checklist_add_op(list, op, "silent", "a peer that says nothing is TIMEOUT at the deadline", point_silent, AS_IS);
-        checklist_add_op(list, op, "waiting", "a cancel wakes it when a peer says nothing", point_waiting, AS_IS);
+        checklist_add_op(list, op, "silent", "a peer that says nothing is TIMEOUT at the deadline", point_silent,
+                         DEADLINE);
+        checklist_add_op(list, op, "waiting", "a cancel wakes it when a peer says nothing", point_waiting, CANCEL);
         checklist_add_op(list, op, "garbage", "a peer that is no VMM is an error, in time, within bounds", point_garbage,
                          AS_IS);
     }
