@@ -1,5 +1,6 @@
 #!/bin/bash
-# runner-plugin-check: our plugins pass, a third party's passes where nothing but the installed files is.
+# runner-plugin-check: our plugins pass, a third party's passes where nothing but the installed files is, and of plugins
+# with one defect each (t/plugin/wrong/) exactly the point fails that is meant for it.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 kit=$top_builddir/runner-plugin-check
 export TMPDIR=$dir
@@ -53,6 +54,72 @@ run "$kit" --kind disk "$plugins/network/user.so"
 is "a plugin of another kind fails" "$code" 1
 run "$kit" "$kit"
 is "no plugin at all fails" "$code" 1
+
+# ---- plugins with one defect each ----
+
+# What a sanitizer says of them is their own affair.
+export ASAN_OPTIONS=detect_leaks=0:log_path=$dir/asan
+mkdir "$dir/wrong"
+
+# check_wrong KIND NAME [ARG...]: the plugin of that kind with the defect of that name; sets $failed, the points that fail.
+check_wrong() {
+    local kind=$1 name=$2
+    shift 2
+    cp "$top_builddir/t/plugin/wrong/$kind.so" "$dir/wrong/$name.so"
+    run "$kit" --limit 3s "$dir/wrong/$name.so" "$@"
+    failed=$(sed -n 's/^not ok [0-9]* - \([^:]*\):.*/\1/p' <<<"$out" | tr '\n' ' ')
+}
+
+# caught POINT KIND NAME [ARG...]: that point fails, and no other.
+caught() {
+    local point=$1 kind=$2 name=$3
+    shift
+    check_wrong "$@"
+    is "$kind/$name is caught by $point" "$code $failed" "1 $point " || diag "$(grep -A9 '^not ok' <<<"$out")$err"
+}
+
+for kind in disk ipam network vmm; do
+    check_wrong $kind right
+    is "$kind without a defect passes" "$code $failed" "0 " || diag "$(grep -A9 '^not ok' <<<"$out")$err"
+done
+caught docs disk undocumented
+caught params.order disk counts-values
+caught params.defaults disk refuses-default label=something
+caught params.values disk odd-code
+caught destroy.null disk destroys-null
+caught destroy.half-built disk crashes-half-built
+like "and it says how it died" "$out" 'killed by SIG(SEGV|ABRT)'
+caught clone.nomem disk trusts-alloc
+caught clone.undo disk forgets-undo
+caught clone.paths disk writes-outside
+caught clone.image disk miscounts
+caught clone-too-large.refused disk cuts-base
+caught remove.faults disk ignores-failure
+caught remove.twice disk removes-once
+caught parallel disk shares-state
+caught errors.code disk no-code
+caught errors.message disk no-message
+caught errors.message disk two-lines
+caught secrets disk tells-secret
+caught hands-off disk writes-itself
+caught memory disk leaks-memory
+caught memory disk leaks-host-memory
+caught descriptors disk leaks-descriptor
+caught threads disk leaks-thread
+caught lease.same ipam forgets-prefix
+caught lease.exhausted ipam exhausts-oddly
+caught adopt.kept ipam forgets-adopted
+caught parallel ipam no-lock
+caught setup.cancel network ignores-cancel
+like "and it says that it hung" "$out" 'still running after 3000 ms'
+caught setup.faults network ignores-host
+caught attach.sizes network reads-beyond
+caught attach.others network clashes
+caught address.form network forgets-end
+caught boot.waiting vmm sleeps-on
+caught status.absent vmm mistakes-absence
+caught describe.bounds vmm describes-on
+caught caps vmm hides-pause
 
 # ---- a third party's ----
 
