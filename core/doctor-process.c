@@ -16,7 +16,6 @@
 
 #define TRIAL_MS   5000
 #define TEXT_MAX   (256 * 1024)
-#define TRIAL_UID  1900000000u /* nobody's */
 #define MEMORY_TRY (INT64_C(64) << 20)
 #define TASKS_TRY  16
 #define SERVICE    "systemctl enable --now runner-ch" /* as root, with a cgroup of its own */
@@ -35,10 +34,11 @@ static int trial_start(const struct look *look, struct trial *t, struct runner_e
     static const char *const argv[] = {"test", "-r", "/dev/kvm", "-a", "-w", "/dev/kvm", NULL};
     static const char *const groups_of[] = {"/dev/kvm", NULL};
     auto_batch struct runner_batch *batch = batch_new(look->call);
+    uint32_t uid = look->host->config->n_uids > 0 ? look->host->config->first_uid : 0;
     const struct runner_spawn how = {.size = sizeof how,
                                      .pid_path = t->pid_path,
-                                     .uid = TRIAL_UID,
-                                     .gid = TRIAL_UID,
+                                     .uid = uid,
+                                     .gid = uid,
                                      .groups_of = groups_of,
                                      .cgroup = t->name,
                                      .cgroup_memory_bytes = MEMORY_TRY,
@@ -78,17 +78,71 @@ static int trial_end(const struct look *look, struct trial *t, struct runner_err
     return 0;
 }
 
+/* The pid file lies in dir meanwhile. */
+static int trial_run_in(const struct look *look, const char *dir, struct trial *t, struct runner_error *err)
+{
+    auto_free char *pid_path = mem_printf("%s/.%s.pid", strcmp(dir, "/") == 0 ? "" : dir, t->name);
+
+    t->pid_path = pid_path;
+    return trial_start(look, t, err) < 0 || trial_end(look, t, err) < 0 ? -1 : 0;
+}
+
+static int trial_run(const struct look *look, struct trial *ret, struct runner_error *err)
+{
+    auto_free char *dir = look_nearest(look->call, look->host->config->run_dir);
+    uint32_t number = 0;
+
+    *ret = (struct trial){.status = -1};
+    (void)!getrandom(&number, sizeof number, 0);
+    (void)snprintf(ret->name, sizeof ret->name, "doctor-%08" PRIx32, number);
+    /* A run_dir that cannot be written is said already. */
+    return trial_run_in(look, dir, ret, err) < 0 && trial_run_in(look, "/tmp", ret, err) < 0 ? -1 : 0;
+}
+
 /* ---- what it shows ---------------------------------------------------------------------------------------------- */
+
+/* The first directory on the way to path that the user of a VMM cannot pass, the caller's to free; NULL: none. */
+static char *first_barrier(const struct look *look, const char *path)
+{
+    for (size_t len = 1; len <= strlen(path); len++) {
+        auto_free char *dir = mem_dup_n(path, len);
+        const char *const argv[] = {"test", "-x", dir, NULL};
+
+        if (path[len] != '/' && path[len] != '\0')
+            continue;
+        if (look_run_as(look->call, look->host->config->first_uid, argv) != 0)
+            return mem_dup(dir);
+    }
+    return NULL;
+}
+
+static void say_reach(const struct look *look)
+{
+    auto_free char *root = look_nearest(look->call, look->host->config->root);
+    auto_free char *barrier = first_barrier(look, root), *fix = NULL;
+
+    if (barrier == NULL) {
+        finding_say(&look->to, RUNNER_FINDING_OK, "vmm-user", NULL,
+                    "VMMs run as users of their own, from %" PRIu32 " on", look->host->config->first_uid);
+        return;
+    }
+    fix = mem_printf("chmod o+x %s", barrier);
+    finding_say(&look->to, RUNNER_FINDING_WARN, "vmm-user", fix,
+                "VMMs run as the runner's user: others cannot pass %s, on the way to their sandboxes", barrier);
+}
 
 static void say_user(const struct look *look, const struct trial *t)
 {
     auto_free char *user = look_user(look->call);
 
-    if (t->spawned & RUNNER_SPAWNED_UID)
-        finding_say(&look->to, RUNNER_FINDING_OK, "vmm-user", NULL, "VMMs can run as users of their own");
-    else
+    if (look->host->config->n_uids == 0)
+        finding_say(&look->to, RUNNER_FINDING_WARN, "vmm-user", NULL,
+                    "VMMs run as %s, as the runner does: the configuration says uids: none", user);
+    else if (!(t->spawned & RUNNER_SPAWNED_UID))
         finding_say(&look->to, RUNNER_FINDING_WARN, "vmm-user", SERVICE,
                     "VMMs run as %s, as the runner does: only root can give them users of their own", user);
+    else
+        say_reach(look);
 }
 
 static void say_kvm_user(const struct look *look, const struct trial *t)
@@ -155,26 +209,12 @@ static void say_cgroup(const struct look *look, const struct trial *t)
     procfs_mount_done(&mount);
 }
 
-/* The pid file lies in dir meanwhile. */
-static int trial_run(const struct look *look, const char *dir, struct trial *t, struct runner_error *err)
-{
-    auto_free char *pid_path = mem_printf("%s/.%s.pid", strcmp(dir, "/") == 0 ? "" : dir, t->name);
-
-    t->pid_path = pid_path;
-    return trial_start(look, t, err) < 0 || trial_end(look, t, err) < 0 ? -1 : 0;
-}
-
 void doctor_process(const struct look *look)
 {
-    auto_free char *dir = look_nearest(look->call, look->host->config->run_dir);
-    struct trial trial = {.status = -1};
     struct runner_error err = ERROR_INIT;
-    uint32_t number = 0;
+    struct trial trial;
 
-    (void)!getrandom(&number, sizeof number, 0);
-    (void)snprintf(trial.name, sizeof trial.name, "doctor-%08" PRIx32, number);
-    /* A run_dir that cannot be written is said already. */
-    if (trial_run(look, dir, &trial, &err) < 0 && trial_run(look, "/tmp", &trial, &err) < 0) {
+    if (trial_run(look, &trial, &err) < 0) {
         finding_say(&look->to, RUNNER_FINDING_FAIL, "process", NULL, "none could be started as VMMs are: %s",
                     err.message);
         return;

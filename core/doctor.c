@@ -157,16 +157,81 @@ static void host_look(struct doctor *d, struct host *host)
     }
 }
 
+/* ---- which VMM -------------------------------------------------------------------------------------------------- */
+
+/* Of candidates one is enough. */
+static void soften_since(struct doctor *d, size_t first)
+{
+    for (size_t i = first; i < d->n; i++)
+        if (d->notes[i].level == RUNNER_FINDING_FAIL)
+            d->notes[i].level = RUNNER_FINDING_WARN;
+}
+
+static uint64_t caps_needed(const struct host *host)
+{
+    bool is_user_nic = host_plugin(host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_USER_NIC;
+
+    return is_user_nic ? RUNNER_VMM_CAP_USER_NETWORK : 0;
+}
+
+/* Whether it could run this host's sandboxes. */
+static bool vmm_diagnose(struct doctor *d, const struct part *part)
+{
+    const struct runner_plugin *desc = &part->instance->plugin->desc;
+    struct finding_sink to = sink_of(d);
+    bool works = part_diagnose(d, part);
+
+    if ((desc->caps & caps_needed(part->host)) == caps_needed(part->host))
+        return works;
+    finding_say(&to, RUNNER_FINDING_FAIL, "vmm-network", NULL, "%s has no part in the network %s", desc->name,
+                host_plugin(part->host, RUNNER_NETWORK)->desc.name);
+    return false;
+}
+
+static void host_vmms(struct doctor *d, struct host *host)
+{
+    const struct instance *chosen = NULL;
+    auto_str struct str others = STR_INIT;
+    struct finding_sink to = sink_of(d);
+    size_t first = d->n;
+
+    for (struct instance *i = host->instances[RUNNER_VMM]; i != NULL && !is_interrupted; i = i->next) {
+        struct part part = part_of(host, i);
+
+        if (vmm_diagnose(d, &part)) {
+            chosen = chosen != NULL ? chosen : i;
+            continue;
+        }
+        str_addf(&others, "%s%s", others.len > 0 ? ", " : "", i->plugin->desc.name);
+    }
+    d->part = "host";
+    if (is_interrupted)
+        return;
+    if (chosen == NULL) {
+        finding_say(&to, RUNNER_FINDING_FAIL, "vmm", NULL, "none works: %s", str_text(&others));
+        return;
+    }
+    soften_since(d, first);
+    finding_say(&to, RUNNER_FINDING_OK, "vmm", NULL, "%s runs new sandboxes%s%s%s", chosen->plugin->desc.name,
+                others.len > 0 ? "; does not work: " : "", str_text(&others), others.len > 0 ? ", see above" : "");
+}
+
 static void host_plugins(struct doctor *d, struct host *host)
 {
-    for (uint32_t kind = RUNNER_TRANSPORT + 1; kind <= LOADER_KINDS; kind++)
-        for (struct instance *i = host->instances[kind]; i != NULL && !is_interrupted; i = i->next) {
-            struct part part = part_of(host, i);
+    static const uint32_t kinds[] = {RUNNER_DISK, RUNNER_NETWORK, RUNNER_IPAM};
+
+    host_vmms(d, host);
+    doctor_print_new(d);
+    for (size_t i = 0; i < ARRAY_LEN(kinds) && !is_interrupted; i++)
+        if (host->instances[kinds[i]] != NULL) {
+            struct part part = part_of(host, host->instances[kinds[i]]);
 
             (void)part_diagnose(d, &part);
             doctor_print_new(d);
         }
 }
+
+/* ---- all of a host ---------------------------------------------------------------------------------------------- */
 
 static void host_diagnose(struct doctor *d, const struct config_host *config)
 {

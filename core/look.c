@@ -68,6 +68,21 @@ int look_run(struct runner_call *call, const char *const *argv, char **ret_out, 
     return result->status;
 }
 
+int look_run_as(struct runner_call *call, uint32_t uid, const char *const *argv)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    const struct runner_spawn user = {.size = sizeof user, .uid = uid, .gid = uid};
+    const struct runner_step step = {.size = RUNNER_STEP_INIT,
+                                     .kind = RUNNER_RUN,
+                                     .flags = RUNNER_S_ANY_STATUS,
+                                     .argv = argv,
+                                     .spawn = &user,
+                                     .number = LOOK_RUN_MS};
+    const struct runner_result *result = do_step(call, batch, &step, NULL);
+
+    return result != NULL ? result->status : -1;
+}
+
 char *look_user(struct runner_call *call)
 {
     static const char *const argv[] = {"id", "-un", NULL};

@@ -18,6 +18,8 @@ bool look_is_there(struct runner_call *call, const char *path);
 size_t look_count(struct runner_call *call, const char *path);
 /* Exit status, or -1 with err: it could not be run. ret_out may be NULL, else the caller frees. */
 int look_run(struct runner_call *call, const char *const *argv, char **ret_out, struct runner_error *err);
+/* As another user, with its group of the same number. */
+int look_run_as(struct runner_call *call, uint32_t uid, const char *const *argv);
 /* Name of the user that the transport works as, or "USER"; the caller frees. */
 char *look_user(struct runner_call *call);
 /* The directory itself, or the nearest one above it that is there; the caller frees. */

@@ -155,6 +155,26 @@ says "no QEMU" qemu FAIL 'QEMU'
 fixed_by "and where it is" qemu 'apt-get install -y .*qemu-system-x86'
 ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
 
+says "which VMM that leaves: none" vmm FAIL 'none works: qemu'
+ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
+doctor
+says "and with it" vmm ok 'qemu runs new sandboxes'
+
+# Candidates: the first that works is used, and those that do not are no failure then.
+sed -i "s|vmm: {.*|vmm: [{plugin: cloud-hypervisor, binary: /nonexistent/ch}, {plugin: qemu, binary: $vmm, accel: tcg}]|" \
+    "$doctor_config"
+doctor
+is "a candidate that is missing: status" "$code" 0
+says "it is told" cloud-hypervisor warn "/nonexistent/ch"
+says "and which is used instead" vmm ok 'qemu runs new sandboxes; does not work: cloud-hypervisor'
+says "one that knows no user network" vmm-network warn 'cloud-hypervisor has no part in the network user'
+rm "$vmm"
+doctor
+is "none that works: status" "$code" 1
+says "it is told" vmm FAIL 'none works: cloud-hypervisor, qemu'
+ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
+write_config
+
 if [ -w /dev/kvm ]; then
     sed -i 's/accel: tcg/accel: auto/' "$doctor_config"
     vm_wish "" "kvm work"
@@ -233,7 +253,17 @@ if [ -n "$cgroup2" ]; then
 else
     skip "cgroup version 2 is not mounted here" 2
 fi
-says "a VMM can have a user of its own" vmm-user ok
+chmod 700 "$dir"
+doctor
+says "a VMM's own user that cannot get to its sandbox" vmm-user warn "cannot pass $dir,"
+fix=$(line_of vmm-user | sed -n 's/^ *fix: //p')
+bash -c "$fix"
+doctor
+says "and can after the fix" vmm-user ok
+sed -i 's|^    root:|    uids: none\n    root:|' "$doctor_config"
+doctor
+says "one that is not to be" vmm-user warn 'uids: none'
+write_config
 
 # A /dev of its own, with another mode of /dev/kvm.
 dev="mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3; mknod -m 444 /dev/urandom c 1 9; mknod -m 600 /dev/kvm c 10 232"
