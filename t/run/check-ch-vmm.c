@@ -173,30 +173,32 @@ static int read_until(const struct vmm *v, struct str *s, size_t want)
 int vmm_reply(const struct vmm *v, struct str *head, struct str *body)
 {
     const char *length;
+    size_t want;
     int r = read_until(v, head, 0);
 
     if (r <= 0)
         return r;
     length = strstr(head->ptr, "Content-Length: ");
-    if (length != NULL) {
-        r = read_until(v, body, strtoul(length + 16, NULL, 10));
-        if (strtoul(length + 16, NULL, 10) > 0 && r <= 0)
-            return r;
-    }
+    want = length != NULL ? strtoul(length + 16, NULL, 10) : 0;
+    if (want > 0 && (r = read_until(v, body, want)) <= 0)
+        return r;
     return (int)strtol(head->ptr + strlen("HTTP/1.1 "), NULL, 10);
+}
+
+bool vmm_read(const struct vmm *v, int ms, struct str *ret)
+{
+    char data[8192];
+    ssize_t n = poll(&(struct pollfd){.fd = v->api, .events = POLLIN}, 1, ms) > 0 ? recv(v->api, data, sizeof data, 0) : 0;
+
+    if (n > 0)
+        str_add_mem(ret, data, (size_t)n);
+    return n > 0;
 }
 
 void vmm_read_all(const struct vmm *v, int quiet_ms, struct str *ret)
 {
-    char data[8192];
-
-    while (poll(&(struct pollfd){.fd = v->api, .events = POLLIN}, 1, ret->len == 0 ? CHECK_MS : quiet_ms) > 0) {
-        ssize_t n = recv(v->api, data, sizeof data, 0);
-
-        if (n <= 0)
-            break;
-        str_add_mem(ret, data, (size_t)n);
-    }
+    while (vmm_read(v, ret->len == 0 ? CHECK_MS : quiet_ms, ret))
+        ;
 }
 
 /* ---- events ---- */

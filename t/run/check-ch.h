@@ -7,7 +7,7 @@
 
 #include "core/util/str.h"
 
-#define CHECK_MS 4000 /* how long anything may take that is waited for */
+#define CHECK_MS 60000 /* how long anything may take that is waited for, on the slowest machine */
 
 struct vmm {
     pid_t pid; /* 0: none */
@@ -27,6 +27,8 @@ void vmm_kill(struct vmm *v);
 bool vmm_send(const struct vmm *v, const char *data, size_t len, const int *fds, int n);
 /* One reply: its status, body appended; -1: none came in time, 0: the peer closed. */
 int vmm_reply(const struct vmm *v, struct str *head, struct str *body);
+/* Appends what is there to read within ms; false: nothing came, or the peer closed. */
+bool vmm_read(const struct vmm *v, int ms, struct str *ret);
 /* What there is to read until nothing comes for quiet_ms, or the peer closes. */
 void vmm_read_all(const struct vmm *v, int quiet_ms, struct str *ret);
 /* Moves what the event monitor says into told; waits up to ms for more when there is nothing. */
