@@ -11,15 +11,17 @@
 #include "core/host.h"
 #include "core/record.h"
 
+#define SANDBOX_LOGS 2 /* files that grow, see trim.c */
+
 struct sandbox {
     struct host *host;
-    struct record *record;  /* never NULL */
-    unsigned refs;          /* guarded by the index, as all of it */
-    bool is_gone;           /* taken out of the index */
-    int watch_fd, event_fd; /* the reaper's: its end, its words; 0: not watched */
-    bool is_heard;          /* the reaper's: its VMM was listened to from the start of the watch */
-    bool has_said_end;      /* the reaper's: and said that it ends */
-    int64_t serial_trimmed; /* bytes of its serial log that are given back; of trim.c's one task */
+    struct record *record;         /* never NULL */
+    unsigned refs;                 /* guarded by the index, as all of it */
+    bool is_gone;                  /* taken out of the index */
+    int watch_fd, event_fd;        /* the reaper's: its end, its words; 0: not watched */
+    bool is_heard;                 /* the reaper's: its VMM was listened to from the start of the watch */
+    bool has_said_end;             /* the reaper's: and said that it ends */
+    int64_t trimmed[SANDBOX_LOGS]; /* bytes of each log that are given back; of trim.c's one task */
     struct sandbox *next;
 };
 

@@ -6,17 +6,20 @@
 #include "core/log.h"
 #include "core/util/error.h"
 
-#define KEEP_BYTES   (4 << 20)
-#define SLACK_BYTES  (12 << 20) /* more than that has come since the last time */
-#define LOGS_A_BATCH 512
-#define TRIM_MS      30000
+#define KEEP_BYTES  (4 << 20)
+#define SLACK_BYTES (12 << 20) /* more than that has come since the last time */
+#define IDS_A_BATCH 256
+#define TRIM_MS     30000
+
+/* What a guest fills, and what its VMM does, which says more the more a guest troubles it. */
+static const char *const files[SANDBOX_LOGS] = {"serial.log", "vmm.log"};
 
 struct trim {
     struct task task;
     struct engine *engine;
 };
 
-struct logs {
+struct started {
     const struct host *host;
     char (*ids)[64];
     size_t n, cap;
@@ -24,14 +27,14 @@ struct logs {
 
 static void collect(const struct sandbox *sandbox, void *ctx)
 {
-    struct logs *logs = ctx;
+    struct started *started = ctx;
 
-    if (logs->n < logs->cap && sandbox->host == logs->host && sandbox->record->state == SANDBOX_STARTED)
-        (void)snprintf(logs->ids[logs->n++], sizeof logs->ids[0], "%s", sandbox->record->id);
+    if (started->n < started->cap && sandbox->host == started->host && sandbox->record->state == SANDBOX_STARTED)
+        (void)snprintf(started->ids[started->n++], sizeof started->ids[0], "%s", sandbox->record->id);
 }
 
-/* What is there stays where it is, and what was before it becomes a hole: the VMM appends on. */
-static void punch(struct runner_call *call, struct sandbox *sandbox, const char *path, int64_t size)
+/* What is there stays where it is, and what was before it becomes a hole: the VMM writes on. */
+static void punch(struct runner_call *call, struct sandbox *sandbox, int file, const char *path, int64_t size)
 {
     auto_free char *length = mem_printf("%lld", (long long)(size - KEEP_BYTES));
     auto_batch struct runner_batch *batch = batch_new(call);
@@ -39,23 +42,23 @@ static void punch(struct runner_call *call, struct sandbox *sandbox, const char 
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv, .number = TRIM_MS};
     struct runner_error err = ERROR_INIT;
 
-    sandbox->serial_trimmed = size - KEEP_BYTES; /* whether it worked or not: no try every few seconds */
+    sandbox->trimmed[file] = size - KEEP_BYTES; /* whether it worked or not: no try every few seconds */
     if (batch_add(batch, &step, &err) < 0 || batch_run(call, batch, &err) < 0)
         log_event(RUNNER_LOG_WARN, "trim.failed", "id", call->id, "file", path, "error", err.message, NULL);
 }
 
-static void look(struct engine *engine, const char *id, const char *path, int64_t size)
+static void look(struct engine *engine, const char *id, int file, const char *path, int64_t size)
 {
     struct sandbox *sandbox = index_get(engine->index, id);
     struct runner_call call;
 
     if (sandbox == NULL)
         return;
-    if (size < sandbox->serial_trimmed) /* begun anew */
-        sandbox->serial_trimmed = 0;
-    if (size - sandbox->serial_trimmed > KEEP_BYTES + SLACK_BYTES) {
+    if (size < sandbox->trimmed[file]) /* begun anew */
+        sandbox->trimmed[file] = 0;
+    if (size - sandbox->trimmed[file] > KEEP_BYTES + SLACK_BYTES) {
         call_init(&call, sandbox->host, id, TRIM_MS);
-        punch(&call, sandbox, path, size);
+        punch(&call, sandbox, file, path, size);
         call_done(&call);
     }
     index_put(engine->index, sandbox);
@@ -65,20 +68,21 @@ static void look_at(struct engine *engine, struct host *host, char (*ids)[64], s
 {
     struct runner_call call;
     struct runner_batch *batch;
-    char *paths[LOGS_A_BATCH];
+    char *paths[IDS_A_BATCH * SANDBOX_LOGS];
 
     call_init(&call, host, NULL, TRIM_MS);
     batch = batch_new(&call);
-    for (size_t i = 0; i < n; i++) {
-        paths[i] = host_sandbox_path(host, ids[i], "serial.log");
+    for (size_t i = 0; i < n * SANDBOX_LOGS; i++) {
+        paths[i] = host_sandbox_path(host, ids[i / SANDBOX_LOGS], files[i % SANDBOX_LOGS]);
         (void)batch_add(batch, &(struct runner_step){.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = paths[i]},
                         NULL);
     }
     if (batch_run(&call, batch, NULL) == 0)
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n * SANDBOX_LOGS; i++)
             if (batch_result(batch, (int)i)->status == 0)
-                look(engine, ids[i], paths[i], batch_result(batch, (int)i)->number);
-    for (size_t i = 0; i < n; i++)
+                look(engine, ids[i / SANDBOX_LOGS], (int)(i % SANDBOX_LOGS), paths[i],
+                     batch_result(batch, (int)i)->number);
+    for (size_t i = 0; i < n * SANDBOX_LOGS; i++)
         free(paths[i]);
     batch_free(batch);
     call_done(&call);
@@ -86,13 +90,13 @@ static void look_at(struct engine *engine, struct host *host, char (*ids)[64], s
 
 static void look_on(struct engine *engine, struct host *host)
 {
-    struct logs logs = {.host = host, .cap = index_count(engine->index)};
+    struct started started = {.host = host, .cap = index_count(engine->index)};
 
-    logs.ids = mem_array(logs.cap, sizeof logs.ids[0]);
-    index_each(engine->index, collect, &logs);
-    for (size_t i = 0; i < logs.n; i += LOGS_A_BATCH)
-        look_at(engine, host, logs.ids + i, logs.n - i < LOGS_A_BATCH ? logs.n - i : LOGS_A_BATCH);
-    free(logs.ids);
+    started.ids = mem_array(started.cap, sizeof started.ids[0]);
+    index_each(engine->index, collect, &started);
+    for (size_t i = 0; i < started.n; i += IDS_A_BATCH)
+        look_at(engine, host, started.ids + i, started.n - i < IDS_A_BATCH ? started.n - i : IDS_A_BATCH);
+    free(started.ids);
 }
 
 static void run(struct task *task)

@@ -1,4 +1,5 @@
-/* Guests write to their serial console as much as they like: all but the end of a long serial log is given back. */
+/* Guests write to their serial console as much as they like, and their VMMs complain of them: all but the end of a long
+ * log is given back. */
 #ifndef CORE_TRIM_H
 #define CORE_TRIM_H
 

@@ -114,12 +114,14 @@ rm -r "$root/sandboxes/taken"
 stop_runner
 is "it ends well" $code 0
 
-# ---- a guest that fills its serial log ----
+# ---- a guest that fills its serial log, and a VMM its own ----
 ok "a runner" start_runner
 create noisy
 noisy=$root/sandboxes/noisy/serial.log
 { head -c 40M /dev/zero | tr '\0' x; echo; echo last; } >>"$noisy"
+head -c 40M /dev/zero >>"$root/sandboxes/noisy/vmm.log"
 ok "its beginning is given back" await 60 eval '[ $(($(stat -c %b "$noisy") / 2)) -lt 16384 ]'
+ok "that of the VMM's log too" await 60 eval '[ $(($(stat -c %b "$root/sandboxes/noisy/vmm.log") / 2)) -lt 16384 ]'
 http GET "/sandboxes/noisy/log?tail=6"
 is "its end is there" "$out" "
 last"
