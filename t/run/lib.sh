@@ -257,6 +257,8 @@ use_cloud_hypervisor() {
     ln -s "$top_builddir/t/plugin/loopback-net.so" "$dir/plugins/network/loopback.so"
 }
 
+[ "${RUNNER_TEST_VMM:-qemu}" = qemu ] || use_cloud_hypervisor
+
 start_runner() {
     export RUNNER_SOCKET=$dir/api.sock
     if [ ! -e "$vmm" ]; then

@@ -1,0 +1,3 @@
+#!/bin/bash
+# The list of lifecycle tests (80-lifecycle.t) with the fake Cloud Hypervisor.
+RUNNER_TEST_VMM=cloud-hypervisor exec bash "${top_srcdir:-.}/t/run/80-lifecycle.t"

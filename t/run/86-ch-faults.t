@@ -1,0 +1,87 @@
+#!/bin/bash
+# The runner with a Cloud Hypervisor that fails, stalls, crashes and loses answers, at each call, and a guest that ends.
+. "${top_srcdir:-.}/t/run/lib.sh" || exit 99
+need curl
+use_cloud_hypervisor
+ok "the runner starts" start_runner || exit 1
+
+create() { # ID
+    http POST /sandboxes -d "{\"id\": \"$1\", \"userId\": \"u\", \"snapshot\": \"tiny\", \"osUser\": \"daytona\"}"
+}
+
+state() {
+    http GET "/sandboxes/$1"
+    json state
+}
+
+is_state() {
+    [ "$(state "$1")" = "$2" ]
+}
+
+# A create that fails says why and leaves nothing. WISH... | REGEX of the message
+fails() {
+    local name=$1 message=$2
+    shift 2
+    vm_wish bad "$@"
+    create bad
+    is "$name: status" "$code" 500
+    like "$name: message" "$(message)" "$message"
+    is "$name: the sandbox is gone" "$(state bad)" destroyed
+    is "$name: no process" "$(vms)" 0
+    is "$name: no files" "$(find "$root/sandboxes" "$dir/run" -name '*bad*')" ""
+    vm_wish bad
+}
+
+for call in vm.create vm.boot; do
+    fails "$call is refused" "something is broken" "fail $call something is broken"
+    fails "$call kills it" "signal 9|ended|closed" "crash $call"
+    fails "$call kills it when done" "signal 6|ended|closed" "crash-after $call 6"
+    fails "$call is answered with garbage" "." "garbage $call"
+    fails "$call is answered without end" "." "big $call"
+done
+fails "it ends at once" "no KVM here" "exit 1 no KVM here"
+fails "it crashes at once" "signal 11|Segmentation|ended" "signal 11"
+
+# What was done and only not told is found to be done.
+for call in vm.create vm.boot; do
+    vm_wish lost "lose $call"
+    create lost
+    like "the answer to $call is lost: the create says so, or runs" "$code" '^(201|500)$'
+    [ "$code" = 500 ] || is "... and then it runs" "$(state lost)" started
+    http POST /sandboxes/lost/destroy
+    is "... and is removed" "$(vms)" 0
+    vm_wish lost
+done
+
+vm_wish slow "stall vm.boot 300" "boot-ms 100"
+create slow
+is "a slow boot is waited for" "$code" 201
+http POST /sandboxes/slow/destroy
+
+vm_wish panics "guest panic 50"
+create panics
+is "a guest that panics later is created" "$code" 201
+ok "... and becomes an error" await 20 is_state panics error
+http POST /sandboxes/panics/destroy
+
+vm_wish dies "guest crash 50"
+create dies
+is "a VMM that crashes later is created" "$code" 201
+ok "... and becomes an error" await 20 is_state dies error
+http POST /sandboxes/dies/destroy
+
+vm_wish leaves "guest poweroff 50"
+create leaves
+is "a guest that powers off later is created" "$code" 201
+ok "... and is stopped" await 20 is_state leaves stopped
+http POST /sandboxes/leaves/destroy
+
+vm_wish again "guest reboot 50"
+create again
+is "a guest that reboots is created" "$code" 201
+ok "... and goes on" "$ctl" exec again -- true
+is "... as started" "$(state again)" started
+http POST /sandboxes/again/destroy
+is "nothing is left" "$(vms)" 0
+ok "nothing was asked that Cloud Hypervisor does not know" test ! -e "$vmm.faults"
+done_testing
