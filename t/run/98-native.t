@@ -43,7 +43,7 @@ is "its TAP came as a descriptor" "$(json config.net.0.tap)" ""
 like "which it holds" "$(cat /proc/"$pid"/fdinfo/* 2>/dev/null)" '^iff:[[:space:]]*tap-one'
 is "no core of it is written" "$(awk '/^Max core file size/ { print $5 }' "/proc/$pid/limits")" 0
 cgroup=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
-like "a cgroup of its own" "$cgroup" '/runner-ch/[0-9a-f]+/one-[0-9a-f]{8}$'
+like "a cgroup of its own" "$cgroup" "/$cgroup_parent/[0-9a-f]+/one-[0-9a-f]{8}\$"
 is "its files of the sandbox" "$(cd "$root/sandboxes/one" && find . -uid "$(stat -c %u "/proc/$pid")" -type f | sort | tr '\n' ' ')" \
     "./cloud-init.iso ./disk.qcow2 ./serial.log "
 

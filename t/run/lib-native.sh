@@ -40,7 +40,7 @@ hosts:
     root: $root
     run_dir: $dir/run
     defaults: {cpus: 1, memory_mb: 128, min_memory_mb: 128, disk_gb: 1}
-    transport: {plugin: local}
+    transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: {plugin: cloud-hypervisor, binary: $(command -v "$ch"), probe: none}
     network: {plugin: bridge, bridge: br0, uplink: none}
     ipam: {plugin: static-pool, range: 10.0.0.2-10.0.0.254, gateway: 10.0.0.1/24}

@@ -50,7 +50,7 @@ hosts:
     root: $root
     run_dir: $dir/run
     defaults: {cpus: 1, memory_mb: 256, min_memory_mb: 256, disk_gb: 3}
-    transport: {plugin: local}
+    transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: {plugin: $RUNNER_TEST_VMM$vmm_options}
     network: $network
 YAML

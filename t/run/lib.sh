@@ -37,6 +37,16 @@ out=
 err=
 dir=$(mktemp -d "${TMPDIR:-/tmp}/runner-t.XXXXXX") || exit 99
 
+# Those of the VMs, which outlive a runner that is killed; what is in them is killed too.
+cgroup_parent=runner-t-$$
+remove_cgroups() {
+    local at
+    at=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)/$cgroup_parent
+    [ -d "$at" ] || return 0
+    echo 1 >"$at/cgroup.kill"
+    await 10 eval 'find "$at" -depth -type d -exec rmdir {} +; [ ! -d "$at" ]'
+}
+
 lib_quit() {
     local status=$? i
     trap - EXIT
@@ -44,6 +54,7 @@ lib_quit() {
     for ((i = ${#exit_commands[@]} - 1; i >= 0; i--)); do
         eval "${exit_commands[i]}" >/dev/null 2>&1
     done
+    remove_cgroups >/dev/null 2>&1
     if [ -s "$dir/runner.log" ] && { [ $test_is_done = no ] || [ $test_failed -gt 0 ]; }; then
         echo "# the end of the runner's log:"
         tail -n 40 "$dir/runner.log" | sed 's/^/#   /'
@@ -211,7 +222,7 @@ hosts:
   - name: local
     root: $root
     run_dir: $dir/run
-    transport: {plugin: local}
+    transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: $runner_vmm
     disk: {plugin: qcow2}
     network: ${runner_network:-$network}
