@@ -9,7 +9,7 @@
 #include "kit/plan.h"
 #include "kit/transport.h"
 
-enum { SOON_MS = 100, GRACE_MS = 5000, FILES = 30 };
+enum { SOON_MS = 100, GRACE_MS = 10000, FILES = 30 };
 
 /* ---- undo ---- */
 

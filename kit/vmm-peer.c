@@ -13,7 +13,7 @@
 #include "core/util/num.h"
 #include "kit/vmm.h"
 
-enum { CONNECTIONS_MAX = 16, DEADLINE_MS = 250, GRACE_MS = 2000, GROWTH_MAX_MIB = 256 };
+enum { CONNECTIONS_MAX = 16, DEADLINE_MS = 250, GRACE_MS = 10000, GROWTH_MAX_MIB = 256 };
 
 static const struct {
     const char *name, *text; /* text: said, and with is_endless again and again */
