@@ -65,6 +65,19 @@ static void check_run(void)
     free(big);
 }
 
+static bool is_for_reading(const char *fdinfo)
+{
+    FILE *file = fopen(fdinfo, "re");
+    unsigned flags = O_ACCMODE;
+
+    if (file == NULL)
+        return false;
+    if (fscanf(file, "pos: %*d flags: %o", &flags) != 1)
+        flags = O_ACCMODE;
+    (void)fclose(file);
+    return (flags & O_ACCMODE) == O_RDONLY;
+}
+
 static void check_spawn(void)
 {
     const char *pid_path = at("p.pid"), *out = at("p.log"), *sock = at("p.sock");
@@ -87,6 +100,8 @@ static void check_spawn(void)
     tap_ok(RUN(.kind = RUNNER_ALIVE, .path = pid_path) == 0 && result.status == 0 && result.number == pid, "ALIVE");
     tap_ok(mode_of(pid_path) == 0600 && mode_of(out) == 0600 && mode_of(sock) == 0600, "SPAWN: files have mode 0600");
     tap_ok(getsid((pid_t)pid) == pid, "SPAWN: a session of its own");
+    tap_ok(is_for_reading(keep(mem_printf("/proc/%lld/fdinfo/64", (long long)pid))),
+           "SPAWN: it cannot change what its pid file says");
     fd = -1;
     tap_ok(ops->dial(self, host_call(PATIENCE_MS, -1), keep(mem_printf("unix:%s", sock)), &fd, &err) == 0 &&
                (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0,

@@ -92,9 +92,9 @@ int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_
 
 enum { LOCK_GOT, LOCK_HELD, LOCK_MOVED }; /* moved: the path names another file by now */
 
-static int try_lock(struct local *self, const char *path, int *ret_fd, struct runner_error *err)
+static int try_lock(struct local *self, const char *path, struct pidfile *ret, struct runner_error *err)
 {
-    auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    auto_close int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600), writer = -1;
     int r, sys_errno;
 
     if (fd < 0)
@@ -107,23 +107,26 @@ static int try_lock(struct local *self, const char *path, int *ret_fd, struct ru
         return LOCK_HELD;
     if (r < 0)
         return fail_errno(err, sys_errno, "lock pid file '%s'", path);
-    if (!is_same_file(fd, path))
-        return LOCK_MOVED;
-    if (ftruncate(fd, 0) < 0)
+    writer = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (writer < 0 && errno != ENOENT)
         return fail_errno(err, errno, "pid file '%s'", path);
-    *ret_fd = fd;
-    fd = -1;
+    if (writer < 0 || !is_same_file(fd, path) || !is_same_file(writer, path))
+        return LOCK_MOVED;
+    if (ftruncate(writer, 0) < 0)
+        return fail_errno(err, errno, "pid file '%s'", path);
+    *ret = (struct pidfile){.lock = fd, .writer = writer};
+    fd = writer = -1;
     return LOCK_GOT;
 }
 
-int pidfile_lock(const struct act *a, const char *path, int *ret_fd, struct runner_error *err)
+int pidfile_lock(const struct act *a, const char *path, struct pidfile *ret, struct runner_error *err)
 {
     int64_t end = num_now_ms() + COPY_MAX;
 
     do {
         auto_close int pidfd = -1;
         pid_t pid;
-        int r = try_lock(a->self, path, ret_fd, err);
+        int r = try_lock(a->self, path, ret, err);
 
         if (r == LOCK_GOT || r < 0)
             return r;

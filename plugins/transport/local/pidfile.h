@@ -6,9 +6,14 @@
 
 #define PIDFILE_FD 64 /* the descriptor by which a spawned process holds its pid file, and the lock on it */
 
-/* Opens (0600), locks and empties it. BUSY when a process holds the lock. Closing the descriptor, once no process has a
- * copy, unlocks. */
-int pidfile_lock(const struct act *a, const char *path, int *ret_fd, struct runner_error *err);
+struct pidfile {
+    int lock;   /* for reading only, as the process gets it, whose word about its own number shall not count */
+    int writer; /* for who writes that number */
+};
+
+/* Opens (0600), locks and empties it. BUSY when a process holds the lock. Closing `lock`, once no process has a copy,
+ * unlocks. */
+int pidfile_lock(const struct act *a, const char *path, struct pidfile *ret, struct runner_error *err);
 
 /* The process that holds the lock: 0 and a pidfd for the caller to close; 1 when there is none; -1. */
 int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err);

@@ -20,7 +20,8 @@
 
 struct spawn {
     const struct runner_spawn *how;
-    int opened[FDS_MAX + 2], pid_file; /* opened: to close when it was started or not */
+    struct pidfile pid_file;
+    int opened[FDS_MAX + 2]; /* to close when it was started or not */
     size_t n_opened;
     bool has_limits; /* of its cgroup */
     struct launch l;
@@ -70,7 +71,7 @@ static int open_all(struct spawn *s, struct runner_error *err)
     if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600), 1, output, err) < 0)
         return -1;
     launch_add_fd(&s->l, s->opened[1], 2);
-    launch_add_fd(&s->l, s->pid_file, PIDFILE_FD);
+    launch_add_fd(&s->l, s->pid_file.lock, PIDFILE_FD);
     for (uint32_t i = 0; i < s->how->n_fds; i++) {
         int fd = -1;
 
@@ -157,7 +158,7 @@ static void prepare(const struct runner_step *step, struct spawn *s)
 {
     s->l = (struct launch){.argv = step->argv,
                            .env = s->how->env != NULL ? s->how->env : launch_env,
-                           .pid_file = s->pid_file,
+                           .pid_file = s->pid_file.writer,
                            .cgroup = -1,
                            .nofile = s->how->nofile,
                            .umask = 077,
@@ -170,7 +171,8 @@ static void close_all(const struct spawn *s)
         close(s->opened[i]);
     if (s->l.cgroup >= 0)
         close(s->l.cgroup);
-    close(s->pid_file);
+    close(s->pid_file.lock);
+    close(s->pid_file.writer);
 }
 
 int spawn_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
