@@ -58,28 +58,29 @@ create slow
 is "a slow boot is waited for" "$code" 201
 http POST /sandboxes/slow/destroy
 
-vm_wish panics "guest panic 50"
+# Later: when the create has been answered, on a busy machine too.
+vm_wish panics "guest panic 3000"
 create panics
 is "a guest that panics later is created" "$code" 201
-ok "... and becomes an error" await 20 is_state panics error
+ok "... and becomes an error" await 60 is_state panics error
 http POST /sandboxes/panics/destroy
 
-vm_wish dies "guest crash 50"
+vm_wish dies "guest crash 3000"
 create dies
 is "a VMM that crashes later is created" "$code" 201
-ok "... and becomes an error" await 20 is_state dies error
+ok "... and becomes an error" await 60 is_state dies error
 http POST /sandboxes/dies/destroy
 
-vm_wish leaves "guest poweroff 50"
+vm_wish leaves "guest poweroff 3000"
 create leaves
 is "a guest that powers off later is created" "$code" 201
-ok "... and is stopped" await 20 is_state leaves stopped
+ok "... and is stopped" await 60 is_state leaves stopped
 http POST /sandboxes/leaves/destroy
 
 vm_wish again "guest reboot 50"
 create again
 is "a guest that reboots is created" "$code" 201
-ok "... and goes on" "$ctl" exec again -- true
+ok "... and goes on" await 60 "$ctl" exec again -- true
 is "... as started" "$(state again)" started
 http POST /sandboxes/again/destroy
 is "nothing is left" "$(vms)" 0
