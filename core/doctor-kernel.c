@@ -114,7 +114,7 @@ static void say_hugepages(const struct look *look)
         !procfs_meminfo(text, "HugePages_Free", &left) || !procfs_meminfo(text, "Hugepagesize", &size_kb))
         finding_say(&look->to, RUNNER_FINDING_SKIP, "hugepages", NULL, "this kernel has none");
     else if (total == 0)
-        finding_say(&look->to, RUNNER_FINDING_SKIP, "hugepages", "sysctl -w vm.nr_hugepages=512",
+        finding_say(&look->to, RUNNER_FINDING_SKIP, "hugepages", "echo 512 >/proc/sys/vm/nr_hugepages",
                     "none of %" PRId64 " KiB reserved; nothing here needs them", size_kb);
     else
         finding_say(&look->to, RUNNER_FINDING_OK, "hugepages", NULL,

@@ -188,6 +188,16 @@ static void say_no_limits(const struct look *look, const char *mount_point)
                     "VMMs have cgroups of their own, but their limits cannot be set below %s", mount_point);
 }
 
+/* None was made. */
+static void say_no_cgroup(const struct look *look, const struct procfs_mount *mount)
+{
+    auto_free char *fix = mem_printf("mount -o remount,rw %s", mount->point);
+
+    finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup", mount->is_readonly ? fix : SERVICE,
+                "no cgroup can be made in %s%s: VMMs have no limits, and count as the runner's", mount->point,
+                mount->is_readonly ? ", which is read-only" : "");
+}
+
 static void say_cgroup(const struct look *look, const struct trial *t)
 {
     auto_free char *mounts = look_read(look->call, "/proc/self/mountinfo", TEXT_MAX);
@@ -197,10 +207,7 @@ static void say_cgroup(const struct look *look, const struct trial *t)
         finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup", "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
                     "cgroup version 2 is not mounted: VMMs have no limits");
     else if (!(t->spawned & RUNNER_SPAWNED_CGROUP))
-        finding_say(&look->to, RUNNER_FINDING_WARN, "cgroup",
-                    mount.is_readonly ? "mount -o remount,rw /sys/fs/cgroup" : SERVICE,
-                    "no cgroup can be made in %s%s: VMMs have no limits, and count as the runner's", mount.point,
-                    mount.is_readonly ? ", which is read-only" : "");
+        say_no_cgroup(look, &mount);
     else if (!(t->spawned & RUNNER_SPAWNED_LIMITS))
         say_no_limits(look, mount.point);
     else

@@ -131,6 +131,7 @@ static bool has_no_directory(const struct config_listen *listen, const struct fi
 static void say_address(const struct config_listen *listen, const struct finding_sink *to)
 {
     struct runner_error err = ERROR_INIT;
+    auto_free char *fix = NULL;
     struct listener listener;
 
     if (listen->path != NULL && has_no_directory(listen, to))
@@ -141,8 +142,8 @@ static void say_address(const struct config_listen *listen, const struct finding
     } else if (err.sys_errno == EADDRINUSE || err.code == RUNNER_E_EXISTS) {
         say_held(listen, &err, to);
     } else if (err.sys_errno == EACCES && listen->path == NULL) {
-        finding_say(to, RUNNER_FINDING_FAIL, "listen", "sysctl -w net.ipv4.ip_unprivileged_port_start=80", "%s",
-                    err.message);
+        fix = mem_printf("echo %d >/proc/sys/net/ipv4/ip_unprivileged_port_start", listen->port);
+        finding_say(to, RUNNER_FINDING_FAIL, "listen", fix, "%s", err.message);
     } else {
         finding_say(to, RUNNER_FINDING_FAIL, "listen", listen->path == NULL ? "ip -brief address" : NULL, "%s",
                     err.message);

@@ -244,12 +244,16 @@ else
 fi
 in_world "umount -l /sys/fs/cgroup"
 says "no cgroups" cgroup warn 'not mounted'
-fixed_by "how they are mounted" cgroup 'mount -t cgroup2'
+fix=$(line_of cgroup | sed -n 's/^ *fix: //p')
+in_world "umount -l /sys/fs/cgroup; $fix"
+unlike "they are after the fix" "$(line_of cgroup)" 'not mounted|no cgroup can'
 cgroup2=$(sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - cgroup2 .*/\1/p' /proc/self/mountinfo | head -n 1)
 if [ -n "$cgroup2" ]; then
     in_world "mount -o remount,ro,bind $cgroup2"
     says "cgroups that cannot be written" cgroup warn 'no cgroup can be made'
-    fixed_by "what makes them so" cgroup 'remount,rw'
+    fix=$(line_of cgroup | sed -n 's/^ *fix: //p')
+    in_world "mount -o remount,ro,bind $cgroup2; $fix"
+    unlike "and can after the fix" "$(line_of cgroup)" 'read-only|no cgroup can'
 else
     skip "cgroup version 2 is not mounted here" 2
 fi

@@ -31,5 +31,14 @@ there() {
 ok "a hypervisor host boots" start_host || done_testing
 diag "$(grep -a '^host: ready' "$host_dir/console" | tr -d '\r'), $((SECONDS - begin)) s"
 there 300 t/run/90-lifecycle.t
+
+# What doctor says of it: a KVM that runs guests for a user of its own, limits, devices.
+run on_host 120 "$host_prefix/sbin/runner-ch doctor"
+diag "$out"
+is "doctor: nothing fails there" "$code" 0
+for topic in cloud-hypervisor ch-kvm ch-landlock kvm-user vmm-user cgroup iommu tap nftables; do
+    like "doctor: $topic" "$out" "^ok +$topic "
+done
+like "doctor: which VMM" "$out" '^ok +vmm +cloud-hypervisor runs new sandboxes'
 diag "in all $((SECONDS - begin)) s"
 done_testing
