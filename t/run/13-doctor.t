@@ -85,8 +85,8 @@ is "--json is doctor's" "$code" 2
 
 run env NO_COLOR= script -qec "stty cols 70; '$top_builddir/runner-ch' doctor --config '$doctor_config' \
     --plugin-dir '$top_builddir/plugins' 2>'$dir/progress'" /dev/null
-is "a terminal gets no line beyond its width, but commands" \
-    "$(tr -d '\r' <<<"$out" | sed 's/\x1b\[[0-9;]*[mK]//g' | grep -v fix: | awk 'length > 70' | head -n 1)" ""
+is "a terminal gets no line beyond its width, but commands and long words" \
+    "$(tr -d '\r' <<<"$out" | sed 's/\x1b\[[0-9;]*[mK]//g' | grep -v fix: | awk 'length > 70 && NF > (/^ / ? 1 : 3)' | head -n 1)" ""
 
 # ---- the runner's own ----
 
