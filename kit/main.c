@@ -36,6 +36,8 @@ enum { OPT_LIVE = 256, OPT_KERNEL, OPT_PLUGIN_DIR };
 struct command {
     struct options options;
     bool is_list;
+    char *path, *plugin_dir; /* absolute */
+    struct plugin plugin;
 };
 
 static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -203,47 +205,61 @@ static void run_list(const struct checklist *list, const struct options *options
 }
 
 /* Points run in directories of their own. */
-static int make_absolute(struct options *options)
+static int make_absolute(struct command *command)
 {
-    const char *path = options->path, *dir = options->plugin_dir;
+    struct options *options = &command->options;
 
-    if (path != NULL && (options->path = realpath(path, NULL)) == NULL)
-        return complain("plugin '%s': %s", path, strerror(errno));
-    if (options->is_live && (options->plugin_dir = realpath(dir, NULL)) == NULL)
-        return complain("--plugin-dir '%s': %s", dir, strerror(errno));
+    if (options->path != NULL && (command->path = realpath(options->path, NULL)) == NULL)
+        return complain("plugin '%s': %s", options->path, strerror(errno));
+    if (options->is_live && (command->plugin_dir = realpath(options->plugin_dir, NULL)) == NULL)
+        return complain("--plugin-dir '%s': %s", options->plugin_dir, strerror(errno));
+    options->path = command->path;
+    options->plugin_dir = command->plugin_dir;
     return 0;
+}
+
+/* The plugin, when one is named. For a list it is trusted to say what it is. */
+static int open_if_named(struct command *command)
+{
+    struct runner_error err = ERROR_INIT;
+
+    if (command->path == NULL)
+        return 0;
+    if (command->is_list)
+        return subject_open(&command->options, &command->plugin, &err) < 0 ? complain("%s", err.message) : 0;
+    open_plugin(&command->options, &command->plugin);
+    return check_pairs(&command->options, &command->plugin);
+}
+
+static int command_run(struct command *command)
+{
+    const struct plugin *plugin;
+    struct checklist list = {.n = 0};
+    int status = 0;
+
+    if (make_absolute(command) < 0 || open_if_named(command) < 0)
+        return EXIT_USAGE;
+    plugin = command->path != NULL ? &command->plugin : NULL;
+    checklist_fill(&list, plugin != NULL ? plugin->desc.kind : command->options.kind, plugin);
+    if (command->is_list) {
+        print_list(&list);
+    } else {
+        run_list(&list, &command->options, plugin);
+        status = tap_done();
+    }
+    checklist_free(&list);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
     struct command command = {.is_list = false};
-    struct checklist list = {.n = 0};
-    struct plugin plugin = {.next = NULL};
-    const struct options *options = &command.options;
-    int status = 0;
+    int status = take_options(&command, argc, argv) < 0 ? EXIT_USAGE : command_run(&command);
 
-    if (take_options(&command, argc, argv) < 0 || make_absolute(&command.options) < 0)
-        return EXIT_USAGE;
-    if (options->path != NULL && command.is_list) {
-        struct runner_error err = ERROR_INIT;
-        if (subject_open(options, &plugin, &err) < 0)
-            return complain("%s", err.message), EXIT_USAGE;
-    } else if (options->path != NULL) {
-        open_plugin(options, &plugin);
-        if (check_pairs(options, &plugin) < 0)
-            return EXIT_USAGE;
-    }
-    checklist_fill(&list, options->path != NULL ? plugin.desc.kind : options->kind,
-                   options->path != NULL ? &plugin : NULL);
-    if (command.is_list) {
-        print_list(&list);
-    } else {
-        run_list(&list, options, &plugin);
-        status = tap_done();
-    }
-    checklist_free(&list);
     free(command.options.answers);
-    free(plugin.params);
-    free(plugin.path);
+    free(command.plugin.params);
+    free(command.plugin.path);
+    free(command.path);
+    free(command.plugin_dir);
     return status;
 }

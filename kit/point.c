@@ -193,7 +193,7 @@ bool point_run(const struct point *point, const struct options *options, const s
     }
     status = run_apart(point, options, plugin, &text);
     said = str_steal(&text);
-    is_ok = status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    is_ok = status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == POINT_PASSED;
 
     if (status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == POINT_SKIPPED) {
         skipped(point, said);
@@ -204,9 +204,9 @@ bool point_run(const struct point *point, const struct options *options, const s
         tap_note("  still running after %lld ms", (long long)options->limit_ms);
     else if (WIFSIGNALED(status))
         tap_note("  killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
-    else if (!is_ok && WEXITSTATUS(status) != 1)
-        tap_note("  exit status %d", WEXITSTATUS(status));
-    if (status == -1 || WIFSIGNALED(status))
+    else if (!is_ok && WEXITSTATUS(status) != POINT_FAILED)
+        tap_note("  the process ended with exit status %d", WEXITSTATUS(status));
+    if (status == -1 || WIFSIGNALED(status) || (!is_ok && WEXITSTATUS(status) != POINT_FAILED))
         remember_fatal(point);
     show(said);
     return is_ok;

@@ -4,7 +4,8 @@
 
 #include "kit/subject.h"
 
-enum { POINT_SKIPPED = 77 }; /* exit status of a point's process */
+/* Exit status of a point's process; another is none of ours: the plugin has ended it. */
+enum { POINT_PASSED = 75, POINT_FAILED, POINT_SKIPPED };
 
 struct op;
 

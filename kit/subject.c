@@ -80,7 +80,7 @@ void end_point(void)
     if (n_flaws > FLAWS_SHOWN)
         printf("and %d more like these\n", n_flaws - FLAWS_SHOWN);
     fflush(stdout);
-    _exit(n_flaws > 0 ? 1 : 0);
+    _exit(n_flaws > 0 ? POINT_FAILED : POINT_PASSED);
 }
 
 /* ---- the object ---- */

@@ -21,65 +21,73 @@ const struct runner_vmm_ops *vmm_ops_of(const struct subject *s)
 
 /* ---- the request ---- */
 
+/* The texts of requests, made once. */
+static struct {
+    char *socket, *pid, *log, *serial, *disk, *kernel, *initramfs;
+} paths;
+
 static char *below(const struct subject *s, const char *name)
 {
     return mem_printf("%s/%s", s->dir, name);
 }
 
-static char *file_of_world(struct subject *s, const char *name, int64_t size_bytes)
+static void make_paths(const struct subject *s)
 {
-    char *path = below(s, name);
+    if (paths.socket != NULL)
+        return;
+    paths.socket = below(s, "run/sb1.sock");
+    paths.pid = below(s, "sandboxes/sb1/vmm.pid");
+    paths.log = below(s, "sandboxes/sb1/vmm.log");
+    paths.serial = below(s, "sandboxes/sb1/serial.log");
+    paths.disk = below(s, "sandboxes/sb1/disk.raw");
+    paths.kernel = below(s, "snapshots/base/vmlinux");
+    paths.initramfs = below(s, "snapshots/base/initramfs");
+}
 
+static void put_file(struct subject *s, const char *path, int64_t size_bytes)
+{
     if (world_file_size(s->world, path) < 0)
         world_add_file(s->world, path, size_bytes);
-    return path;
 }
 
-static void machine_make(struct subject *s, struct machine *m)
-{
-    *m = (struct machine){.nic = {.size = sizeof m->nic,
-                                  .kind = RUNNER_NIC_TAP,
-                                  .name = "tap-sb1",
-                                  .mac = "02:00:00:00:00:01",
-                                  .address = "10.0.0.2",
-                                  .gateway = "10.0.0.1",
-                                  .prefix_len = 24},
-                          .disk = {.size = sizeof m->disk, .format = "raw", .size_bytes = DISK_BYTES}};
-    m->vm = (struct runner_vm){.size = sizeof m->vm,
-                               .id = "sb1",
-                               .dir = s->sandbox_dir,
-                               .socket_path = below(s, "run/sb1.sock"),
-                               .pid_path = below(s, "sandboxes/sb1/vmm.pid"),
-                               .log_path = below(s, "sandboxes/sb1/vmm.log"),
-                               .serial_path = below(s, "sandboxes/sb1/serial.log"),
-                               .vmm_dir = s->sandbox_dir,
-                               .cpus = 1,
-                               .max_cpus = 2,
-                               .memory_bytes = MEMORY_BYTES,
-                               .max_memory_bytes = MEMORY_BYTES,
-                               .cmdline = "console=ttyS0 root=/dev/vda rw",
-                               .n_disks = 1,
-                               .n_nics = 1};
-}
-
-/* The texts are made once, and may be used by requests at once. */
 void machine_init(struct subject *s, struct machine *m)
 {
-    static struct machine made;
+    make_paths(s);
+    put_file(s, paths.disk, DISK_BYTES);
+    put_file(s, paths.kernel, KERNEL_BYTES);
+    put_file(s, paths.initramfs, KERNEL_BYTES);
+    machine_fill(s, m);
+}
 
-    if (made.vm.size == 0)
-        machine_make(s, &made);
-    *m = made;
-    made.disk.path = m->disk.path = m->disk.path != NULL ? m->disk.path : below(s, "sandboxes/sb1/disk.raw");
-    free(file_of_world(s, "sandboxes/sb1/disk.raw", DISK_BYTES));
-    if (made.vm.kernel == NULL) {
-        made.vm.kernel = below(s, "snapshots/base/vmlinux");
-        made.vm.initramfs = below(s, "snapshots/base/initramfs");
-    }
-    free(file_of_world(s, "snapshots/base/vmlinux", KERNEL_BYTES));
-    free(file_of_world(s, "snapshots/base/initramfs", KERNEL_BYTES));
-    m->vm.kernel = made.vm.kernel;
-    m->vm.initramfs = made.vm.initramfs;
+void machine_fill(const struct subject *s, struct machine *m)
+{
+    *m = (struct machine){
+        .nic = {.size = sizeof m->nic,
+                .kind = RUNNER_NIC_TAP,
+                .name = "tap-sb1",
+                .mac = "02:00:00:00:00:01",
+                .address = "10.0.0.2",
+                .gateway = "10.0.0.1",
+                .prefix_len = 24},
+        .disk = {.size = sizeof m->disk, .path = paths.disk, .format = "raw", .size_bytes = DISK_BYTES},
+        .vm = {.size = sizeof m->vm,
+               .id = "sb1",
+               .dir = s->sandbox_dir,
+               .socket_path = paths.socket,
+               .pid_path = paths.pid,
+               .log_path = paths.log,
+               .serial_path = paths.serial,
+               .vmm_dir = s->sandbox_dir,
+               .kernel = paths.kernel,
+               .initramfs = paths.initramfs,
+               .cmdline = "console=ttyS0 root=/dev/vda rw",
+               .cpus = 1,
+               .max_cpus = 2,
+               .memory_bytes = MEMORY_BYTES,
+               .max_memory_bytes = MEMORY_BYTES,
+               .n_disks = 1,
+               .n_nics = 1},
+    };
     m->disks[0] = &m->disk;
     m->nics[0] = &m->nic;
     m->vm.disks = m->disks;
@@ -334,7 +342,7 @@ static char *spawn_at_once(struct subject *s, void *self, struct runner_call *ca
     struct str text = STR_INIT;
     struct machine m;
 
-    machine_init(s, &m);
+    machine_fill(s, &m);
     for (int i = 0; i < 20; i++) {
         struct runner_batch *batch = fake_batch();
         struct runner_error err = ERROR_INIT;
@@ -352,8 +360,11 @@ static char *spawn_at_once(struct subject *s, void *self, struct runner_call *ca
 
 static void point_parallel(struct subject *s, const struct point *point)
 {
+    struct machine m;
+
     (void)point;
     subject_renew(s);
+    machine_init(s, &m); /* the world's files, for all threads */
     plan_check_at_once(s, spawn_at_once, "spawn");
 }
 

@@ -4,7 +4,7 @@
 
 #include "kit/op.h"
 
-struct machine { /* a request; its texts live as long as the process */
+struct machine { /* a request; its texts live as long as the process, and it does not move */
     struct runner_vm vm;
     struct runner_image disk;
     struct runner_nic nic;
@@ -14,6 +14,8 @@ struct machine { /* a request; its texts live as long as the process */
 
 /* Of the point's sandbox; its files are put into the world. */
 void machine_init(struct subject *s, struct machine *m);
+/* The same without the files, which are there; any thread. */
+void machine_fill(const struct subject *s, struct machine *m);
 /* In the layout; machine_init and guard_reset come first. */
 const struct runner_vm *machine_in(enum layout layout, struct machine *m);
 const struct runner_vmm_ops *vmm_ops_of(const struct subject *s);

@@ -90,7 +90,7 @@ caught params.defaults disk refuses-default label=something
 caught params.values disk odd-code
 caught destroy.null disk destroys-null
 caught destroy.half-built disk crashes-half-built
-like "and it says how it died" "$out" 'killed by SIG(SEGV|ABRT)'
+like "and it says how it died" "$out" 'killed by SIGSEGV|ended with exit status' # the latter by a sanitizer
 caught clone.nomem disk trusts-alloc
 caught clone.undo disk forgets-undo
 caught clone.paths disk writes-outside
