@@ -5,6 +5,7 @@
 
 #include "core/util/cleanup.h"
 #include "core/util/error.h"
+#include "core/util/num.h"
 #include "core/util/str.h"
 #include "kit/fake/host.h"
 #include "plugins/vmm/cloud-hypervisor/check.h"
@@ -36,8 +37,11 @@ static int on_stat(void *arg, const struct runner_step *step, struct runner_resu
 
 static void setup_with(const char *probe, const char *landlock)
 {
-    const struct runner_value values[] = {
-        {"binary", "/opt/ch", 0}, {"probe", probe, 0}, {"landlock", landlock, 0}, {"probe_uid", NULL, 65534}};
+    const struct runner_value values[] = {{"binary", "/opt/ch", 0},
+                                          {"probe", probe, 0},
+                                          {"landlock", landlock, 0},
+                                          {"probe_uid", NULL, 65534},
+                                          {"probe_timeout", NULL, 10000}};
 
     fake_host_reset();
     fake_host_root("/r");
@@ -187,10 +191,9 @@ Test(ch_check, works)
     expect_ran(
         "[/opt/ch][--seccomp][true][--cpus][boot=1][--memory][size=256M][--serial][tty][--console][off][--kernel]"
         "[/tmp/runner-probe-");
-    expect_ran("REMOVE /tmp/runner-probe-");
-    expect_ran(
-        "\"probe\":\"kernel\",\"probeUid\":\"65534\",\"landlock\":\"auto\",\"seccomp\":\"true\",\"kvmDevice\":true,"
-        "\"version\":\"v53.0\",\"kvmWorks\":true,\"reason\":\"\",\"kernel\":\"\",\"landlockWorks\":true,");
+    expect_ran("\"probe\":\"kernel\",\"probeUid\":\"65534\",\"probeTimeoutMs\":\"10000\",\"landlock\":\"auto\","
+               "\"seccomp\":\"true\",\"kvmDevice\":true,\"triedAtMs\":");
+    expect_ran("\"version\":\"v53.0\",\"kvmWorks\":true,\"reason\":\"\",\"kernel\":\"\",\"landlockWorks\":true,");
     cr_expect_str_eq(fake_host_log(),
                      "info vmm.accel vmm=cloud-hypervisor version=v53.0 accel=kvm reason=it ran a guest "
                      "landlock=yes\n");
@@ -319,15 +322,22 @@ Test(ch_check, not_tried)
 
 /* ---- the verdict kept ---- */
 
-static void kept(char *text, size_t size, const char *version, const char *works, const char *landlock)
+static void kept_at(char *text, size_t size, const char *version, const char *works, const char *landlock,
+                    int64_t age_ms)
 {
     cr_assert_lt(snprintf(text, size,
                           "{\"schema\":1,\"bootId\":\"" BOOT_ID "\",\"binary\":\"/opt/ch\",\"mtime\":1700000000,"
-                          "\"size\":5000,\"probe\":\"kernel\",\"probeUid\":\"65534\",\"landlock\":\"%s\","
-                          "\"seccomp\":\"true\",\"kvmDevice\":true,\"version\":\"%s\",\"kvmWorks\":%s,"
-                          "\"reason\":\"kept\",\"kernel\":\"\",\"landlockWorks\":true,\"landlockReason\":\"\"}",
-                          landlock, version, works),
+                          "\"size\":5000,\"probe\":\"kernel\",\"probeUid\":\"65534\",\"probeTimeoutMs\":\"10000\","
+                          "\"landlock\":\"%s\",\"seccomp\":\"true\",\"kvmDevice\":true,\"triedAtMs\":%lld,"
+                          "\"version\":\"%s\",\"kvmWorks\":%s,\"reason\":\"kept\",\"kernel\":\"\","
+                          "\"landlockWorks\":true,\"landlockReason\":\"\"}",
+                          landlock, (long long)(num_wall_ms() - age_ms), version, works),
                  (int)size);
+}
+
+static void kept(char *text, size_t size, const char *version, const char *works, const char *landlock)
+{
+    kept_at(text, size, version, works, landlock, 1000);
 }
 
 Test(ch_check, kept_verdict)
@@ -347,17 +357,30 @@ Test(ch_check, kept_verdict)
 
 Test(ch_check, stale_verdicts)
 {
-    char old[1000], other[1000];
-    const char *const stale[] = {"", "{", "{\"schema\":2}", old, other};
+    char old[1000], other[1000], hour[1000], future[1000];
+    const char *const stale[] = {"", "{", "{\"schema\":2}", old, other, hour, future};
 
     kept(old, sizeof old, "v50.0", "true", "auto");
     kept(other, sizeof other, "v53.0", "true", "off");
+    kept_at(hour, sizeof hour, "v53.0", "false", "auto", 3601000);
+    kept_at(future, sizeof future, "v53.0", "false", "auto", -60000);
     for (size_t i = 0; i < ARRAY_LEN(stale); i++) {
         scene(true, stale[i]);
         program(V53);
         fake_host_answer(RUNNER_RUN, "[--landlock]", 0, 0, PROBE_MARKER "\n");
         expect_fine("cloud-hypervisor v53.0, kvm");
     }
+}
+
+/* What works does so until the host boots. */
+Test(ch_check, old_good_verdict)
+{
+    char text[1000];
+
+    kept_at(text, sizeof text, "v53.0", "true", "auto", INT64_C(864000000));
+    scene(true, text);
+    expect_fine("cloud-hypervisor v53.0, kvm");
+    expect_not_ran("RUN");
 }
 
 /* A KVM that ran the tiny guest only is tried again once there is a kernel. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/util/error.h"
+#include "core/util/num.h"
 #include "core/util/str.h"
 #include "plugins/vmm/cloud-hypervisor/probe.h"
 #include "plugins/vmm/common/verdict.h"
@@ -122,15 +123,23 @@ static int try_all(struct ch *self, struct runner_call *call, const struct scene
 
 /* ---- the verdict kept ---- */
 
-#define INPUTS 4 /* besides binary, device and boot */
+#define INPUTS    5                /* besides binary, device and boot */
+#define REFUSE_MS INT64_C(3600000) /* that no guest came in time is believed for so long: the host may have been busy */
 
-static void inputs_get(const struct ch *self, struct runner_field inputs[INPUTS], char uid[16])
+struct inputs {
+    struct runner_field fields[INPUTS];
+    char uid[16], ms[24];
+};
+
+static void inputs_get(const struct ch *self, struct inputs *inputs)
 {
-    (void)snprintf(uid, 16, "%u", self->probe_uid);
-    inputs[0] = (struct runner_field){"probe", self->probe};
-    inputs[1] = (struct runner_field){"probeUid", uid};
-    inputs[2] = (struct runner_field){"landlock", self->landlock};
-    inputs[3] = (struct runner_field){"seccomp", self->seccomp};
+    (void)snprintf(inputs->uid, sizeof inputs->uid, "%u", self->probe_uid);
+    (void)snprintf(inputs->ms, sizeof inputs->ms, "%lld", (long long)self->probe_timeout_ms);
+    inputs->fields[0] = (struct runner_field){"probe", self->probe};
+    inputs->fields[1] = (struct runner_field){"probeUid", inputs->uid};
+    inputs->fields[2] = (struct runner_field){"probeTimeoutMs", inputs->ms};
+    inputs->fields[3] = (struct runner_field){"landlock", self->landlock};
+    inputs->fields[4] = (struct runner_field){"seccomp", self->seccomp};
 }
 
 /* Of another kernel than is to be tried now it says nothing, nor of any when the tiny guest only ran. */
@@ -138,16 +147,19 @@ static bool recall(const struct ch *self, const struct scene *scene, const struc
 {
     const struct json *kept = scene->kept;
     auto_free char *line = mem_printf("cloud-hypervisor %s", json_text(kept, "version", ""));
-    struct runner_field inputs[INPUTS];
+    struct inputs inputs;
     struct verdict verdict = {.facts = {.is_known = true}};
     const char *tried;
-    char uid[16];
+    int64_t age_ms;
 
-    inputs_get(self, inputs, uid);
-    if (!verdict_recall(scene, inputs, INPUTS) || !check_parse_version(line, &verdict.facts) ||
+    inputs_get(self, &inputs);
+    if (!verdict_recall(scene, inputs.fields, INPUTS) || !check_parse_version(line, &verdict.facts) ||
         check_version(self, &verdict.facts, NULL) < 0)
         return false;
     verdict.has_kvm = json_bool(kept, "kvmWorks", false);
+    age_ms = num_wall_ms() - json_int(kept, "triedAtMs", 0);
+    if (!verdict.has_kvm && (age_ms < 0 || age_ms > REFUSE_MS))
+        return false;
     verdict.facts.has_landlock = json_bool(kept, "landlockWorks", false);
     tried = json_text(kept, "kernel", "");
     if (kernel->path != NULL && (verdict.has_kvm || tried[0] != '\0') && strcmp(tried, kernel->path) != 0)
@@ -161,11 +173,11 @@ static bool recall(const struct ch *self, const struct scene *scene, const struc
 static void keep(struct ch *self, struct runner_call *call, const struct scene *scene, const struct verdict *verdict)
 {
     auto_str struct str s = STR_INIT;
-    struct runner_field inputs[INPUTS];
-    char uid[16];
+    struct inputs inputs;
 
-    inputs_get(self, inputs, uid);
-    verdict_begin(scene, inputs, INPUTS, &s);
+    inputs_get(self, &inputs);
+    verdict_begin(scene, inputs.fields, INPUTS, &s);
+    json_add_int(&s, "triedAtMs", num_wall_ms());
     json_add_text(&s, "version", verdict->facts.version);
     json_add_bool(&s, "kvmWorks", verdict->has_kvm);
     json_add_text(&s, "reason", verdict->reason);

@@ -84,6 +84,7 @@ static int ch_create(const struct runner_value *values, size_t n, void **ret_sel
     self->balloon = value_number(values, n, "balloon", 1) != 0;
     self->watchdog = value_number(values, n, "watchdog", 0) != 0;
     self->boot_timeout_ms = value_number(values, n, "boot_timeout", 60000);
+    self->probe_timeout_ms = value_number(values, n, "probe_timeout", 10000);
     pthread_mutex_init(&self->lock, NULL);
     *ret_self = self;
     return 0;
@@ -334,6 +335,12 @@ static const struct runner_param params[] = {
     {.name = "probe_initramfs",
      .type = RUNNER_T_PATH,
      .doc = "its initramfs, whose init prints runner-probe-ok and powers off when the command line has runner.probe"},
+    {.name = "probe_timeout",
+     .type = RUNNER_T_MSEC,
+     .dflt = "10s",
+     .min = 1000,
+     .max = 600000,
+     .doc = "time for that kernel to get to its init, which takes half a second where KVM works"},
     {.name = "boot_timeout",
      .type = RUNNER_T_MSEC,
      .dflt = "60s",

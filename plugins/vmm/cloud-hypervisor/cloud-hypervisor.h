@@ -26,7 +26,7 @@ struct ch {
     const char *probe_kernel, *probe_initramfs; /* NULL: those of a snapshot */
     uint32_t probe_uid;                         /* 0: the runner's own */
     bool nested, hotplug, balloon, watchdog;
-    int64_t boot_timeout_ms;
+    int64_t boot_timeout_ms, probe_timeout_ms;
     /* Guards what follows; held for some lines, never across a call of the host. */
     pthread_mutex_t lock;
     struct ch_facts facts;

@@ -12,8 +12,7 @@
 #include "plugins/vmm/common/steps.h"
 
 #define VERSION_MS 10000
-#define TINY_MS    4000  /* takes 30 to 100 ms where KVM works */
-#define KERNEL_MS  10000 /* a kernel is in its init after 0.3 to 0.6 s where KVM works */
+#define TINY_MS    4000 /* takes 30 to 100 ms where KVM works */
 #define WORDS_MAX  40
 #define SMALL_MAX  4096
 
@@ -128,7 +127,8 @@ int probe_kernel(struct ch *self, struct runner_call *call, const struct kernel 
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_guest(&words, self, kernel->path, kernel->initramfs);
-    status = expect_marker(self, call, batch, steps_add_run(self->host, batch, 0, words.list, KERNEL_MS, err), err);
+    status = expect_marker(self, call, batch,
+                           steps_add_run(self->host, batch, 0, words.list, self->probe_timeout_ms, err), err);
     self->host->batch_free(batch);
     return status;
 }
