@@ -19,7 +19,7 @@ struct call {
     const struct object *object; /* of the body; NULL: takes none */
     const char *failure;         /* how an error begins, behind "Error from API" */
     int (*fn)(struct request *, struct cause *, struct str *ret);
-    const char *key;             /* add-*: the list of the configuration; called with it */
+    const char *key; /* add-*: the list of the configuration; called with it */
 };
 static const struct call *current;
 
@@ -33,7 +33,7 @@ static int cause_404(struct cause *c, const char *text)
     return -1;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static int do_ping(struct request *q, struct cause *c, struct str *ret)
 {
@@ -49,13 +49,14 @@ static int do_create(struct request *q, struct cause *c, struct str *ret)
     (void)ret;
     if (vm.config != NULL)
         return cause_set(c, "VM is already created", NULL);
-    for (struct json *net = tree_member(q->body, "net") != NULL ? tree_member(q->body, "net")->first : NULL; net != NULL;
-         net = net->next)
+    for (struct json *net = tree_member(q->body, "net") != NULL ? tree_member(q->body, "net")->first : NULL;
+         net != NULL; net = net->next)
         tree_set_text(net, "fds", NULL); /* numbers in a body mean nothing */
     vm.config = schema_fill(&object_vm, q->body);
     if (vm_consoles_open(c) < 0)
         return -1;
-    if (json_bool(vm.config, "landlock_enable", false) && fake_wish("no-landlock") != NULL) /* the configuration stays */
+    if (json_bool(vm.config, "landlock_enable", false) &&
+        fake_wish("no-landlock") != NULL) /* the configuration stays */
         return cause_set(c, "Failed to apply landlock config during vm_create",
                          "Error creating/adding/restricting ruleset",
                          "partially incompatible access-rights: BitFlags<AccessFs>(0b100000000000000, Truncate)", NULL);
@@ -197,7 +198,7 @@ static int do_counters(struct request *q, struct cause *c, struct str *ret)
     return 0;
 }
 
-/* ---- snapshots ---------------------------------------------------------------------------------------------------- */
+/* ---- snapshots --------------------------------------------------------------------------------------------------- */
 
 static int do_snapshot(struct request *q, struct cause *c, struct str *ret)
 {
@@ -235,7 +236,7 @@ static int do_receive(struct request *q, struct cause *c, struct str *ret)
     return cause_set(c, "this fake does not migrate", NULL);
 }
 
-/* ---- sizes -------------------------------------------------------------------------------------------------------- */
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
 
 static int resize_vcpus(struct json *cpus, int64_t wanted, struct cause *c)
 {
@@ -263,8 +264,9 @@ static int resize_virtio_mem(struct json *memory, int64_t wanted, struct cause *
     int64_t boot = json_int(memory, "size", 0), extra = wanted - boot, ceiling = json_int(memory, "hotplug_size", 0);
 
     if (wanted < boot)
-        return cause_setf(c, "Memory manager error", "Invalid resize request: desired_size = %lld below boot size = %lld",
-                          (long long)wanted, (long long)boot);
+        return cause_setf(c, "Memory manager error",
+                          "Invalid resize request: desired_size = %lld below boot size = %lld", (long long)wanted,
+                          (long long)boot);
     if (ceiling == 0)
         return cause_set(c, "Memory manager error", "No virtio-mem resizing handler found", NULL);
     if (extra > ceiling || extra % (2 << 20) != 0 || extra == vm.plugged)
@@ -287,7 +289,8 @@ static int resize_ram(struct json *memory, int64_t wanted, struct cause *c)
         if (vm.dimms >= 8)
             return cause_set(c, "Memory manager error", "No ACPI slot available", NULL);
         if ((wanted - vm.ram) % (128 << 20) != 0)
-            return cause_set(c, "Memory manager error", "The requested hotplug memory addition is not a valid size", NULL);
+            return cause_set(c, "Memory manager error", "The requested hotplug memory addition is not a valid size",
+                             NULL);
         if (wanted > vm.ram_max)
             return cause_set(c, "Memory manager error", "Not enough space in the hotplug RAM region", NULL);
         vm.dimms++;
@@ -371,7 +374,7 @@ static int do_resize_disk(struct request *q, struct cause *c, struct str *ret)
     return device_resize(json_text(q->body, "id", ""), json_int(q->body, "desired_size", 0), c);
 }
 
-/* ---- devices ------------------------------------------------------------------------------------------------------ */
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 static bool is_single(const char *key)
 {
@@ -433,7 +436,8 @@ static int do_add(struct request *q, struct cause *c, struct str *ret)
 
 static bool config_remove(const char *id)
 {
-    static const char *const lists[] = {"devices", "user_devices", "disks", "fs", "generic_vhost_user", "net", "pmem", "vdpa"};
+    static const char *const lists[] = {"devices", "user_devices", "disks", "fs", "generic_vhost_user",
+                                        "net",     "pmem",         "vdpa"};
     struct json *vsock = tree_member(vm.config, "vsock");
     bool is_removed = false;
 
@@ -486,10 +490,12 @@ static int do_remove(struct request *q, struct cause *c, struct str *ret)
     return config_remove(id) ? 0 : cause_setf(c, NULL, "No device with id \"%s\" to remove", id);
 }
 
-/* ---- routes ------------------------------------------------------------------------------------------------------- */
+/* ---- routes ------------------------------------------------------------------------------------------------------ */
 
 #define ADD(name, object, failure, key)                                                                                \
-    {"vm.add-" name, PUT, &(object), "The " failure " could not be added to the VM", do_add, key}
+    {                                                                                                                  \
+        "vm.add-" name, PUT, &(object), "The " failure " could not be added to the VM", do_add, key                    \
+    }
 
 static const struct call calls[] = {
     {"vmm.ping", GET, NULL, "", do_ping, NULL},

@@ -157,12 +157,12 @@ static int check_net(struct checker *k, const struct json *net)
         return -1;
     if (queues < 2)
         return INVALID(k, "Number of queues (%lld) to virtio_net should be higher than 2", (long long)queues);
-    if (check_net_fds(k, net, queues) < 0 ||
-        check_queues(k, queues, queues / 2, json_int(net, "queue_size", 256)) < 0)
+    if (check_net_fds(k, net, queues) < 0 || check_queues(k, queues, queues / 2, json_int(net, "queue_size", 256)) < 0)
         return -1;
     if (mtu < 1280)
         return INVALID(k, "Provided MTU %lld is lower than 1280 (expected by VIRTIO specification)", (long long)mtu);
-    if (!json_bool(net, "offload_csum", true) && (json_bool(net, "offload_tso", true) || json_bool(net, "offload_ufo", true)))
+    if (!json_bool(net, "offload_csum", true) &&
+        (json_bool(net, "offload_tso", true) || json_bool(net, "offload_ufo", true)))
         return INVALID(k, "\"offload_tso\" and \"offload_ufo\" depend on \"offload_csum\"");
     if (has(net, "mask") && !has(net, "ip"))
         return INVALID(k, "Mask provided without an IP");
@@ -184,7 +184,7 @@ static int check_list(struct checker *k, const char *key, int (*fn)(struct check
     return 0;
 }
 
-/* ---- parts -------------------------------------------------------------------------------------------------------- */
+/* ---- parts ------------------------------------------------------------------------------------------------------- */
 
 static int check_payload(struct checker *k)
 {
@@ -195,8 +195,8 @@ static int check_payload(struct checker *k)
         return cause_set(k->c, "Payload configuration is not bootable",
                          "Specifying a kernel is not supported when a firmware is provided", NULL);
     if (!firmware && !kernel)
-        return cause_set(k->c, "Payload configuration is not bootable", "No bootitem provided: neither firmware nor kernel",
-                         NULL);
+        return cause_set(k->c, "Payload configuration is not bootable",
+                         "No bootitem provided: neither firmware nor kernel", NULL);
     return 0;
 }
 
@@ -294,7 +294,8 @@ static int check_landlock(struct checker *k, const struct json *rule)
 
 static int check_needs_shared(struct checker *k)
 {
-    if ((first_of(k->config, "fs") != NULL || first_of(k->config, "generic_vhost_user") != NULL) && !is_shared(k->config))
+    if ((first_of(k->config, "fs") != NULL || first_of(k->config, "generic_vhost_user") != NULL) &&
+        !is_shared(k->config))
         return INVALID(k, "Using vhost-user requires using shared memory or huge pages");
     return check_list(k, "fs", check_plain) < 0 ? -1 : check_list(k, "generic_vhost_user", check_plain);
 }

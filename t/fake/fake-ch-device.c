@@ -20,7 +20,7 @@ struct device {
     char *id, *type; /* type: as the error of a removal names it */
     enum kind kind;
     int slot;
-    int fd;             /* of a disk; -1: none */
+    int fd; /* of a disk; -1: none */
     bool is_locked_rw;
     int64_t size, eject_at_ms; /* 0: not due */
     bool is_leaving;
@@ -29,7 +29,7 @@ static struct device devices[SLOTS]; /* in their slots */
 static unsigned counter;             /* one for all kinds of generated identifiers */
 static struct fds kept;              /* those of net devices: as long as the configuration */
 
-/* ---- slots -------------------------------------------------------------------------------------------------------- */
+/* ---- slots ------------------------------------------------------------------------------------------------------- */
 
 static struct device *device_of(const char *id)
 {
@@ -62,7 +62,8 @@ static struct device *device_new(const char *id, const char *type, enum kind kin
         cause_set(c, "Failed to find an available PCI device ID", NULL);
         return NULL;
     }
-    devices[slot] = (struct device){.id = mem_dup(id), .type = (char *)(uintptr_t)type, .kind = kind, .slot = slot, .fd = -1};
+    devices[slot] =
+        (struct device){.id = mem_dup(id), .type = (char *)(uintptr_t)type, .kind = kind, .slot = slot, .fd = -1};
     return &devices[slot];
 }
 
@@ -76,7 +77,7 @@ static const char *give_id(struct json *config, const char *prefix)
     return json_text(config, "id", "");
 }
 
-/* ---- disks -------------------------------------------------------------------------------------------------------- */
+/* ---- disks ------------------------------------------------------------------------------------------------------- */
 
 static int disk_errno(struct cause *c, const char *path, int number)
 {
@@ -126,7 +127,7 @@ static int disk_lock(const struct device *d, const char *path, struct cause *c)
     return cause_set(c, "Cannot lock images of all block devices", text, "The file is already locked", NULL);
 }
 
-/* ---- networks ----------------------------------------------------------------------------------------------------- */
+/* ---- networks ---------------------------------------------------------------------------------------------------- */
 
 /* The host's side of a TAP opened by name has an address, which lands in the configuration. */
 static void net_host_mac(struct json *config, int fd)
@@ -205,15 +206,15 @@ static void net_drop_fds(const struct json *config)
             }
 }
 
-/* ---- one device --------------------------------------------------------------------------------------------------- */
+/* ---- one device -------------------------------------------------------------------------------------------------- */
 
 static int vsock_open(struct json *config, struct cause *c)
 {
     int r = vsock_bind(json_text(config, "socket", ""));
 
     return r == 0 ? 0
-                  : cause_errno(c, r, "Cannot create virtio-vsock backend", "Error binding to the host-side Unix socket",
-                                NULL);
+                  : cause_errno(c, r, "Cannot create virtio-vsock backend",
+                                "Error binding to the host-side Unix socket", NULL);
 }
 
 static const struct {
@@ -301,8 +302,9 @@ int device_start_all(struct cause *c)
 
     counter = 0;
     if (make_fixed(console, "__console", "console", c) == 0 && make_list("disks", c) == 0 && make_list("net", c) == 0 &&
-        make_fixed(true, "__rng", "rng", c) == 0 && make_list("generic_vhost_user", c) == 0 && make_list("fs", c) == 0 &&
-        make_list("pmem", c) == 0 && make_list("vsock", c) == 0 && make_fixed(virtio_mem, "mem0", "mem", c) == 0 &&
+        make_fixed(true, "__rng", "rng", c) == 0 && make_list("generic_vhost_user", c) == 0 &&
+        make_list("fs", c) == 0 && make_list("pmem", c) == 0 && make_list("vsock", c) == 0 &&
+        make_fixed(virtio_mem, "mem0", "mem", c) == 0 &&
         make_fixed(tree_member(vm.config, "balloon") != NULL, "__balloon", "balloon", c) == 0 &&
         make_fixed(json_bool(vm.config, "watchdog", false), "__watchdog", "watchdog", c) == 0 &&
         make_list("vdpa", c) == 0 && make_fixed(tree_member(vm.config, "rtc") != NULL, "__rtc", "rtc", c) == 0 &&
@@ -335,7 +337,7 @@ int device_locks(struct cause *c)
     return 0;
 }
 
-/* ---- hot-plugging ------------------------------------------------------------------------------------------------- */
+/* ---- hot-plugging ------------------------------------------------------------------------------------------------ */
 
 int device_add(const char *key, struct json *config, struct cause *c, struct str *ret)
 {
@@ -415,7 +417,7 @@ int device_resize(const char *id, int64_t size, struct cause *c)
     return -1;
 }
 
-/* ---- told --------------------------------------------------------------------------------------------------------- */
+/* ---- told -------------------------------------------------------------------------------------------------------- */
 
 void device_tree(struct str *out, const char *key)
 {

@@ -82,8 +82,10 @@ static void boot(const struct direct *d)
     const char *kvm = fake_wish("kvm");
 
     if (kvm != NULL && strcmp(kvm, "fail") == 0) {
-        (void)fprintf(stderr, "Error: Cloud Hypervisor exited with the following chain of errors:\n  0: Failed to open hypervisor "
-                              "interface\n  1: Permission denied (os error 13)\n");
+        (void)fprintf(
+            stderr,
+            "Error: Cloud Hypervisor exited with the following chain of errors:\n  0: Failed to open hypervisor "
+            "interface\n  1: Permission denied (os error 13)\n");
         exit(1);
     }
     config_write(d, &text);
@@ -126,7 +128,8 @@ void direct_start(const struct direct *d)
     else if (d->kernel != NULL || d->firmware != NULL)
         boot(d);
     else if (ch.api < 0) {
-        (void)fprintf(stderr, "Error: Cloud Hypervisor exited with the following error:\n  No VM config and no API socket\n");
+        (void)fprintf(stderr,
+                      "Error: Cloud Hypervisor exited with the following error:\n  No VM config and no API socket\n");
         exit(1);
     }
 }

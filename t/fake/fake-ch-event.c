@@ -51,8 +51,8 @@ void event_say2(const char *source, const char *event, const char *k1, const cha
         return;
     clock_gettime(CLOCK_MONOTONIC, &now);
     ns = (int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec;
-    str_addf(&text, "{\n  \"timestamp\": {\n    \"secs\": %lld,\n    \"nanos\": %lld\n  },\n", (long long)(ns / 1000000000),
-             (long long)(ns % 1000000000));
+    str_addf(&text, "{\n  \"timestamp\": {\n    \"secs\": %lld,\n    \"nanos\": %lld\n  },\n",
+             (long long)(ns / 1000000000), (long long)(ns % 1000000000));
     str_addf(&text, "  \"source\": \"%s\",\n  \"event\": \"%s\",\n  \"properties\": ", source, event);
     if (k1 == NULL)
         str_add(&text, "null");

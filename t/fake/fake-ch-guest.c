@@ -1,7 +1,8 @@
 /*
- * The guest: says a line on the serial console, has a daemon, obeys the power button, gives up what is taken away, and does
- * what the wish "guest" says. Two kernels are known by what stands in them, and played: the one that a probe of the host
- * boots, which says "runner-probe-ok" and powers off, and the toy kernel (t/guest/toy.c) with the words of its command line.
+ * The guest: says a line on the serial console, has a daemon, obeys the power button, gives up what is taken away, and
+ * does what the wish "guest" says. Two kernels are known by what stands in them, and played: the one that a probe of
+ * the host boots, which says "runner-probe-ok" and powers off, and the toy kernel (t/guest/toy.c) with the words of
+ * its command line.
  */
 #include <errno.h>
 #include <signal.h>
@@ -14,10 +15,10 @@
 
 static struct {
     bool is_probe, is_toy, has_halted;
-    bool has_acted;     /* the wish "guest" is done once */
-    bool is_button_due; /* pressed while paused */
+    bool has_acted;                                                                 /* the wish "guest" is done once */
+    bool is_button_due;                                                             /* pressed while paused */
     int64_t up_at_ms, end_at_ms, act_at_ms, vcpus_at_ms, balloon_at_ms, tick_at_ms; /* 0: never */
-    int64_t balloon;    /* what it is asked for */
+    int64_t balloon;                                                                /* what it is asked for */
     int vcpus, ticks, restored_ticks;
 } guest;
 
@@ -66,7 +67,7 @@ static void panic(void)
         event_say("guest", "panic", "event", "panic");
 }
 
-/* ---- the toy kernel ------------------------------------------------------------------------------------------------- */
+/* ---- the toy kernel ---------------------------------------------------------------------------------------------- */
 
 /* The number behind a word of the command line, 0 without one; -1: the word is not there. */
 static int64_t word(const char *name)
@@ -129,7 +130,7 @@ static void toy_event(bool is_device)
     }
 }
 
-/* ---- what it is asked ----------------------------------------------------------------------------------------------- */
+/* ---- what it is asked -------------------------------------------------------------------------------------------- */
 
 int64_t fguest_delay_ms(void)
 {
@@ -170,7 +171,7 @@ void fguest_balloon(int64_t bytes)
     guest.balloon_at_ms = fguest_delay_ms() < 0 ? 0 : fake_now_ms() + fguest_delay_ms();
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static uint16_t daemon_port(void)
 {

@@ -1,4 +1,4 @@
-/* The wire: what micro-http does, with its limits, its two kinds of replies and its habit of reading 1024 bytes at once. */
+/* The wire: what micro-http does, with its limits and its two kinds of replies; it reads 1024 bytes at once. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static int64_t stalled_until_ms; /* INT64_MAX: for ever */
 static struct connection *late;  /* whose answer waits */
 static struct str late_answer;
 
-/* ---- replies ------------------------------------------------------------------------------------------------------ */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
 static void send_all(const struct connection *c, const char *data, size_t len)
 {
@@ -71,7 +71,7 @@ static void reply_library(const struct connection *c, const char *text)
     send_all(c, out.ptr, out.len);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void fds_close(struct fds *fds)
 {
@@ -103,8 +103,9 @@ static void connection_close(struct connection *c)
 
 static void connection_accept(void)
 {
-    static const char full[] = "HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n"
-                               "{ \"error\": \"Too many open connections\" }";
+    static const char full[] =
+        "HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n"
+        "{ \"error\": \"Too many open connections\" }";
     int fd = accept4(ch.api, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     for (int i = 0; fd >= 0 && i < CONNECTIONS_MAX; i++)
@@ -118,7 +119,7 @@ static void connection_accept(void)
     }
 }
 
-/* ---- wishes about one call ---------------------------------------------------------------------------------------- */
+/* ---- wishes about one call --------------------------------------------------------------------------------------- */
 
 static const char *call_name(const char *path)
 {
@@ -173,7 +174,7 @@ static bool misbehave(struct connection *c, const char *call, struct str *answer
     return true;
 }
 
-/* ---- one request -------------------------------------------------------------------------------------------------- */
+/* ---- one request ------------------------------------------------------------------------------------------------- */
 
 static void request_run(struct connection *c)
 {
@@ -263,7 +264,8 @@ static const char *take_head_end(struct connection *c)
     static char text[128];
 
     if (c->length > BODY_MAX) {
-        (void)snprintf(text, sizeof text, "Request payload with size %lld is larger than the limit of %d allowed by server.",
+        (void)snprintf(text, sizeof text,
+                       "Request payload with size %lld is larger than the limit of %d allowed by server.",
                        (long long)c->length, BODY_MAX);
         return text;
     }
@@ -292,7 +294,8 @@ static bool take_line(struct connection *c, const char **ret_error)
     size_t len;
 
     if (end == NULL && c->n_in == LINE_MAX_BYTES) {
-        (void)snprintf(text, sizeof text, "Invalid header. Reason: Invalid content length. Header: %.*s", (int)c->n_in, c->in);
+        (void)snprintf(text, sizeof text, "Invalid header. Reason: Invalid content length. Header: %.*s", (int)c->n_in,
+                       c->in);
         *ret_error = c->part == REQUEST_LINE ? "Invalid request." : text;
         c->n_in = 0;
         return false;
@@ -303,7 +306,9 @@ static bool take_line(struct connection *c, const char **ret_error)
     memcpy(line, c->in, len);
     line[len] = '\0';
     drop(c, len + 2);
-    *ret_error = c->part == REQUEST_LINE ? take_request_line(c, line) : len == 0 ? take_head_end(c) : take_header(c, line);
+    *ret_error = c->part == REQUEST_LINE ? take_request_line(c, line)
+                 : len == 0              ? take_head_end(c)
+                                         : take_header(c, line);
     return true;
 }
 
@@ -335,7 +340,7 @@ static void take_requests(struct connection *c)
     }
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static void take_fds(struct connection *c, struct msghdr *message)
 {

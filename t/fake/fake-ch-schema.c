@@ -13,7 +13,7 @@ struct reader {
     struct str *error;
 };
 
-/* ---- places ------------------------------------------------------------------------------------------------------- */
+/* ---- places ------------------------------------------------------------------------------------------------------ */
 
 struct place {
     const struct json *wanted;
@@ -87,7 +87,7 @@ static int fail_at(const struct reader *r, const struct json *j, bool is_entered
     return -1;
 }
 
-/* ---- checks ------------------------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
 
 static void add_found(struct str *out, const struct json *j)
 {
@@ -107,8 +107,11 @@ static void add_found(struct str *out, const struct json *j)
 
 static const char *expected(const struct member *m)
 {
-    static const char *const names[] = {[V_BOOL] = "a boolean", [V_TEXT] = "a string", [V_PATH] = "path string",
-                                        [V_MAC] = "a string",   [V_FDS] = "a sequence"};
+    static const char *const names[] = {[V_BOOL] = "a boolean",
+                                        [V_TEXT] = "a string",
+                                        [V_PATH] = "path string",
+                                        [V_MAC] = "a string",
+                                        [V_FDS] = "a sequence"};
 
     if (m->type == V_INT && (m->flags & M_NOT_ZERO) != 0)
         return m->max == UINT32_MAX ? "a nonzero u32" : "a nonzero u64";
@@ -313,7 +316,7 @@ int schema_read(const struct object *o, const char *body, size_t len, struct jso
     return -1;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void write_value(const struct member *m, const struct json *j, const char *key, struct str *out)
 {

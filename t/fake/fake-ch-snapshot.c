@@ -30,7 +30,7 @@ static const char *url_path(const char *url, struct cause *c, const char *first)
     return url + 7;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------------------- */
+/* ---- saving ------------------------------------------------------------------------------------------------------ */
 
 static int file_new(const char *dir, const char *name, const char *what, int *ret_fd, struct cause *c)
 {
@@ -39,7 +39,8 @@ static int file_new(const char *dir, const char *name, const char *what, int *re
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
     if (fd < 0)
-        return cause_errno(c, errno, "Cannot send VM snapshot", "Failed to send migratable component snapshot", text, NULL);
+        return cause_errno(c, errno, "Cannot send VM snapshot", "Failed to send migratable component snapshot", text,
+                           NULL);
     *ret_fd = fd;
     return 0;
 }
@@ -129,7 +130,7 @@ int snapshot_save(const char *url, struct cause *c)
                : cause_errno(c, errno, "Cannot send VM snapshot", "Failed to send migratable component snapshot", NULL);
 }
 
-/* ---- restoring ---------------------------------------------------------------------------------------------------- */
+/* ---- restoring --------------------------------------------------------------------------------------------------- */
 
 #define RECEIVE "Cannot restore VM", "Failed to receive migratable component snapshot"
 
@@ -171,7 +172,8 @@ static int load_state(const char *dir, struct cause *c)
     if (file_load(dir, "state.json", "VM state", &text, c) < 0)
         return -1;
     if (json_parse(text.ptr, text.len, &state, NULL) < 0)
-        return cause_set(c, RECEIVE, "Error deserialising VM state snapshot", "expected value at line 1 column 1", NULL);
+        return cause_set(c, RECEIVE, "Error deserialising VM state snapshot", "expected value at line 1 column 1",
+                         NULL);
     if (json_get(state, "snapshots") == NULL)
         r = cause_setf(c, NULL, "missing field `snapshots` at line 1 column %zu", text.len);
     if (r < 0)
@@ -263,7 +265,8 @@ int snapshot_restore(const struct json *request, struct fds *fds, struct cause *
     if (dir == NULL || load_config(dir, &config, c) < 0)
         return -1;
     if (json_bool(request, "prefault", false) && strcmp(json_text(request, "memory_restore_mode", ""), "OnDemand") == 0)
-        cause_set(c, "Failed to validate config", "'prefault' cannot be combined with 'memory_restore_mode=ondemand'", NULL);
+        cause_set(c, "Failed to validate config", "'prefault' cannot be combined with 'memory_restore_mode=ondemand'",
+                  NULL);
     else if (check_fds(request, tree_member(config, "net"), c) == 0 && load_state(dir, c) == 0) {
         vm.config = schema_fill(&object_vm, config);
         give_fds(request, fds, tree_member(vm.config, "net"));

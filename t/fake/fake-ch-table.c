@@ -7,6 +7,7 @@
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
+/* clang-format off */
 /* Without a default a member is optional. */
 #define BOOL(n)          {.name = n, .type = V_BOOL, .dflt = "false"}
 #define BOOL_ON(n)       {.name = n, .type = V_BOOL, .dflt = "true"}
@@ -23,6 +24,7 @@
 #define NEEDED           .flags = M_REQUIRED
 #define LISTED           .flags = M_LIST
 
+/* clang-format on */
 #define TABLE(o, n, ...)                                                                                               \
     static const struct member o##_members[] = {__VA_ARGS__, END};                                                     \
     const struct object o = {.name = n, .members = o##_members}
@@ -35,7 +37,7 @@
     TEXT("id", .flags = M_FLAT), {.name = "iommu", .type = V_BOOL, .dflt = "false", .flags = M_FLAT | M_NOT_FALSE},    \
         U16("pci_segment", .dflt = "0", .flags = M_FLAT), U8("pci_device_id", .flags = M_FLAT)
 
-/* ---- processors and memory ---------------------------------------------------------------------------------------- */
+/* ---- processors and memory --------------------------------------------------------------------------------------- */
 
 LOCAL_TABLE(object_topology, "struct CpuTopology", U16("threads_per_core", NEEDED), U16("cores_per_die", NEEDED),
             U16("dies_per_package", NEEDED), U16("packages", NEEDED));
@@ -57,13 +59,14 @@ LOCAL_TABLE(object_numa, "struct NumaConfig", U32("guest_numa_id", NEEDED), U32(
             LIST("distances", object_distance), TEXT("memory_zones", LISTED), U16("pci_segments", LISTED),
             TEXT("device_id"));
 
-/* ---- devices ------------------------------------------------------------------------------------------------------ */
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 LOCAL_TABLE(object_bucket, "struct TokenBucketConfig", U64("size", NEEDED), U64("one_time_burst", .flags = M_NULL),
             U64("refill_time", NEEDED));
 static const struct member object_limiter_members[] = {OBJECT("bandwidth", object_bucket, .flags = M_NULL),
                                                        OBJECT("ops", object_bucket, .flags = M_NULL), END};
-static const struct object object_limiter = {"struct RateLimiterConfig", object_limiter_members, .denies_unknown = true};
+static const struct object object_limiter = {
+    .name = "struct RateLimiterConfig", .members = object_limiter_members, .denies_unknown = true};
 LOCAL_TABLE(object_limit_group, "struct RateLimiterGroupConfig", TEXT("id", .dflt = "\"\""),
             OBJECT("rate_limiter_config", object_limiter, .dflt = "{}"));
 LOCAL_TABLE(object_queue_affinity, "struct VirtQueueAffinity", U16("queue_index", NEEDED),
@@ -106,7 +109,7 @@ LOCAL_TABLE(object_console, "struct ConsoleConfig", CONSOLE, PCI);
 LOCAL_TABLE(object_debug_console, "struct DebugConsoleConfig", PATH("file"),
             {.name = "mode", .type = V_WORD, .words = WORDS(CONSOLE_MODES), .flags = M_REQUIRED}, U16("iobase"));
 
-/* ---- the machine -------------------------------------------------------------------------------------------------- */
+/* ---- the machine ------------------------------------------------------------------------------------------------- */
 
 LOCAL_TABLE(object_payload, "struct PayloadConfig", PATH("firmware"), PATH("kernel"), TEXT("cmdline"),
             PATH("initramfs"));
@@ -135,7 +138,7 @@ TABLE(object_vm, "struct VmConfig",
       OBJECT("rtc", object_rtc), LIST("pci_segments", object_segment), OBJECT("platform", object_platform),
       OBJECT("tpm", object_tpm), BOOL("landlock_enable"), LIST("landlock_rules", object_landlock));
 
-/* ---- other requests ----------------------------------------------------------------------------------------------- */
+/* ---- other requests ---------------------------------------------------------------------------------------------- */
 
 TABLE(object_resize, "struct VmResizeData", U32("desired_vcpus"), U64("desired_ram"), U64("desired_balloon"));
 TABLE(object_resize_disk, "struct VmResizeDiskData", TEXT("id", NEEDED), U64("desired_size", NEEDED));

@@ -15,10 +15,10 @@ struct vm vm;
 static struct {
     int serial; /* -1: none */
     bool is_open, is_socket;
-    char path[sizeof ((struct sockaddr_un *)0)->sun_path];
+    char path[sizeof((struct sockaddr_un *)0)->sun_path];
 } console = {.serial = -1};
 
-/* ---- consoles ----------------------------------------------------------------------------------------------------- */
+/* ---- consoles ---------------------------------------------------------------------------------------------------- */
 
 static int console_bind(const char *path, struct cause *c)
 {
@@ -89,7 +89,7 @@ int vm_consoles_open(struct cause *c)
     return 0;
 }
 
-/* ---- payload ------------------------------------------------------------------------------------------------------ */
+/* ---- payload ----------------------------------------------------------------------------------------------------- */
 
 /* What makes a kernel of a file: ELF or bzImage. */
 static int payload_load(struct cause *c)
@@ -114,7 +114,7 @@ static int payload_load(struct cause *c)
     return 0;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void sizes_set(void)
 {
@@ -196,7 +196,7 @@ int vm_reboot(struct cause *c)
     return 0;
 }
 
-/* ---- told --------------------------------------------------------------------------------------------------------- */
+/* ---- told -------------------------------------------------------------------------------------------------------- */
 
 void vm_info(struct str *out)
 {
@@ -218,7 +218,8 @@ void vm_counters(struct str *out)
 {
     static const char *const disk[] = {"read_bytes", "write_bytes", "read_ops", "write_ops"};
     static const char *const net[] = {"rx_bytes", "rx_frames", "tx_bytes", "tx_frames"};
-    static const char *const most[] = {"read_latency_min", "read_latency_max", "write_latency_min", "write_latency_max"};
+    static const char *const most[] = {"read_latency_min", "read_latency_max", "write_latency_min",
+                                       "write_latency_max"};
     const char *id;
     bool is_disk;
 

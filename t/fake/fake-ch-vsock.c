@@ -1,6 +1,7 @@
 /*
- * The host's side of a vsock: a unix socket where "CONNECT n\n" is answered by "OK m\n" when the guest listens at that port,
- * and by closing when not. Wishes: vsock-port N, the guest listens there and echoes; vsock-dial N: it calls the host.
+ * The host's side of a vsock: a unix socket where "CONNECT n\n" is answered by "OK m\n" when the guest listens at that
+ * port, and by closing when not. Wishes: vsock-port N, the guest listens there and echoes; vsock-dial N: it calls the
+ * host.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 #include "t/fake/fake-ch.h"
 
-#define PEERS_MAX 15
+#define PEERS_MAX      15
 #define LINE_MAX_BYTES 32
 
 static int listener = -1;

@@ -20,7 +20,7 @@
 struct ch ch = {.version = "53.0", .api = -1, .events = -1};
 static volatile sig_atomic_t got_signal;
 
-/* ---- ends --------------------------------------------------------------------------------------------------------- */
+/* ---- ends -------------------------------------------------------------------------------------------------------- */
 
 _Noreturn void ch_exit(int status)
 {
@@ -59,8 +59,8 @@ static _Noreturn void fail_chain(const char *text, const char *cause)
     if (cause == NULL)
         (void)fprintf(stderr, "Error: Cloud Hypervisor exited with the following error:\n  %s\n", text);
     else
-        (void)fprintf(stderr,
-                      "Error: Cloud Hypervisor exited with the following chain of errors:\n  0: %s\n  1: %s\n", text, cause);
+        (void)fprintf(stderr, "Error: Cloud Hypervisor exited with the following chain of errors:\n  0: %s\n  1: %s\n",
+                      text, cause);
     exit(1);
 }
 
@@ -78,7 +78,7 @@ void ch_fault(const char *format, ...)
     (void)fputc('\n', file);
 }
 
-/* ---- wishes ------------------------------------------------------------------------------------------------------- */
+/* ---- wishes ------------------------------------------------------------------------------------------------------ */
 
 static bool wishes_of(const char *word, size_t len)
 {
@@ -109,7 +109,7 @@ static void wishes_find(const char *api)
     (void)fake_wishes_read(common);
 }
 
-/* ---- the API socket ----------------------------------------------------------------------------------------------- */
+/* ---- the API socket ---------------------------------------------------------------------------------------------- */
 
 static void lock_path(const char *path)
 {
@@ -172,23 +172,43 @@ static void api_open(const char *value)
     (void)fcntl(ch.api, F_SETFL, O_NONBLOCK);
 }
 
-/* ---- the command line --------------------------------------------------------------------------------------------- */
+/* ---- the command line -------------------------------------------------------------------------------------------- */
 
 static const struct option {
     const char *name;
     bool has_value;
 } options[] = {
-    {"--api-socket", true}, {"--event-monitor", true}, {"--log-file", true}, {"--log-format", true}, {"--seccomp", true},
-    {"--no-shutdown", false}, {"-v", false}, {"-vv", false}, {"-vvv", false}, {"--restore", true}, {"--kernel", true},
-    {"--initramfs", true}, {"--cmdline", true}, {"--firmware", true}, {"--memory", true}, {"--cpus", true},
-    {"--serial", true}, {"--console", true}, {"--pvpanic", false}, {"--watchdog", false}, {"--rng", true},
-    {"--landlock", false}, {"--landlock-rules", true},
+    {"--api-socket", true},
+    {"--event-monitor", true},
+    {"--log-file", true},
+    {"--log-format", true},
+    {"--seccomp", true},
+    {"--no-shutdown", false},
+    {"-v", false},
+    {"-vv", false},
+    {"-vvv", false},
+    {"--restore", true},
+    {"--kernel", true},
+    {"--initramfs", true},
+    {"--cmdline", true},
+    {"--firmware", true},
+    {"--memory", true},
+    {"--cpus", true},
+    {"--serial", true},
+    {"--console", true},
+    {"--pvpanic", false},
+    {"--watchdog", false},
+    {"--rng", true},
+    {"--landlock", false},
+    {"--landlock-rules", true},
 };
 
 static _Noreturn void usage(const char *argument)
 {
-    (void)fprintf(stderr, "error: unexpected argument '%s' found\n\nUsage: cloud-hypervisor [OPTIONS]\n\nFor more "
-                          "information, try '--help'.\n", argument);
+    (void)fprintf(stderr,
+                  "error: unexpected argument '%s' found\n\nUsage: cloud-hypervisor [OPTIONS]\n\nFor more "
+                  "information, try '--help'.\n",
+                  argument);
     exit(2);
 }
 
@@ -236,7 +256,7 @@ static void exit_as_wished(const char *how)
     exit((int)status);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static void on_signal(int number)
 {

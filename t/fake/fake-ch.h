@@ -1,10 +1,10 @@
 /*
  * A strict Cloud Hypervisor v53 for tests: its command line, its REST API byte for byte, its events, files, sockets and
- * exit statuses, and a guest with a daemon (fake.h) at a loopback address (loopback.h). t/run/45-ch-differential.t holds it
- * against the real program. One process, one thread; it answers within a millisecond of its start.
+ * exit statuses, and a guest with a daemon (fake.h) at a loopback address (loopback.h).
+ * t/run/45-ch-differential.t holds it against the real program. One process, one thread; it answers within a millisecond of its start.
  *
- * What it does wrong, on demand, stands in a file, a line each: the one that FAKE_CH names, or <argv[0]>.conf.<word> where
- * <word> is a component of the API socket's path, without ".sock", or <argv[0]>.conf. CALL is "vm.boot", "vmm.ping", ...
+ * What it does wrong, on demand, stands in a file, a line each: the one that FAKE_CH names, or <argv[0]>.conf.<word>
+ * where <word> is a component of the API socket's path, without ".sock", or <argv[0]>.conf. CALL is "vm.boot", ...
  *   exit STATUS TEXT       print TEXT on standard error and exit before anything else
  *   signal N               kill itself at start by that signal
  *   start-ms N             be slow: no API socket for so long
@@ -28,8 +28,8 @@
  *   ignore-powerdown, powerdown-ms N
  *   guest poweroff|reboot|panic|crash MS   does that so long after its (first) boot; crash: the VMM dies by SIGSYS
  *   eject-ms N             how long it takes to give up a removed device (5); never: it does not
- * What a client should not have sent, or that the real one ignores silently (members that it does not know), is a line of
- * the file <argv[0]>.faults, so that tests see it.
+ * What a client should not have sent, or that the real one ignores silently (members that it does not know), is a line
+ * of the file <argv[0]>.faults, so that tests see it.
  */
 #ifndef FAKE_CH_H
 #define FAKE_CH_H
@@ -41,8 +41,8 @@
 /* ---- one answer ---- */
 
 struct reply {
-    int status;      /* 0: none yet */
-    bool has_body;   /* else an empty one, or with 204 none at all */
+    int status;    /* 0: none yet */
+    bool has_body; /* else an empty one, or with 204 none at all */
     struct str body;
 };
 
@@ -94,7 +94,8 @@ void call_handle(const char *method, const char *path, const char *body, size_t 
 /* ---- fake-ch-event.c ---- */
 
 void event_open(const char *value); /* of --event-monitor; exits when it cannot */
-void event_say(const char *source, const char *event, const char *key, const char *value); /* key NULL: none; also value2 */
+void event_say(const char *source, const char *event, const char *key,
+               const char *value); /* key NULL: none; also value2 */
 void event_say2(const char *source, const char *event, const char *k1, const char *v1, const char *k2, const char *v2);
 
 /* ---- fake-ch-schema.c: what bodies look like ---- */
@@ -113,7 +114,7 @@ struct json *schema_fill(const struct object *o, const struct json *j);
 
 /* ---- trees that change ---- */
 
-struct json *tree_member(struct json *object, const char *key); /* NULL: none, or null */
+struct json *tree_member(struct json *object, const char *key);             /* NULL: none, or null */
 void tree_set_text(struct json *object, const char *key, const char *text); /* NULL: takes it away */
 void tree_set_int(struct json *object, const char *key, int64_t value);
 void tree_append(struct json *object, const char *key, struct json *item); /* to an array, made when missing */
@@ -131,8 +132,8 @@ struct vm {
     struct json *config; /* NULL: none */
     bool exists;         /* there is a VM object */
     enum vm_state state;
-    int64_t balloon;     /* bytes, as the guest has it */
-    int64_t plugged;     /* by virtio-mem */
+    int64_t balloon;      /* bytes, as the guest has it */
+    int64_t plugged;      /* by virtio-mem */
     int64_t ram, ram_max; /* present, and with all that may be hot-plugged */
     int present_vcpus;
     bool removing_vcpus; /* the guest has not given them up yet */
@@ -141,9 +142,10 @@ struct vm {
 extern struct vm vm;
 
 int vm_consoles_open(struct cause *c);
-int vm_start(struct cause *c, bool is_restored); /* validates, builds, boots; exists afterwards even when it failed late */
-void vm_stop(void);                              /* takes the object away */
-void vm_serial(const char *text);                /* what the guest writes on its console */
+int vm_start(struct cause *c,
+             bool is_restored);   /* validates, builds, boots; exists afterwards even when it failed late */
+void vm_stop(void);               /* takes the object away */
+void vm_serial(const char *text); /* what the guest writes on its console */
 void vm_info(struct str *out);
 void vm_counters(struct str *out);
 int vm_reboot(struct cause *c);
@@ -151,7 +153,7 @@ int vm_reboot(struct cause *c);
 /* ---- fake-ch-guest.c: what runs in it ---- */
 
 void fguest_know(const char *kernel, size_t len); /* the beginning of the kernel's file */
-void fguest_save(struct str *out); /* for a snapshot */
+void fguest_save(struct str *out);                /* for a snapshot */
 void fguest_load(const char *text);
 void fguest_start(bool is_restored);
 void fguest_end(void);

@@ -19,10 +19,10 @@ int64_t fake_now_ms(void);
 
 /* fake-guest.c, which understands the wishes
  *   no-guest               nobody listens in the guest;  guest-ms N: its daemon comes up late */
-extern bool guest_is_stopped;                      /* then it does nothing: paused, or not booted yet */
+extern bool guest_is_stopped;                       /* then it does nothing: paused, or not booted yet */
 bool guest_listen(uint32_t address, uint16_t port); /* host byte order; false: that cannot be listened at */
-void guest_close(void);                            /* the guest has ended, its connections with it */
-int guest_poll_add(struct pollfd *set, int max);   /* entries added */
+void guest_close(void);                             /* the guest has ended, its connections with it */
+int guest_poll_add(struct pollfd *set, int max);    /* entries added */
 void guest_poll_done(const struct pollfd *set, int n);
 
 #endif

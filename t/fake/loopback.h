@@ -1,8 +1,8 @@
 /*
  * Where the guests of a fake Cloud Hypervisor are met, which has neither TAP nor bridge: the last three bytes of a MAC
- * address make an address of loopback, 127.1.0.1 to 127.254.255.254. t/plugin/loopback-net.c tells the runner so. The port
- * is the daemon's, or, so that tests that run side by side do not meet at one address, what stands in <the fake>.port and in
- * the plugin's parameter "port".
+ * address make an address of loopback, 127.1.0.1 to 127.254.255.254. t/plugin/loopback-net.c tells the runner so. The
+ * port is the daemon's, or, so that tests that run side by side do not meet at one address, what stands in <the
+ * fake>.port and in the plugin's parameter "port".
  */
 #ifndef FAKE_LOOPBACK_H
 #define FAKE_LOOPBACK_H

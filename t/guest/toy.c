@@ -130,9 +130,9 @@ static void wait_ms(uint32_t ms)
 }
 
 /*
- * The ACPI event device of Cloud Hypervisor says by registers what happened, at the top of the physical addresses, which
- * a guest without paging does not reach. Its interrupt does come through the I/O APIC, where nothing else interrupts
- * here. It stays pending in the local APIC, so the next one is given the next vector.
+ * The ACPI event device of Cloud Hypervisor says by registers what happened, at the top of the physical addresses,
+ * which a guest without paging does not reach. Its interrupt does come through the I/O APIC, where nothing else
+ * interrupts here. It stays pending in the local APIC, so the next one is given the next vector.
  */
 static uint32_t event_vector;
 

@@ -1,7 +1,7 @@
 /*
- * network/loopback, for tests with the fake Cloud Hypervisor: no interface is made. The guest that the fake plays listens at
- * an address of loopback that follows from its MAC address (t/fake/loopback.h). With `taps: true` there is a TAP all the
- * same, on no bridge, so that descriptors of it go the way they go in earnest; that needs root.
+ * network/loopback, for tests with the fake Cloud Hypervisor: no interface is made. The guest that the fake plays
+ * listens at an address of loopback that follows from its MAC address (t/fake/loopback.h). With `taps: true` there is
+ * a TAP all the same, on no bridge, so that descriptors of it go the way they go in earnest; that needs root.
  */
 #include <arpa/inet.h>
 #include <stdbool.h>

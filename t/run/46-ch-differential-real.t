@@ -15,8 +15,8 @@ case $("$program" --version 2>/dev/null) in
 *) skip_all "$program is no Cloud Hypervisor v53, which the list is of" ;;
 esac
 [ -r /dev/kvm ] && [ -w /dev/kvm ] || skip_all "/dev/kvm cannot be used here"
-said=$(timeout 20 "$program" --kernel "$top/t/guest/toy" --cmdline poweroff --memory size=64M --serial tty --console off \
-    </dev/null 2>/dev/null)
+said=$(timeout 20 "$program" --kernel "$top/t/guest/toy" --cmdline poweroff --memory size=64M --serial tty \
+    --console off </dev/null 2>/dev/null)
 case $said in
 *"toy: up"*) ;;
 *) skip_all "the KVM of this machine does not run the toy guest" ;;

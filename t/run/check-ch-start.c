@@ -46,8 +46,8 @@ static int64_t start_us(const char *program)
         execl(program, program, "--api-socket", "fd=3", (char *)NULL);
         _exit(127);
     }
-    if (pid > 0 && send(client, ping, sizeof ping - 1, MSG_NOSIGNAL) > 0 && recv(client, answer, sizeof answer, 0) > 12 &&
-        memcmp(answer, "HTTP/1.1 200", 12) == 0)
+    if (pid > 0 && send(client, ping, sizeof ping - 1, MSG_NOSIGNAL) > 0 &&
+        recv(client, answer, sizeof answer, 0) > 12 && memcmp(answer, "HTTP/1.1 200", 12) == 0)
         us = num_now_us() - begin;
     if (pid > 0) {
         (void)kill(pid, SIGKILL);

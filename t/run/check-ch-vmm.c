@@ -63,7 +63,8 @@ static bool await_socket(struct vmm *v)
     siginfo_t info = {.si_pid = 0};
 
     while ((v->api = dial()) < 0) {
-        if (num_now_ms() > until_ms || (waitid(P_PID, (id_t)v->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0))
+        if (num_now_ms() > until_ms ||
+            (waitid(P_PID, (id_t)v->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0))
             return false;
         (void)poll(NULL, 0, 1);
     }
@@ -188,7 +189,8 @@ int vmm_reply(const struct vmm *v, struct str *head, struct str *body)
 bool vmm_read(const struct vmm *v, int ms, struct str *ret)
 {
     char data[8192];
-    ssize_t n = poll(&(struct pollfd){.fd = v->api, .events = POLLIN}, 1, ms) > 0 ? recv(v->api, data, sizeof data, 0) : 0;
+    ssize_t n =
+        poll(&(struct pollfd){.fd = v->api, .events = POLLIN}, 1, ms) > 0 ? recv(v->api, data, sizeof data, 0) : 0;
 
     if (n > 0)
         str_add_mem(ret, data, (size_t)n);

@@ -42,7 +42,7 @@ static struct {
     int held[8], n_held;
 } run;
 
-/* ---- results ------------------------------------------------------------------------------------------------------ */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 static void comment(const char *label, const char *text)
 {
@@ -89,7 +89,7 @@ static bool matches(const char *text, const char *pattern)
     return pattern[strspn(pattern, "*")] == '\0';
 }
 
-/* ---- the directory ------------------------------------------------------------------------------------------------ */
+/* ---- the directory ----------------------------------------------------------------------------------------------- */
 
 static void hold(int fd)
 {
@@ -163,7 +163,7 @@ static void empty_dir(const char *path, int depth)
     (void)rmdir(path);
 }
 
-/* ---- processes ---------------------------------------------------------------------------------------------------- */
+/* ---- processes --------------------------------------------------------------------------------------------------- */
 
 static void block_end(void)
 {
@@ -208,7 +208,7 @@ static void need_process(void)
     }
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* A queue of a new TAP, gone with its last descriptor. -1 with a reason where that is not possible. */
 static int tap_queue(void)
@@ -287,7 +287,7 @@ static void expect_reply(const char *text)
     run.is_broken = run.is_broken || run.status == -1; /* each further one would wait as long */
 }
 
-/* ---- bytes -------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 /* \r \n, and \{N}c for N times c. */
 static void unescape(const char *text, struct str *out)
@@ -349,7 +349,7 @@ static void do_connections(void)
     note_request("an eleventh connection");
 }
 
-/* ---- other expectations ------------------------------------------------------------------------------------------- */
+/* ---- other expectations ------------------------------------------------------------------------------------------ */
 
 static int count_words(const char *text)
 {
@@ -454,7 +454,7 @@ static void expect_fault(const char *wanted)
     result(matches(content, wanted), "what the fake noticed", content, wanted);
 }
 
-/* ---- the list ----------------------------------------------------------------------------------------------------- */
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 static bool line_of_process(char *word, char *rest)
 {

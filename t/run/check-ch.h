@@ -17,7 +17,7 @@ struct vmm {
 };
 
 /* Starts it in the current directory, API at ch.sock, and connects. words: more of its command line, NULL-terminated.
- * preload: NULL, or a library before its own. false: it ended, or does not answer; the reason is on standard output as a comment. */
+ * preload: NULL, or a library before its own. false: it ended, or does not answer. */
 bool vmm_start(struct vmm *v, const char *program, char *const *words, const char *preload);
 /* The wait status, -1 when it does not end in time; then it is killed. */
 int vmm_wait(struct vmm *v);

@@ -1,6 +1,6 @@
 /*
- * Before the C library of a real VMM on a KVM that knows no nested state and calls the question invalid: there is none, then.
- * Only so can Cloud Hypervisor make snapshots there.
+ * Before the C library of a real VMM on a KVM that knows no nested state and calls the question invalid: there is
+ * none, then. Only so can Cloud Hypervisor make snapshots there.
  */
 #include <dlfcn.h>
 #include <errno.h>
