@@ -172,7 +172,8 @@ static void say_default_snapshot(const struct look *look, const char *fix)
 static void say_snapshots(const struct look *look)
 {
     const struct config_host *config = look->host->config;
-    auto_free char *fix = mem_printf("runner-image build tiny --root %s", config->root);
+    auto_free char *fix = mem_printf(
+        "apt-get install -y cpio e2fsprogs lz4 xz-utils zstd && runner-image build tiny --root %s", config->root);
     auto_str struct str refs = STR_INIT;
     struct runner_error err = ERROR_INIT;
     size_t n = 0;

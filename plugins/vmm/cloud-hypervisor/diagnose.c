@@ -8,8 +8,9 @@
 
 /* Debian has no package of it; its releases have a static program. */
 #define INSTALL                                                                                                        \
-    "curl -fLo /usr/local/bin/cloud-hypervisor https://github.com/cloud-hypervisor/cloud-hypervisor/releases/"         \
-    "latest/download/cloud-hypervisor-static && chmod 755 /usr/local/bin/cloud-hypervisor"
+    "apt-get install -y ca-certificates curl && curl -fLo /usr/local/bin/cloud-hypervisor "                            \
+    "https://github.com/cloud-hypervisor/cloud-hypervisor/releases/latest/download/cloud-hypervisor-static && "        \
+    "chmod 755 /usr/local/bin/cloud-hypervisor"
 #define NEWER_KERNEL "apt-get install -y -t bookworm-backports linux-image-amd64"
 
 static void say_program(const struct runner_error *cause, const struct finding_sink *to)
