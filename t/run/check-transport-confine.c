@@ -154,7 +154,8 @@ static char *cgroup_dir(const char *name)
 
 static bool is_in(int64_t pid, const char *cgroup)
 {
-    char *dir_path = cgroup_dir(cgroup), *line = strrchr(slurp(keep(mem_printf("/proc/%lld/cgroup", (long long)pid))), ':');
+    char *dir_path = cgroup_dir(cgroup),
+         *line = strrchr(slurp(keep(mem_printf("/proc/%lld/cgroup", (long long)pid))), ':');
 
     return dir_path[0] != '\0' && line != NULL && strstr(dir_path, keep(mem_dup_n(line + 1, strcspn(line + 1, "\n"))));
 }
@@ -280,7 +281,8 @@ static void check_cgroups(void)
     void *first = self;
     const char *reason = find_parent();
 
-    tap_ok(plugin->create(&(struct runner_value){.name = "cgroup", .text = "a/../../b"}, 1, &(void *){NULL}, &err) < 0 &&
+    tap_ok(plugin->create(&(struct runner_value){.name = "cgroup", .text = "a/../../b"}, 1, &(void *){NULL}, &err) <
+                   0 &&
                says(RUNNER_E_INVALID, "'a/../../b'"),
            "a cgroup outside the hierarchy");
     self = host_create(plugin, "cgroup", "", NULL);

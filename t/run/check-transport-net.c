@@ -23,7 +23,8 @@ void check_dial(void)
     char *address, *long_dir = keep(mem_dup(dir));
     struct runner_call *call = host_call(PATIENCE_MS, -1);
 
-    if (bind(listener, (struct sockaddr *)&in, sizeof in) < 0 || getsockname(listener, (struct sockaddr *)&in, &len) < 0)
+    if (bind(listener, (struct sockaddr *)&in, sizeof in) < 0 ||
+        getsockname(listener, (struct sockaddr *)&in, &len) < 0)
         tap_note("no port");
     address = keep(mem_printf("tcp:127.0.0.1:%d", ntohs(in.sin_port)));
     tap_ok(ops->dial(self, call, address, &fd, &err) < 0 && says(RUNNER_E_UNREACHABLE, address) && err.retry == 1,
@@ -45,7 +46,8 @@ void check_dial(void)
         struct runner_spawn how = {.size = sizeof how, .pid_path = at("l.pid"), .n_fds = 1, .fds = &listen_fd};
 
         tap_ok(RUN(.kind = RUNNER_SPAWN, ARGV("sleep", "60"), .spawn = &how) == 0 &&
-                   ops->dial(self, host_call(PATIENCE_MS, -1), keep(mem_printf("unix:%s", listen_fd.path)), &fd, &err) == 0,
+                   ops->dial(self, host_call(PATIENCE_MS, -1), keep(mem_printf("unix:%s", listen_fd.path)), &fd,
+                             &err) == 0,
                "listen and dial at a path of %zu bytes", strlen(listen_fd.path));
         cleanup_close(&fd);
         (void)RUN(.kind = RUNNER_KILL, .path = at("l.pid"), .number = SIGKILL);
@@ -171,7 +173,8 @@ static void check_taps_here(void)
     tap_ok(dial("tap", "lo") < 0 && says(RUNNER_E_INVALID, "'lo' is no TAP"), "dial tap: another driver's interface");
     tap_ok(dial("tap", "") < 0 && says(RUNNER_E_INVALID, "no interface name") && dial("tap", "a/b") < 0 &&
                says(RUNNER_E_INVALID, "'a/b'") && dial("tap", "sixteen-bytes-16") < 0 &&
-               says(RUNNER_E_INVALID, "'sixteen-bytes-16'") && dial("tap", "ct%d") < 0 && says(RUNNER_E_INVALID, "ct%d"),
+               says(RUNNER_E_INVALID, "'sixteen-bytes-16'") && dial("tap", "ct%d") < 0 &&
+               says(RUNNER_E_INVALID, "ct%d"),
            "dial tap: bad names");
     tap_ok(count_in("/proc/self/fd") == before, "dial tap: no descriptor is left");
 }

@@ -155,8 +155,7 @@ int cgroups_open(const struct act *a, bool again, int *ret_dir, unsigned *ret_co
     pthread_mutex_lock(&all->lock);
     if (again)
         forget(all);
-    if (all->dir < 0 && (again || all->cause.code == 0) &&
-        set_up(all, local_host->root(a->call), &all->cause) < 0)
+    if (all->dir < 0 && (again || all->cause.code == 0) && set_up(all, local_host->root(a->call), &all->cause) < 0)
         forget(all);
     *ret_dir = all->dir >= 0 ? fcntl(all->dir, F_DUPFD_CLOEXEC, 3) : -1;
     *ret_controllers = all->controllers;

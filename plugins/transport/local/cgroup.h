@@ -14,7 +14,8 @@ struct cgroup_limits {
 };
 
 /* The cgroup of that name, empty: what is left in one from before is killed. ret_fd: its directory, for the caller to
- * close. ret_has_limits: whether all limits that were asked for are set. -1: there is none, and err, which is not NULL, says why. */
+ * close. ret_has_limits: whether all limits that were asked for are set. -1: there is none, and err, which is not NULL,
+ * says why. */
 int cgroup_make(const struct act *a, const char *name, const struct cgroup_limits *limits, int *ret_fd,
                 bool *ret_has_limits, struct runner_error *err);
 /* Removes one that is empty. */

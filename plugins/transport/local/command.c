@@ -83,7 +83,8 @@ static int command_start(const struct act *a, struct command *c, const struct ru
     auto_free char *program = NULL;
     auto_close int out = -1, errors = -1;
     int pair[2];
-    struct launch l = {.argv = step->argv, .env = launch_env, .pid_file = -1, .cgroup = -1, .umask = 022, .dies_with_us = true};
+    struct launch l = {
+        .argv = step->argv, .env = launch_env, .pid_file = -1, .cgroup = -1, .umask = 022, .dies_with_us = true};
     struct launched launched;
 
     if ((step->spawn != NULL && launch_as(&l, a->self, step->spawn, err) < 0) ||

@@ -60,7 +60,7 @@ int file_mkdir(const struct act *a, const struct runner_step *step, struct runne
     return fail_errno(err, errno, "make directory '%s'", step->path);
 }
 
-/* ---- write, patch, read ---------------------------------------------------------------------------------------------- */
+/* ---- write, patch, read ---------------------------------------------------------------------------------------- */
 
 static int write_at(int fd, const char *data, size_t len, size_t at)
 {

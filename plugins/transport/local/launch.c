@@ -20,7 +20,7 @@
 
 const char *const launch_env[] = {"PATH=" SYSTEM_PATH, "LANG=C", NULL};
 
-struct outcome { /* written by the child, which shares our memory */
+struct outcome {   /* written by the child, which shares our memory */
     int sys_errno; /* of what failed */
     const char *what;
     bool in_cgroup;

@@ -20,8 +20,7 @@ static int check_kind(const struct runner_step *step, const struct stat *st, str
     return 0;
 }
 
-int own_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
-            struct runner_error *err)
+int own_run(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
 {
     auto_path struct path at = PATH_INIT;
     auto_close int fd = -1;

@@ -68,7 +68,8 @@ static int open_all(struct spawn *s, struct runner_error *err)
 
     if (give_fd(s, open("/dev/null", O_RDWR | O_CLOEXEC), 0, "/dev/null", err) < 0)
         return -1;
-    if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600), 1, output, err) < 0)
+    if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600), 1, output,
+                err) < 0)
         return -1;
     launch_add_fd(&s->l, s->opened[1], 2);
     launch_add_fd(&s->l, s->pid_file.lock, PIDFILE_FD);

@@ -138,8 +138,9 @@ static int judge(struct qemu *self, struct runner_call *call, bool is_anew, stru
             return -1;
         keep(self, call, &scene, ret);
     }
-    ret->facts.is_kvm_roots = ret->facts.has_kvm && probe_is_kvm_roots(self, call); /* not kept: a mode changes easily */
-    return check_over(self, call, err); /* what came last may have been what was cancelled */
+    ret->facts.is_kvm_roots =
+        ret->facts.has_kvm && probe_is_kvm_roots(self, call); /* not kept: a mode changes easily */
+    return check_over(self, call, err);                       /* what came last may have been what was cancelled */
 }
 
 static void log_choice(struct qemu *self, struct runner_call *call, const struct verdict *verdict)

@@ -153,8 +153,7 @@ bool probe_is_kvm_roots(struct qemu *self, struct runner_call *call)
     struct runner_batch *batch = self->host->batch_new(call);
     struct runner_error cause = ERROR_INIT;
     bool is = batch != NULL && self->host->add(batch, &step, &cause) >= 0 &&
-              self->host->run(call, batch, &cause) == 0 &&
-              self->host->result(batch, 0)->status != 0;
+              self->host->run(call, batch, &cause) == 0 && self->host->result(batch, 0)->status != 0;
 
     self->host->batch_free(batch);
     return is;

@@ -167,8 +167,8 @@ static int may_have_kvm(const struct qemu *self, const struct runner_vm *vm, str
     facts->has_kvm = false;
     if (strcmp(self->accel, "kvm") != 0)
         return 0;
-    return fail(err, RUNNER_E_NOTSUP, 0, "accel: kvm, but only root may open /dev/kvm, and '%s' runs as user %u", vm->id,
-                vm->uid);
+    return fail(err, RUNNER_E_NOTSUP, 0, "accel: kvm, but only root may open /dev/kvm, and '%s' runs as user %u",
+                vm->id, vm->uid);
 }
 
 static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *given,
@@ -178,7 +178,8 @@ static int qemu_spawn(void *self, struct runner_call *call, struct runner_batch 
     auto_args struct args args = ARGS_INIT;
     struct qemu_facts facts;
 
-    if (accel_facts(self, call, &facts, err) < 0 || may_have_kvm(self, vm, &facts, err) < 0 || args_build(self, &facts, vm, &args, err) < 0)
+    if (accel_facts(self, call, &facts, err) < 0 || may_have_kvm(self, vm, &facts, err) < 0 ||
+        args_build(self, &facts, vm, &args, err) < 0)
         return -1;
     return add_spawn(batch, vm, &args, memory_limit(self, &facts, vm), err);
 }
