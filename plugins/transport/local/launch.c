@@ -254,8 +254,8 @@ static __attribute__((noinline)) pid_t vfork_child(const struct start *start)
 }
 
 /*
- * As vfork(), into the cgroup; a negative errno when it cannot be. In assembler, as the child uses our stack: it must not
- * return, nor touch what lies above, or in the 128 bytes below, the stack pointer at this moment.
+ * As vfork(), into the cgroup; a negative errno when it cannot be. In assembler, as the child uses our stack: it must
+ * not return, nor touch what lies above, or in the 128 bytes below, the stack pointer at this moment.
  */
 static long clone_child(const struct start *start)
 {

@@ -33,8 +33,8 @@ extern const char *const launch_env[]; /* PATH and LANG=C: nothing of our own en
  * NOTFOUND names it. The caller frees. */
 int launch_find(const char *name, char **ret_path, struct runner_error *err);
 
-/* Whom it runs as: uid, gid and the groups of groups_of, when we may. Root's group is given to nobody: it opens more than
- * the file it was found at. */
+/* Whom it runs as: uid, gid and the groups of groups_of, when we may. Root's group is given to nobody: it opens more
+ * than the file it was found at. */
 int launch_as(struct launch *l, const struct local *self, const struct runner_spawn *how, struct runner_error *err);
 
 void launch_add_fd(struct launch *l, int from, int number);
@@ -51,7 +51,7 @@ int launch_start(const struct launch *l, struct launched *ret, struct runner_err
 
 /*
  * Between these two calls no child is being started. A child has copies of all our descriptors until its exec, whatever
- * O_CLOEXEC says; where such a copy does harm (a TAP stays busy), the descriptor is opened and closed in between. Short.
+ * O_CLOEXEC says; where such a copy does harm (a TAP stays busy), the descriptor is opened and closed in between.
  */
 void launch_hold(void);
 void launch_release(void);

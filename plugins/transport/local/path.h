@@ -11,8 +11,8 @@ struct path {
 
 /* Opens the parent of an absolute path. "/" and names "." and ".." are INVALID. */
 int path_open(const char *text, struct path *ret, struct runner_error *err);
-/* The same where a directory on the way may be another user's, who could lay links: one is followed only when it and the
- * directory that holds it are root's or our own. */
+/* The same where a directory on the way may be another user's, who could lay links: one is followed only when it and
+ * the directory that holds it are root's or our own. */
 int path_open_strict(const char *text, struct path *ret, struct runner_error *err);
 static inline void path_done(struct path *p)
 {
