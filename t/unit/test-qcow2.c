@@ -1,12 +1,10 @@
 /* disk/qcow2 against a fake host; every image made here is judged by qemu-img. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/util/cleanup.h"
@@ -14,13 +12,13 @@
 #include "core/util/json.h"
 #include "plugins/disk/qcow2/header.h"
 #include "kit/fake/host.h"
+#include "t/unit/program.h"
 
 #define MIB (INT64_C(1) << 20)
 #define GIB (INT64_C(1) << 30)
 #define TIB (INT64_C(1) << 40)
 
 const struct runner_plugin *runner_plugin_1(void);
-extern char **environ;
 
 static char dir[] = "/tmp/test-qcow2.XXXXXX";
 static const struct runner_disk_ops *ops;
@@ -59,21 +57,10 @@ TestSuite(qcow2, .init = setup, .fini = teardown);
 /* Runs argv, its output in <dir>/out; the exit status, or 127. */
 static int run(const char *const argv[])
 {
-    posix_spawn_file_actions_t actions;
     char out[256];
-    pid_t pid;
-    int status;
 
     in_dir("out", out);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    status = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (status != 0)
-        return 127;
-    cr_assert_eq(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    return program_run(argv, "/dev/null", out);
 }
 
 static void output(char text[8192])

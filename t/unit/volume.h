@@ -1,4 +1,4 @@
-/* For tests of volumes: a reader of ISO 9660 with Rock Ridge names, and running other programs on files. */
+/* For tests of volumes: a reader of ISO 9660 with Rock Ridge names, and files for other programs. */
 #ifndef UNIT_VOLUME_H
 #define UNIT_VOLUME_H
 
@@ -18,8 +18,5 @@ struct scratch {
 void scratch_make(struct scratch *s, const void *data, size_t len);
 void scratch_read(const struct scratch *s, char *text, size_t size); /* of `out`, cut to size */
 void scratch_remove(const struct scratch *s);
-
-/* Runs argv with these as standard input and output; its exit status, or 127 when it is not there. */
-int program_run(const char *const argv[], const char *in, const char *out);
 
 #endif
