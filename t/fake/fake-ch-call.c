@@ -236,142 +236,24 @@ static int do_receive(struct request *q, struct cause *c, struct str *ret)
     return cause_set(c, "this fake does not migrate", NULL);
 }
 
-/* ---- sizes ------------------------------------------------------------------------------------------------------- */
-
-static int resize_vcpus(struct json *cpus, int64_t wanted, struct cause *c)
-{
-    if (wanted != vm.present_vcpus) {
-        if (wanted < 1)
-            return cause_set(c, "Error from CPU manager", "Requested zero vCPUs", NULL);
-        if (vm.removing_vcpus) {
-            cause_set(c, "Error from CPU manager", "Still pending removed vCPU", NULL);
-            c->status = 429;
-            return -1;
-        }
-        if (wanted > json_int(cpus, "max_vcpus", 1))
-            return cause_set(c, "Error from CPU manager", "Requested vCPUs exceed maximum", NULL);
-        if (wanted > vm.present_vcpus)
-            vm.present_vcpus = (int)wanted;
-        else
-            fguest_remove_vcpus((int)wanted);
-    }
-    tree_set_int(cpus, "boot_vcpus", wanted);
-    return 0;
-}
-
-static int resize_virtio_mem(struct json *memory, int64_t wanted, struct cause *c)
-{
-    int64_t boot = json_int(memory, "size", 0), extra = wanted - boot, ceiling = json_int(memory, "hotplug_size", 0);
-
-    if (wanted < boot)
-        return cause_setf(c, "Memory manager error",
-                          "Invalid resize request: desired_size = %lld below boot size = %lld", (long long)wanted,
-                          (long long)boot);
-    if (ceiling == 0)
-        return cause_set(c, "Memory manager error", "No virtio-mem resizing handler found", NULL);
-    if (extra > ceiling || extra % (2 << 20) != 0 || extra == vm.plugged)
-        return cause_set(c, "Memory manager error", "Failed to virtio-mem resize", NULL);
-    vm.plugged = extra;
-    tree_set_text(memory, "hotplugged_size", NULL);
-    if (extra > 0)
-        tree_set_int(memory, "hotplugged_size", extra);
-    return 0;
-}
-
-static int resize_ram(struct json *memory, int64_t wanted, struct cause *c)
-{
-    if (tree_member(memory, "zones") != NULL)
-        return cause_set(c, "Memory manager error",
-                         "Impossible to resize guest memory if it is backed by user defined memory regions", NULL);
-    if (strcmp(json_text(memory, "hotplug_method", ""), "VirtioMem") == 0)
-        return resize_virtio_mem(memory, wanted, c);
-    if (wanted > vm.ram) {
-        if (vm.dimms >= 8)
-            return cause_set(c, "Memory manager error", "No ACPI slot available", NULL);
-        if ((wanted - vm.ram) % (128 << 20) != 0)
-            return cause_set(c, "Memory manager error", "The requested hotplug memory addition is not a valid size",
-                             NULL);
-        if (wanted > vm.ram_max)
-            return cause_set(c, "Memory manager error", "Not enough space in the hotplug RAM region", NULL);
-        vm.dimms++;
-        vm.ram = wanted;
-    }
-    tree_set_int(memory, "size", wanted);
-    return 0;
-}
-
-static int resize_balloon(struct json *balloon, int64_t wanted, struct cause *c)
-{
-    if (balloon == NULL)
-        return cause_set(c, "Error from device manager", "Missing virtio-balloon, can't proceed as expected", NULL);
-    fguest_balloon(wanted);
-    tree_set_int(balloon, "size", wanted); /* too much is accepted too: it shows at the next boot */
-    return 0;
-}
-
-static void set_if(struct json *object, const char *key, const struct json *from)
-{
-    if (object != NULL && from != NULL && from->type == JSON_INT)
-        tree_set_int(object, key, from->number);
-}
+/* ---- sizes ------------------------------------------------------------------------------------------------------ */
 
 static int do_resize(struct request *q, struct cause *c, struct str *ret)
 {
-    const struct json *vcpus = tree_member(q->body, "desired_vcpus"), *ram = tree_member(q->body, "desired_ram"),
-                      *balloon = tree_member(q->body, "desired_balloon");
-
     (void)ret;
-    if (vm.config == NULL)
-        return NO_CONFIG;
-    if (!vm.exists) {
-        set_if(tree_member(vm.config, "cpus"), "boot_vcpus", vcpus);
-        set_if(tree_member(vm.config, "memory"), "size", ram);
-        set_if(tree_member(vm.config, "balloon"), "size", balloon);
-        return 0;
-    }
-    event_say("vm", "resizing", NULL, NULL);
-    if (vcpus != NULL && resize_vcpus(tree_member(vm.config, "cpus"), vcpus->number, c) < 0)
-        return -1;
-    if (ram != NULL && resize_ram(tree_member(vm.config, "memory"), ram->number, c) < 0)
-        return -1;
-    if (balloon != NULL && resize_balloon(tree_member(vm.config, "balloon"), balloon->number, c) < 0)
-        return -1;
-    event_say("vm", "resized", NULL, NULL);
-    return 0;
+    return vm.config == NULL ? NO_CONFIG : size_machine(q->body, c);
 }
 
 static int do_resize_zone(struct request *q, struct cause *c, struct str *ret)
 {
-    struct json *zones = tree_member(tree_member(vm.config, "memory"), "zones");
-    int64_t wanted = json_int(q->body, "desired_ram", 0);
-
     (void)ret;
-    if (vm.config == NULL)
-        return NO_CONFIG;
-    for (struct json *zone = zones != NULL ? zones->first : NULL; zone != NULL; zone = zone->next) {
-        if (strcmp(json_text(zone, "id", ""), json_text(q->body, "id", "")) != 0)
-            continue;
-        if (!vm.exists)
-            tree_set_int(zone, "size", wanted);
-        else if (wanted < json_int(zone, "size", 0))
-            return cause_setf(c, "Memory manager error",
-                              "Invalid resize request: desired_size = %lld below boot size = %lld", (long long)wanted,
-                              (long long)json_int(zone, "size", 0));
-        else
-            return cause_set(c, "Memory manager error", "No virtio-mem resizing handler found", NULL);
-        return 0;
-    }
-    return cause_set(c, "Failed resizing a memory zone", NULL);
+    return vm.config == NULL ? NO_CONFIG : size_zone(q->body, c);
 }
 
 static int do_resize_disk(struct request *q, struct cause *c, struct str *ret)
 {
     (void)ret;
-    if (vm.config == NULL)
-        return NO_CONFIG;
-    if (!vm.exists)
-        return cause_set(c, "Failed resizing a disk image", NULL);
-    return device_resize(json_text(q->body, "id", ""), json_int(q->body, "desired_size", 0), c);
+    return vm.config == NULL ? NO_CONFIG : size_disk(q->body, c);
 }
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,8 @@
 /*
  * A strict Cloud Hypervisor v53 for tests: its command line, its REST API byte for byte, its events, files, sockets and
  * exit statuses, and a guest with a daemon (fake.h) at a loopback address (loopback.h).
- * t/run/45-ch-differential.t holds it against the real program. One process, one thread; it answers within a millisecond of its start.
+ * t/run/45-ch-differential.t holds it against the real program. One process, one thread; it answers within a
+ * millisecond of its start.
  *
  * What it does wrong, on demand, stands in a file, a line each: the one that FAKE_CH names, or <argv[0]>.conf.<word>
  * where <word> is a component of the API socket's path, without ".sock", or <argv[0]>.conf. CALL is "vm.boot", ...
@@ -90,6 +91,12 @@ void http_flush(void);
 
 /* body: NULL for none. fds that are kept are taken out of the list. */
 void call_handle(const char *method, const char *path, const char *body, size_t len, struct fds *fds, struct reply *r);
+
+/* ---- fake-ch-size.c: there is a configuration ---- */
+
+int size_machine(const struct json *body, struct cause *c);
+int size_zone(const struct json *body, struct cause *c);
+int size_disk(const struct json *body, struct cause *c);
 
 /* ---- fake-ch-event.c ---- */
 
