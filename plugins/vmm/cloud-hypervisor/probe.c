@@ -1,11 +1,12 @@
 #include "plugins/vmm/cloud-hypervisor/probe.h"
 
-#include <stdatomic.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/random.h>
 
 #include "core/util/error.h"
+#include "core/util/num.h"
 #include "core/util/str.h"
 #include "plugins/vmm/cloud-hypervisor/check.h"
 #include "plugins/vmm/common/probe-guest.h"
@@ -147,11 +148,20 @@ static int add_tiny(struct ch *self, struct runner_batch *batch, const char *con
     return self->host->add(batch, &step, err);
 }
 
-/* One batch, so that the file goes whatever happens. It lies where any user can read it. */
+/* Where any user can read it, under a name that none of them can have taken before. */
+static char *tiny_path(void)
+{
+    uint64_t number;
+
+    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+        number = (uint64_t)num_now_us();
+    return mem_printf("/tmp/runner-probe-%016" PRIx64 ".elf", number);
+}
+
+/* One batch, so that the file goes whatever happens. */
 int probe_tiny(struct ch *self, struct runner_call *call, uint32_t uid, bool has_landlock, struct runner_error *err)
 {
-    static atomic_uint counter; /* two instances may probe at once */
-    auto_free char *path = mem_printf("/tmp/runner-probe-%ld-%u.elf", (long)getpid(), atomic_fetch_add(&counter, 1));
+    auto_free char *path = tiny_path();
     struct words words = {.n = 0};
     size_t size;
     const void *guest = probe_guest_pvh(&size);
