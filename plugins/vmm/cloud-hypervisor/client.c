@@ -72,8 +72,12 @@ void client_forget(struct ch *self, const char *id)
 
 void client_forget_all(struct ch *self)
 {
-    while (self->idle != NULL)
-        client_forget(self, self->idle->id);
+    struct client_idle *idle;
+
+    while ((idle = self->idle) != NULL) { /* at the end: nobody else is there */
+        self->idle = idle->next;
+        idle_free(idle);
+    }
 }
 
 /* A connection that was kept, or -1. One that the peer closed, or talks on unasked, is of no use. */
