@@ -61,7 +61,7 @@ is "no plugin at all fails" "$code" 1
 export ASAN_OPTIONS=detect_leaks=0:log_path=$dir/asan
 mkdir "$dir/wrong"
 
-# check_wrong KIND NAME [ARG...]: the plugin of that kind with the defect of that name; sets $failed, the points that fail.
+# check_wrong KIND NAME [ARG...]: the plugin of that kind with that defect; sets $failed, the points that fail.
 # A machine may be busy, so a point has a minute, and less where a plugin hangs.
 limit=60s
 check_wrong() {
@@ -131,7 +131,7 @@ caught caps vmm hides-pause
 
 unset MAKEFLAGS MFLAGS MAKELEVEL DESTDIR
 if ! command -v cc >/dev/null || ! command -v pkg-config >/dev/null; then
-    skip "no C compiler or pkg-config is installed" 2
+    skip "no C compiler or pkg-config is installed" 5
 else
     make -s -C "$top_builddir" install-includeHEADERS install-pkgconfigDATA install-binPROGRAMS DESTDIR="$dir/root" \
         >"$dir/log" 2>&1
@@ -142,7 +142,10 @@ else
     PKG_CONFIG_LIBDIR=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$dir/root PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 \
         make -s -C "$dir/sample" CC=cc >"$dir/log" 2>&1 || diag "$(tail -n 20 "$dir/log")"
     kit=$(find "$dir/root" -name runner-plugin-check -type f)
+    run env PKG_CONFIG_PATH="${pc%/*}" pkg-config --variable=plugin_check runner-plugin
+    is "the pkg-config file says where it is" "$dir/root$out" "$kit"
     cd "$dir/sample" || exit 99
     passes "the sample, with the installed runner-plugin-check," ./rawcopy.so
+    ok "make check of the sample" make -s check "plugin_check=$kit" CC=cc
 fi
 done_testing

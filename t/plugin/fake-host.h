@@ -1,2 +1,0 @@
-/* Where it was: for tests that were begun before it moved. */
-#include "kit/fake/host.h"
