@@ -9,7 +9,7 @@
     {.name = "create", .flags = OP_ALONE, .call = general_create, .is_there = general_always},                         \
         {.name = "check", .flags = OP_MAY_FAIL, .call = general_check, .is_there = general_has_check},                 \
     {                                                                                                                  \
-        .name = "diagnose", .flags = OP_MAY_FAIL | OP_TELLS, .call = general_diagnose,                                  \
+        .name = "diagnose", .flags = OP_MAY_FAIL | OP_TELLS, .call = general_diagnose,                                 \
         .is_there = general_has_diagnose                                                                               \
     }
 void general_create(struct subject *s, struct trial *t);

@@ -1,6 +1,6 @@
 /*
- * malloc and its kin stand before the C library's, which does the work: a plugin's calls come here too, since a program's
- * own symbols are found first. mallinfo2() would not do: what a thread keeps for itself counts as used there.
+ * malloc and its kin stand before the C library's, which does the work: a plugin's calls come here too, since the
+ * program's symbols are found first. mallinfo2() would not do: what a thread keeps for itself counts as used there.
  */
 #include "kit/heap.h"
 

@@ -99,8 +99,8 @@ static void check_lease(const struct runner_lease *lease)
 {
     unsigned char address[sizeof(struct in6_addr)];
 
-    if (!is_text(lease->address, sizeof lease->address, false) || !is_text(lease->gateway, sizeof lease->gateway, false) ||
-        !is_text(lease->dns, sizeof lease->dns, true)) {
+    if (!is_text(lease->address, sizeof lease->address, false) ||
+        !is_text(lease->gateway, sizeof lease->gateway, false) || !is_text(lease->dns, sizeof lease->dns, true)) {
         flaw("address, gateway or dns has no end, or is empty");
         return;
     }
@@ -157,7 +157,7 @@ static void point_exhausted(struct subject *s, const struct point *point)
     subject_renew(s);
     n = count_free(s, &total);
     if (total > LEASES_MAX)
-        skip_point("it has %llu addresses: give it no more than %d by KEY=VALUE", (unsigned long long)total, LEASES_MAX);
+        skip_point("it has %llu addresses: give it at most %d by KEY=VALUE", (unsigned long long)total, LEASES_MAX);
     for (int64_t i = 0; i < n; i++) {
         auto_free char *owner = mem_printf("owner-%lld", (long long)i);
         if (lease_for(s, s->self, fake_call(), owner, &lease, &err) != 0)

@@ -107,7 +107,8 @@ static void op_adopt(struct subject *s, struct trial *t)
 
     detach_and_run(s, "sb1", &made, "detach");
     guard_reset();
-    TRY(t, ops_of(s)->adopt(s->self, fake_call(), "sb1", guard_put(t->layout, &made, sizeof made, NIC_OLDEST), &t->err));
+    TRY(t, ops_of(s)->adopt(s->self, fake_call(), "sb1", guard_put(t->layout, &made, sizeof made, NIC_OLDEST),
+                            &t->err));
 }
 
 static void op_sweep_network(struct subject *s, struct trial *t)
@@ -357,7 +358,7 @@ static void add_points(struct checklist *list, const struct plugin *plugin)
     checklist_add(list, "attach.undo", "undone, at any step and twice, nothing is left", point_attach_undo);
     checklist_add(list, "attach.again", "a sandbox that starts again has what it had", point_attach_again);
     checklist_add(list, "attach.others", "no two sandboxes have the same", point_attach_others);
-    checklist_add(list, "detach.twice", "detached, nothing is left; what is absent can be detached", point_detach_twice);
+    checklist_add(list, "detach.twice", "detached, nothing is left; what is absent can be", point_detach_twice);
     checklist_add(list, "adopt.kept", "what was adopted is given to nobody else", point_adopt);
     checklist_add(list, "address.form", "an address can be dialled, or is refused with NOTSUP", point_address);
     checklist_add(list, "parallel", "calls at once are what threads says", point_parallel);

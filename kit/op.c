@@ -50,7 +50,8 @@ void trial_end(struct trial *t, int status)
 
 const char *fault_text(const struct trial *t)
 {
-    static const char *const names[] = {"alloc", "add", "add to a batch of its own", "run", "step", "dial", "wait", "cancelled"};
+    static const char *const names[] = {"alloc", "add",  "add to a batch of its own", "run",
+                                        "step",  "dial", "wait",                      "cancelled"};
     static char text[120];
     const char *name = "call of the host";
 

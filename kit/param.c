@@ -76,7 +76,7 @@ static struct runner_value *values_with(const struct subject *s, const struct ru
     return values;
 }
 
-/* An instance of these values, ended again. What a create() that failed leaves half-built is ended too, as core does. */
+/* An instance of these values, ended again. What a create() that failed leaves half-built is ended, as core does. */
 static void create_with(struct subject *s, const struct runner_value *values, size_t n, struct trial *t)
 {
     void *self = NULL;

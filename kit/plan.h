@@ -19,8 +19,8 @@ void plan_check_undo(struct subject *s, plan_fn *plan, const char *kinds, const 
 bool plan_run(struct runner_batch *batch, const char *what);
 
 enum { AT_ONCE = 8 };
-/* fn on so many threads at once: on one instance if threads says PARALLEL, on one each if it says PER_INSTANCE; else the
- * point is skipped. fn returns a text, which the caller frees, or NULL: then it has said what is wrong. */
+/* fn on so many threads at once: on one instance if threads says PARALLEL, on one each if it says PER_INSTANCE; else
+ * the point is skipped. fn returns a text, which the caller frees. */
 typedef char *at_once_fn(struct subject *s, void *self, struct runner_call *call, size_t thread);
 void plan_at_once(struct subject *s, at_once_fn *fn, char *ret_texts[AT_ONCE]);
 /* The same, and what fn says on each thread is what it says alone. */

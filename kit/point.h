@@ -1,4 +1,4 @@
-/* The checklist: points, each in a process of its own, so that a plugin that crashes or hangs fails one of them only. */
+/* The checklist: points, each in a process of its own, so that a plugin that crashes or hangs fails that one only. */
 #ifndef KIT_POINT_H
 #define KIT_POINT_H
 

@@ -47,7 +47,7 @@ void subject_destroy(struct subject *s); /* takes one without an instance */
 /* A new instance in a world as it was at first. Ends the process when there is none to be had. */
 void subject_renew(struct subject *s);
 
-/* Values from pairs and defaults; one pair or default that is no value ends it: -1. The caller frees with values_free. */
+/* Values from pairs and defaults, to be freed; -1 when a pair or a default is no value. */
 int subject_values(const struct plugin *plugin, char *const *pairs, size_t n_pairs, const char *root,
                    struct runner_value **ret, size_t *ret_n, struct runner_error *err);
 void subject_values_free(struct runner_value *values, size_t n);

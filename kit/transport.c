@@ -64,7 +64,8 @@ char *at(const struct subject *s, const char *name)
 }
 
 /* Under the trial's fault; the result is the last step's, its out is released. Of a step that ran, size is set. */
-void run_steps(struct subject *s, struct trial *t, const struct runner_step *steps, size_t n, struct runner_result *ret)
+void run_steps(struct subject *s, struct trial *t, const struct runner_step *steps, size_t n,
+               struct runner_result *ret)
 {
     const struct runner_step *list[8];
     struct runner_result results[8] = {{.size = 0}};

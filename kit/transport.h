@@ -14,7 +14,8 @@ bool file_holds(const char *name, const char *text);
 /* The absolute path of a name; valid until 64 more were made. */
 char *at(const struct subject *s, const char *name);
 /* At most 8 steps at once under the trial's fault; the last one's result, without its out. */
-void run_steps(struct subject *s, struct trial *t, const struct runner_step *steps, size_t n, struct runner_result *ret);
+void run_steps(struct subject *s, struct trial *t, const struct runner_step *steps, size_t n,
+               struct runner_result *ret);
 
 /* transport-batch.c: batches and processes. */
 void transport_add_points(struct checklist *list, const struct plugin *plugin);

@@ -20,7 +20,8 @@ static void use_local(const struct options *options)
     const struct plugin *local;
     void *self = NULL;
 
-    if (loader_open(loader, RUNNER_TRANSPORT, "local", &local, &err) < 0 || local->desc.create(NULL, 0, &self, &err) != 0)
+    if (loader_open(loader, RUNNER_TRANSPORT, "local", &local, &err) < 0 ||
+        local->desc.create(NULL, 0, &self, &err) != 0)
         stop_point("transport/local: %s", err.message);
     fake_host_transport(&local->ops.transport, self);
 }

@@ -1,4 +1,4 @@
-/* Peers at the control socket that are no VMM: they say nothing, hang up, or say what nobody understands, without end. */
+/* Peers at the control socket that are no VMM: they say nothing, hang up, or say what nobody understands, for ever. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,10 +22,10 @@ static const struct {
     [PEER_SILENT] = {"says nothing", "", false, false},
     [PEER_CLOSES] = {"hangs up", "", true, false},
     [PEER_GARBAGE] = {"says garbage", "\x80\xff\x01garbage\n\n{]}\r\n\r\n", true, false},
-    [PEER_ENDLESS] = {"never ends a line", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", false, true},
+    [PEER_ENDLESS] = {"never ends a line", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", false, true},
     [PEER_LINES] = {"says lines for ever", "{\"event\": \"X\", \"data\": {}}\r\n", false, true},
-    [PEER_HTTP] = {"promises a body beyond all bounds", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n{",
-                   false, false},
+    [PEER_HTTP] = {"promises a body beyond all bounds",
+                   "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n{", false, false},
     [PEER_JSON] = {"stops in the middle", "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 2", true, false},
 };
 
@@ -216,7 +216,7 @@ void vmm_add_peer_points(struct checklist *list, const struct plugin *plugin)
         checklist_add_op(list, op, "silent", "a peer that says nothing is TIMEOUT at the deadline", point_silent,
                          DEADLINE);
         checklist_add_op(list, op, "waiting", "a cancel wakes it when a peer says nothing", point_waiting, CANCEL);
-        checklist_add_op(list, op, "garbage", "a peer that is no VMM is an error, in time, within bounds", point_garbage,
-                         AS_IS);
+        checklist_add_op(list, op, "garbage", "a peer that is no VMM is an error, in time, within bounds",
+                         point_garbage, AS_IS);
     }
 }

@@ -1,7 +1,7 @@
 /*
- * A host table for tests of plugins, and for runner-plugin-check: records what a plugin asks for and answers as the test
- * says. A batch is kept as steps. When it is run, it goes to the test's transport (a world, see kit/fake/world.h, or a
- * real one); without one it is answered step by step: by scripted answers, else by the test's function, else each step
+ * A host table for tests of plugins, and for runner-plugin-check: records what a plugin asks for and answers as the
+ * test says. A batch is kept as steps. When it is run, it goes to the test's transport (a world, see kit/fake/world.h,
+ * or a real one); without one it is answered step by step: by scripted answers, else by the test's function, else each step
  * succeeds with an empty result. dial connects for real (unix:, tcp:, fifo:).
  *
  * What plugins call may be called on any thread, what tests call only while no plugin is being called.

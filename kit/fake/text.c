@@ -9,7 +9,8 @@ static const char *const kind_names[] = {
     [RUNNER_READ] = "READ",       [RUNNER_CLONE] = "CLONE",     [RUNNER_GROW] = "GROW",   [RUNNER_RENAME] = "RENAME",
     [RUNNER_REMOVE] = "REMOVE",   [RUNNER_STAT] = "STAT",       [RUNNER_LIST] = "LIST",   [RUNNER_STATFS] = "STATFS",
     [RUNNER_TAP_ADD] = "TAP_ADD", [RUNNER_TAP_DEL] = "TAP_DEL", [RUNNER_KILL] = "KILL",   [RUNNER_ALIVE] = "ALIVE",
-    [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",         [RUNNER_WAIT] = "WAIT",   [RUNNER_CGROUP_DEL] = "CGROUP_DEL",
+    [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",         [RUNNER_WAIT] = "WAIT",
+    [RUNNER_CGROUP_DEL] = "CGROUP_DEL",
 };
 
 static const char *kind_name(uint32_t kind)

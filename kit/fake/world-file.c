@@ -229,7 +229,9 @@ static int do_own(struct world *w, const struct runner_step *step, struct runner
                   struct runner_error *err)
 {
     (void)result;
-    return world_find(w, "fsd", step->path) != NULL || !world_is_below(step->path, w->root) ? 0 : world_absent(err, step->path);
+    if (world_find(w, "fsd", step->path) == NULL && world_is_below(step->path, w->root))
+        return world_absent(err, step->path);
+    return 0;
 }
 
 world_do_fn *const world_file_steps[WORLD_STEPS] = {

@@ -72,7 +72,7 @@ static int lease(void *self, struct runner_call *call, const char *owner, struct
         take(w, i, owner);
     unlock(w);
     if (i == ADDRESSES)
-        return refuse(err, is_wrong("exhausts-oddly") ? RUNNER_E_IO : RUNNER_E_NOSPACE, "none of 100 addresses is free");
+        return refuse(err, is_wrong("exhausts-oddly") ? RUNNER_E_IO : RUNNER_E_NOSPACE, "none of 100 addresses free");
     (void)snprintf(ret->address, sizeof ret->address, "10.0.0.%d", FIRST + i);
     (void)snprintf(ret->gateway, sizeof ret->gateway, "10.0.0.1");
     (void)snprintf(ret->dns, sizeof ret->dns, "10.0.0.1");

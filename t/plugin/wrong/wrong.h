@@ -1,6 +1,6 @@
 /*
- * What the wrong plugins share. Each object is a plugin of one kind that is right but for one defect, which its file's name
- * says: copied to leaks-memory.so it is the plugin "leaks-memory", which leaks memory; as right.so it has no defect.
+ * What the wrong plugins share. Each object is a plugin of one kind that is right but for one defect, which its file's
+ * name says: copied to leaks-memory.so it is the plugin "leaks-memory", which leaks memory; right.so has no defect.
  * They need runner-plugin.h alone, as third parties' do.
  */
 #ifndef WRONG_H
