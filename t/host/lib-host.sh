@@ -58,7 +58,7 @@ make_host_data() {
     host_prefix=${host_prefix%/sbin/runner-ch}
     host_build_folder "$tree"
     host_ssh_files "$tree"
-    cp -r "$top_srcdir/t/run" "$tree/src/t/"
+    cp -r "$top_srcdir/t/run" "$top_srcdir/t/host" "$tree/src/t/"
     cp "$cloud_hypervisor" "$tree/install/usr/local/bin/cloud-hypervisor"
     mkdir -p "$tree/snapshots"
     cp -r --sparse=always "$cache/snapshots/tiny" "$tree/snapshots/"

@@ -31,6 +31,7 @@ there() {
 ok "a hypervisor host boots" start_host || done_testing
 diag "$(grep -a '^host: ready' "$host_dir/console" | tr -d '\r'), $((SECONDS - begin)) s"
 there 300 t/run/90-lifecycle.t
+there 300 t/host/cloud-hypervisor.t
 
 # What doctor says of it: a KVM that runs guests for a user of its own, limits, devices.
 run on_host 120 "$host_prefix/sbin/runner-ch doctor"
