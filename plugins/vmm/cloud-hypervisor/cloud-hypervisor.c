@@ -14,6 +14,7 @@
 #include "plugins/vmm/cloud-hypervisor/machine.h"
 #include "plugins/vmm/cloud-hypervisor/vmconfig.h"
 #include "plugins/vmm/common/request.h"
+#include "plugins/vmm/common/values.h"
 
 #define NOFILE    4096 /* a virtio queue takes some descriptors; a guest of one disk and two NICs has 207 */
 #define FD_API    3
@@ -39,28 +40,6 @@ static int ch_load(const struct runner_host *table, struct runner_error *err)
 }
 
 /* ---- an instance ---- */
-
-static const struct runner_value *value_get(const struct runner_value *values, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(values[i].name, name) == 0)
-            return &values[i];
-    return NULL;
-}
-
-static const char *value_text(const struct runner_value *values, size_t n, const char *name, const char *dflt)
-{
-    const struct runner_value *value = value_get(values, n, name);
-
-    return value != NULL && value->text != NULL ? value->text : dflt;
-}
-
-static int64_t value_number(const struct runner_value *values, size_t n, const char *name, int64_t dflt)
-{
-    const struct runner_value *value = value_get(values, n, name);
-
-    return value != NULL ? value->number : dflt;
-}
 
 static int ch_create(const struct runner_value *values, size_t n, void **ret_self, struct runner_error *err)
 {

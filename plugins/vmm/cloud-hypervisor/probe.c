@@ -105,31 +105,17 @@ static void add_guest(struct words *words, const struct ch *self, const char *ke
     }
 }
 
-/* Runs the batch, whose step `index` is the RUN: the marker on the first serial port, and an end of its own accord. */
-static int expect_marker(struct ch *self, struct runner_call *call, struct runner_batch *batch, int index,
-                         struct runner_error *err)
-{
-    auto_free char *out = NULL;
-
-    if (index < 0 || self->host->run(call, batch, err) < 0)
-        return -1;
-    out = steps_text(self->host, batch, index);
-    if (strstr(out, PROBE_MARKER) == NULL)
-        return fail(err, RUNNER_E_NOTSUP, 0, "the guest ended without a word");
-    return 0;
-}
-
 int probe_kernel(struct ch *self, struct runner_call *call, const struct kernel *kernel, struct runner_error *err)
 {
     struct runner_batch *batch = self->host->batch_new(call);
     struct words words = {.n = 0};
-    int status;
+    int index, status;
 
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_guest(&words, self, kernel->path, kernel->initramfs);
-    status = expect_marker(self, call, batch,
-                           steps_add_run(self->host, batch, 0, words.list, self->probe_timeout_ms, err), err);
+    index = steps_add_run(self->host, batch, 0, words.list, self->probe_timeout_ms, err);
+    status = steps_run_guest(self->host, call, batch, index, err);
     self->host->batch_free(batch);
     return status;
 }
@@ -179,7 +165,7 @@ int probe_tiny(struct ch *self, struct runner_call *call, uint32_t uid, bool has
     if (steps_add_write(self->host, batch, path, guest, size, true, err) >= 0 &&
         (index = add_tiny(self, batch, words.list, uid, err)) >= 0 &&
         steps_add_path(self->host, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
-        status = expect_marker(self, call, batch, index, err);
+        status = steps_run_guest(self->host, call, batch, index, err);
     self->host->batch_free(batch);
     return status;
 }

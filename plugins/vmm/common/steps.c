@@ -1,6 +1,10 @@
 #include "plugins/vmm/common/steps.h"
 
+#include <string.h>
+
+#include "core/util/error.h"
 #include "core/util/str.h"
+#include "plugins/vmm/common/probe-guest.h"
 
 int steps_add_path(const struct runner_host *host, struct runner_batch *batch, uint32_t kind, uint32_t flags,
                    int64_t number, const char *path, struct runner_error *err)
@@ -40,4 +44,17 @@ int steps_add_write(const struct runner_host *host, struct runner_batch *batch, 
                                       .undo = is_undone ? &remove : NULL};
 
     return host->add(batch, &write, err);
+}
+
+int steps_run_guest(const struct runner_host *host, struct runner_call *call, struct runner_batch *batch, int index,
+                    struct runner_error *err)
+{
+    auto_free char *out = NULL;
+
+    if (index < 0 || host->run(call, batch, err) < 0)
+        return -1;
+    out = steps_text(host, batch, index);
+    if (strstr(out, PROBE_MARKER) == NULL)
+        return fail(err, RUNNER_E_NOTSUP, 0, "the guest ended without a word");
+    return 0;
 }

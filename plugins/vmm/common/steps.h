@@ -16,5 +16,9 @@ int steps_add_write(const struct runner_host *host, struct runner_batch *batch, 
                     size_t len, bool is_undone, struct runner_error *err);
 /* What a step that ran wrote, "" for nothing; the caller frees. */
 char *steps_text(const struct runner_host *host, const struct runner_batch *batch, int index);
+/* Runs a batch whose step `index` (-1: it could not be added, err says so) is the RUN of a trial guest: it must have said
+ * PROBE_MARKER on its first serial port, which is that program's output, and ended of its own accord. */
+int steps_run_guest(const struct runner_host *host, struct runner_call *call, struct runner_batch *batch, int index,
+                    struct runner_error *err);
 
 #endif

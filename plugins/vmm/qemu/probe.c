@@ -84,20 +84,6 @@ static void add_probe_words(const struct qemu *self, const struct qemu_facts *fa
     }
 }
 
-/* Runs the batch, whose step `index` is the RUN: the marker on the first serial port, and an end of its own accord. */
-static int expect_marker(struct qemu *self, struct runner_call *call, struct runner_batch *batch, int index,
-                         struct runner_error *err)
-{
-    auto_free char *out = NULL;
-
-    if (index < 0 || self->host->run(call, batch, err) < 0)
-        return -1;
-    out = steps_text(self->host, batch, index);
-    if (strstr(out, PROBE_MARKER) == NULL)
-        return fail(err, RUNNER_E_NOTSUP, 0, "the guest ended without a word");
-    return 0;
-}
-
 int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts,
                  const struct kernel *kernel, struct runner_error *err)
 {
@@ -108,7 +94,7 @@ int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_
     if (batch == NULL)
         return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_probe_words(self, facts, kernel->path, kernel->initramfs, &args);
-    status = expect_marker(self, call, batch, add_run(self, batch, &args, KERNEL_MS, err), err);
+    status = steps_run_guest(self->host, call, batch, add_run(self, batch, &args, KERNEL_MS, err), err);
     self->host->batch_free(batch);
     return status;
 }
@@ -134,7 +120,7 @@ int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, con
     if (steps_add_write(self->host, batch, path, guest, size, true, err) >= 0 &&
         (index = add_run(self, batch, &args, TINY_MS, err)) >= 0 &&
         steps_add_path(self->host, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
-        status = expect_marker(self, call, batch, index, err);
+        status = steps_run_guest(self->host, call, batch, index, err);
     self->host->batch_free(batch);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 #include "plugins/vmm/common/request.h"
+#include "plugins/vmm/common/values.h"
 #include "plugins/vmm/qemu/accel.h"
 #include "plugins/vmm/qemu/args.h"
 #include "plugins/vmm/qemu/diagnose.h"
@@ -29,41 +30,21 @@ static int qemu_load(const struct runner_host *table, struct runner_error *err)
 
 /* ---- an instance ---- */
 
-static const char *value_text(const struct runner_value *values, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(values[i].name, name) == 0)
-            return values[i].text;
-    return NULL;
-}
-
-static int64_t value_number(const struct runner_value *values, size_t n, const char *name, int64_t dflt)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(values[i].name, name) == 0)
-            return values[i].number;
-    return dflt;
-}
-
-static const char *text_or(const char *text, const char *dflt)
-{
-    return text != NULL ? text : dflt;
-}
-
 static int qemu_create(const struct runner_value *values, size_t n, void **ret_self, struct runner_error *err)
 {
     struct qemu *self;
 
-    if ((value_text(values, n, "probe_kernel") == NULL) != (value_text(values, n, "probe_initramfs") == NULL))
+    if ((value_text(values, n, "probe_kernel", NULL) == NULL) !=
+        (value_text(values, n, "probe_initramfs", NULL) == NULL))
         return fail(err, RUNNER_E_INVALID, 0, "probe_kernel and probe_initramfs go together");
     self = mem_alloc(sizeof *self);
     self->host = host;
-    self->binary = text_or(value_text(values, n, "binary"), "qemu-system-x86_64");
-    self->accel = text_or(value_text(values, n, "accel"), "auto");
-    self->firmware = text_or(value_text(values, n, "firmware"), "auto");
-    self->cpu = value_text(values, n, "cpu");
-    self->probe_kernel = value_text(values, n, "probe_kernel");
-    self->probe_initramfs = value_text(values, n, "probe_initramfs");
+    self->binary = value_text(values, n, "binary", "qemu-system-x86_64");
+    self->accel = value_text(values, n, "accel", "auto");
+    self->firmware = value_text(values, n, "firmware", "auto");
+    self->cpu = value_text(values, n, "cpu", NULL);
+    self->probe_kernel = value_text(values, n, "probe_kernel", NULL);
+    self->probe_initramfs = value_text(values, n, "probe_initramfs", NULL);
     self->tb_size_bytes = value_number(values, n, "tb_size", INT64_C(64) << 20);
     pthread_mutex_init(&self->lock, NULL);
     *ret_self = self;
