@@ -22,7 +22,7 @@ struct lane {
     struct lane *next_ready;
 };
 
-/* The one that went idle last is woken first: its stack and its share of the heap are warm, and the others need none. */
+/* The one that went idle last is woken first: its stack and its share of the heap are warm, the others need none. */
 struct worker {
     struct pool *pool;
     pthread_t thread;
@@ -125,7 +125,7 @@ static void trim(struct pool *pool)
 {
     pool->has_worked = false;
     pthread_mutex_unlock(&pool->mutex);
-#ifndef __SANITIZE_ADDRESS__ /* it has a heap of its own, and glibc's idle one does not survive its first use by two threads */
+#ifndef __SANITIZE_ADDRESS__ /* it has a heap of its own; glibc's, unused, does not bear two threads that begin at once */
     (void)malloc_trim(0);
 #endif
     pthread_mutex_lock(&pool->mutex);
