@@ -125,7 +125,7 @@ static void trim(struct pool *pool)
 {
     pool->has_worked = false;
     pthread_mutex_unlock(&pool->mutex);
-#ifndef __SANITIZE_ADDRESS__ /* it has a heap of its own; glibc's, unused, does not bear two threads that begin at once */
+#ifndef __SANITIZE_ADDRESS__ /* its heap is another; glibc's, unused, does not bear two threads that begin at once */
     (void)malloc_trim(0);
 #endif
     pthread_mutex_lock(&pool->mutex);
