@@ -68,6 +68,7 @@ static void local_destroy(void *self)
     if (l == NULL)
         return;
     child_free_all(l);
+    growth_free_all(l);
     cgroups_free(l->cgroups);
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);

@@ -14,15 +14,18 @@ extern const struct runner_host *local_host; /* set by load(), before any thread
 struct child;   /* child.c */
 struct cgroups; /* cgroup.h */
 #define CHILD_BUCKETS 512
+#define INOTIFY_IDLE_MAX 32
 
 struct local {                             /* one instance */
-    pthread_mutex_t lock;                  /* children, and the taking and testing of locks on pid files */
+    pthread_mutex_t lock;                  /* children, idle_inotify, and the taking and testing of locks on pid files */
     int epoll_fd;                          /* readable when a child of ours has ended */
     bool is_root;                          /* may give files and processes to other users */
     struct child *children[CHILD_BUCKETS]; /* by pid file */
     struct child *oldest_ended, *newest_ended;
     size_t n_ended;
     struct cgroups *cgroups; /* guard themselves */
+    int idle_inotify[INOTIFY_IDLE_MAX]; /* without watches, see growth.c */
+    size_t n_idle_inotify;
 };
 
 struct act { /* one run(), watch() or dial() */
@@ -59,6 +62,7 @@ step_fn file_mkdir, file_write, file_patch, file_read, file_grow, file_rename, f
 step_fn own_run;
 /* growth.c */
 step_fn growth_run;
+void growth_free_all(struct local *self);
 /* tree.c */
 step_fn tree_remove;
 /* copy.c */
