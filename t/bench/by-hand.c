@@ -1,5 +1,5 @@
 /*
- * The reference of the bench: one VMM started by hand, its daemon polled as the runner polls it.
+ * A reference of the bench: one VMM started by hand, its daemon polled as the runner polls it.
  *
  *   by-hand PORT SOCKET SERIAL OUTPUT PROGRAM [ARG...]
  *
@@ -7,22 +7,19 @@
  * 127.0.0.1:PORT answers GET /version, one line: the process id, and in microseconds the time since PROGRAM was started
  * and the processor time that this program took. PROGRAM goes on running. Status 1: it ended, or nobody answered.
  */
+#include "t/bench/by-hand.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 /* As core/guest.c. */
@@ -32,64 +29,11 @@
 #define PAUSE_MS         5
 #define GIVE_UP_S        600
 
-static int64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static void die(const char *what)
-{
-    (void)fprintf(stderr, "by-hand: %s: %s\n", what, strerrordesc_np(errno));
-    exit(1);
-}
-
-static int listen_at(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-    if (snprintf(address.sun_path, sizeof address.sun_path, "%s", path) >= (int)sizeof address.sun_path)
-        errno = ENAMETOOLONG;
-    else if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 128) == 0)
-        return fd;
-    die(path);
-    return -1;
-}
-
-static int open_log(const char *path)
-{
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT, 0600);
-
-    if (fd < 0)
-        die(path);
-    return fd;
-}
-
-static pid_t start(char **argv, int qmp, int serial, int output)
-{
-    pid_t pid = fork();
-
-    if (pid != 0)
-        return pid;
-    qmp = fcntl(qmp, F_DUPFD, 100);
-    serial = fcntl(serial, F_DUPFD, 100);
-    output = fcntl(output, F_DUPFD, 100);
-    (void)setsid();
-    if (dup2(qmp, 3) < 0 || dup2(serial, 4) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)
-        _exit(127);
-    (void)close_range(5, ~0U, 0);
-    (void)execvp(argv[0], argv);
-    _exit(127);
-}
-
 /* Ready for events before end_us. */
 static bool await(int fd, short events, int64_t end_us)
 {
     struct pollfd p = {.fd = fd, .events = events};
-    int64_t left_ms = (end_us - now_us() + 999) / 1000;
+    int64_t left_ms = (end_us - hand_now_us() + 999) / 1000;
 
     return left_ms > 0 && poll(&p, 1, (int)left_ms) > 0;
 }
@@ -117,11 +61,11 @@ static bool ask(int fd, int port, int64_t end_us)
 
 static bool wait_ready(int port, int pidfd)
 {
-    int64_t give_up_us = now_us() + (int64_t)GIVE_UP_S * 1000000, attempt_ms = ATTEMPT_FIRST_MS;
+    int64_t give_up_us = hand_now_us() + (int64_t)GIVE_UP_S * 1000000, attempt_ms = ATTEMPT_FIRST_MS;
 
-    while (now_us() < give_up_us) {
+    while (hand_now_us() < give_up_us) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        bool is_up = fd >= 0 && ask(fd, port, now_us() + attempt_ms * 1000);
+        bool is_up = fd >= 0 && ask(fd, port, hand_now_us() + attempt_ms * 1000);
 
         if (fd >= 0)
             close(fd);
@@ -130,7 +74,7 @@ static bool wait_ready(int port, int pidfd)
         attempt_ms += attempt_ms / ATTEMPT_GROWTH + 1;
         if (attempt_ms > ATTEMPT_MAX_MS)
             attempt_ms = ATTEMPT_MAX_MS;
-        if (await(pidfd, POLLIN, now_us() + PAUSE_MS * 1000))
+        if (await(pidfd, POLLIN, hand_now_us() + PAUSE_MS * 1000))
             return false;
     }
     return false;
@@ -138,24 +82,20 @@ static bool wait_ready(int port, int pidfd)
 
 int main(int argc, char **argv)
 {
-    struct rusage usage;
-    int64_t begin_us = now_us(), cpu_us;
+    int64_t begin_us = hand_now_us();
     pid_t pid;
 
     if (argc < 6) {
         (void)fputs("usage: by-hand PORT SOCKET SERIAL OUTPUT PROGRAM [ARG...]\n", stderr);
         return 2;
     }
-    pid = start(argv + 5, listen_at(argv[2]), open_log(argv[3]), open_log(argv[4]));
+    pid = hand_start(argv + 5, hand_listen(argv[2]), hand_open_log(argv[3]), hand_open_log(argv[4]));
     if (pid < 0)
-        die("fork");
+        hand_die("fork");
     if (!wait_ready(atoi(argv[1]), pidfd_open(pid, 0))) {
         (void)fprintf(stderr, "by-hand: no daemon at port %s, see %s\n", argv[1], argv[4]);
         return 1;
     }
-    (void)getrusage(RUSAGE_SELF, &usage);
-    cpu_us =
-        (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-    printf("%d %lld %lld\n", (int)pid, (long long)(now_us() - begin_us), (long long)cpu_us);
+    hand_report(pid, begin_us);
     return 0;
 }

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
-FAKE = os.path.join(BUILD, "t/fake/fake-qemu")
+FAKE_QEMU = os.path.join(BUILD, "t/fake/fake-qemu")
 BY_HAND = os.path.join(BUILD, "t/bench/by-hand")
 GIB = 1 << 30
 
@@ -92,46 +92,59 @@ hosts:
     root: {root}
     run_dir: {dir}/run
     transport: {{plugin: local}}
-    vmm: {{plugin: qemu, {vmm}}}
     disk: {{plugin: qcow2}}
-    network: {{plugin: user, first_port: 20000, last_port: 22999}}
+{host}
 """
+USER_NETWORK = "    network: {plugin: user, first_port: 20000, last_port: 22999}"
 
 
 class Runner:
-    """A runner in a folder below `base`; with a snapshot's folder it runs real machines, without fake ones."""
+    """A runner in a folder below `base` with a fake QEMU. Its kinds say otherwise in arrange() and command()."""
 
-    def __init__(self, base, snapshot=None):
+    vmm = "QEMU"
+
+    def __init__(self, base):
         self.dir = tempfile.mkdtemp(prefix="rb.", dir=base)
+        os.chmod(self.dir, 0o711)  # VMMs run as users of their own
         self.root = os.path.join(self.dir, "root")
         self.socket = os.path.join(self.dir, "api.sock")
         self.fs = file_system(self.dir)
+        self.plugins = os.path.join(BUILD, "plugins")
+        self.body = {"snapshot": "tiny", "userId": "bench", "osUser": "root", "cpuQuota": 1, "memoryQuota": 1,
+                     "storageQuota": 3}
+        self.ids = []
         os.makedirs(os.path.join(self.root, "snapshots"))
         os.makedirs(os.path.join(self.dir, "run"))
-        if snapshot is None:
-            self.make_snapshot()
-            vmm = f"binary: {FAKE}, accel: tcg"
-        else:
-            os.symlink(os.path.abspath(snapshot), os.path.join(self.root, "snapshots/tiny"))
-            vmm = "accel: auto"
         with open(os.path.join(self.dir, "runner.yaml"), "w") as file:
-            file.write(CONFIG.format(dir=self.dir, root=self.root, vmm=vmm))
+            file.write(CONFIG.format(dir=self.dir, root=self.root, host=self.arrange()))
         self.log = open(os.path.join(self.dir, "runner.log"), "wb")
-        argv = [os.path.join(BUILD, "runner-ch"), "-c", os.path.join(self.dir, "runner.yaml")]
-        self.process = subprocess.Popen(argv + ["--plugin-dir", os.path.join(BUILD, "plugins")],
-                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.pid = self.process.pid
         self.clock = (~self.pid << 3) | 2  # the processor time of a process, all threads that it has or had
         self.client = Client(self.socket)
-        self.ids = []
         self.wait_up()
+
+    def arrange(self):
+        """Makes what it needs; the host's plugins, as lines of YAML."""
+        self.make_snapshot()
+        return f"    vmm: {{plugin: qemu, binary: {self.own_copy(FAKE_QEMU)}, accel: tcg}}\n" + USER_NETWORK
+
+    def command(self):
+        argv = [os.path.join(BUILD, "runner-ch"), "-c", os.path.join(self.dir, "runner.yaml")]
+        return argv + ["--plugin-dir", self.plugins]
+
+    def own_copy(self, program):
+        """Of a VMM, where its users can reach it, with wishes of its own."""
+        if not os.path.exists(program):
+            raise Skip(f"{program} is not built")
+        return shutil.copy(program, self.dir)
 
     def make_snapshot(self):
         at = os.path.join(self.root, "snapshots/tiny")
         os.makedirs(at)
         for name in ("vmlinux", "initramfs.img"):
             with open(os.path.join(at, name), "w") as file:
-                file.write(name)
+                file.write("\x7fELF " + name)  # a kernel for those who look
         with open(os.path.join(at, "disk.raw"), "wb") as file:
             file.truncate(64 << 20)
         with open(os.path.join(at, "manifest.json"), "w") as file:
@@ -155,10 +168,8 @@ class Runner:
     def create(self, client=None):
         """A sandbox; its id, the reply, the milliseconds it took."""
         id = str(uuid.uuid4())
-        body = {"id": id, "snapshot": "tiny", "userId": "bench", "osUser": "root",
-                "cpuQuota": 1, "memoryQuota": 1, "storageQuota": 3}
         begin = time.monotonic_ns()
-        reply = (client or self.client).call("POST", "/sandboxes", body)
+        reply = (client or self.client).call("POST", "/sandboxes", dict(self.body, id=id))
         ms = (time.monotonic_ns() - begin) / 1e6
         self.ids.append(id)
         return id, reply, ms
@@ -176,6 +187,23 @@ class Runner:
             list(pool.map(one, range(n)))
         return time.monotonic() - begin
 
+    def cycle_many(self, clients, seconds):
+        """Creates and destroys without a pause by so many clients; how many sandboxes, and in how many seconds."""
+        end = time.monotonic() + seconds
+        def one(_):
+            client, n = Client(self.socket), 0
+            while time.monotonic() < end:
+                id, _, _ = self.create(client)
+                client.call("DELETE", "/sandboxes/" + id)
+                n += 1
+            client.close()
+            return n
+        begin = time.monotonic()
+        with ThreadPoolExecutor(clients) as pool:
+            n = sum(pool.map(one, range(clients)))
+        self.ids = []
+        return n, time.monotonic() - begin
+
     def destroy_all(self, at_once=16):
         def one(id):
             client = Client(self.socket)
@@ -189,6 +217,12 @@ class Runner:
 
     def cpu_ms(self):
         return time.clock_gettime_ns(self.clock) / 1e6
+
+    def vmm_cpu_ms(self):
+        """Of its VMMs that have ended."""
+        with open(f"/proc/{self.pid}/stat") as file:
+            words = file.read().rpartition(")")[2].split()
+        return (int(words[13]) + int(words[14])) * 1e3 / os.sysconf("SC_CLK_TCK")
 
     def status(self):
         """RSS and private memory in KiB, threads, descriptors."""
@@ -225,6 +259,18 @@ class Runner:
 
     def __exit__(self, *_):
         self.close()
+
+
+class RealRunner(Runner):
+    """With the real QEMU and the snapshot in a folder."""
+
+    def __init__(self, base, snapshot):
+        self.snapshot = snapshot
+        super().__init__(base)
+
+    def arrange(self):
+        os.symlink(os.path.abspath(self.snapshot), os.path.join(self.root, "snapshots/tiny"))
+        return "    vmm: {plugin: qemu, accel: auto}\n" + USER_NETWORK
 
 
 class ByHand:
