@@ -42,9 +42,9 @@ static int answer(void *arg, const struct runner_step *step, struct runner_resul
         out = "runner-probe-ok\n";
     else
         return fail(e, RUNNER_E_IO, 0, "Permission denied");
-    result->out = fake_host()->alloc(strlen(out) + 1);
-    strcpy(result->out, out);
     result->len = strlen(out);
+    result->out = fake_host()->alloc(result->len + 1);
+    memcpy(result->out, out, result->len + 1);
     return 0;
 }
 

@@ -38,9 +38,10 @@ static inline int refuse(struct runner_error *err, int code, const char *message
 
 static inline char *host_text(const char *text) /* NULL when out of memory */
 {
-    char *copy = host->alloc(strlen(text) + 1);
+    size_t size = strlen(text) + 1;
+    char *copy = host->alloc(size);
 
-    return copy != NULL ? strcpy(copy, text) : NULL;
+    return copy != NULL ? memcpy(copy, text, size) : NULL;
 }
 
 /* The name out of <dir>/<name>.so, before the descriptor is given out. */
