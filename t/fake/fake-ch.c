@@ -164,7 +164,7 @@ static void api_open(const char *value)
     struct timespec pause = {.tv_sec = late_ms / 1000, .tv_nsec = late_ms % 1000 * 1000000};
 
     if (late_ms > 0)
-        (void)nanosleep(&pause, NULL);
+        (void)nanosleep(&pause, NULL); /* the wish is for a late start: nothing to wait for but the time */
     if (value == NULL)
         return;
     if (ch.api < 0)

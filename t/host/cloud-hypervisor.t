@@ -55,6 +55,7 @@ run "$ctl" exec box -- sh -c 'ip -4 addr show dev eth0; dmesg | grep -c "pvpanic
 like "the guest behind that TAP answers" "$out" 'inet 10\.0\.0\.'
 
 # ---- a guest's panic ----
+# Half a second later, so that the exec is answered before: a guest that is gone cannot say that it was.
 "$ctl" exec box -- sh -c '(sleep 0.5; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &'
 is_error() { http GET /sandboxes/box && [ "$(json state)" = error ]; }
 ok "a guest that panics is an error" await 60 is_error

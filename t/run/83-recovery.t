@@ -159,7 +159,8 @@ stop_runner
 is "it ends well" $code 0
 
 # ---- asked before the records are read ----
-# The network's set-up comes before them, and here it takes its time: the nft that it calls waits to be let go on.
+# The network's set-up comes before them, and here it takes its time: the nft that it calls waits to be let go on, by
+# looking for a file, as a shell can wait for no event of it.
 runner_network="{plugin: bridge, bridge: br-t, address: 10.9.0.1/24}
     ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.9, gateway: 10.9.0.1/24}"
 runner_prefix=(unshare --net -- env "PATH=$dir/slow:$PATH")
