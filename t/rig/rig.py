@@ -1,4 +1,4 @@
-"""What the rows of the bench share: a runner in a folder of its own, requests to it, its cost, VMMs started by hand."""
+"""A runner in a folder of its own, requests to it, its cost, VMMs started by hand: for the bench and for long tests."""
 
 import http.client
 import json
@@ -71,13 +71,18 @@ class Client(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(self.path)
 
-    def call(self, method, path, body=None):
+    def ask(self, method, path, body=None):
+        """The status and the body as it came."""
         text = None if body is None else json.dumps(body)
         self.request(method, path, text, {"Content-Type": "application/json"})
         reply = self.getresponse()
-        text = reply.read()
-        if reply.status >= 300:
-            raise RuntimeError(f"{method} {path}: {reply.status} {text.decode(errors='replace')}")
+        return reply.status, reply.read()
+
+    def call(self, method, path, body=None):
+        """What a request that must succeed answers."""
+        status, text = self.ask(method, path, body)
+        if status >= 300:
+            raise RuntimeError(f"{method} {path}: {status} {text.decode(errors='replace')}")
         return json.loads(text) if text else None
 
 
