@@ -86,7 +86,14 @@ class Client(http.client.HTTPConnection):
         return json.loads(text) if text else None
 
 
-CONFIG = """\
+USER_NETWORK = "    network: {plugin: user, first_port: 20000, last_port: 22999}"
+
+
+class Runner:
+    """A runner in a folder below `base` with a fake QEMU. Its kinds say otherwise in arrange() and command()."""
+
+    vmm = "QEMU"
+    CONFIG = """\
 listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
 log: {{level: info}}
@@ -100,13 +107,6 @@ hosts:
     disk: {{plugin: qcow2}}
 {host}
 """
-USER_NETWORK = "    network: {plugin: user, first_port: 20000, last_port: 22999}"
-
-
-class Runner:
-    """A runner in a folder below `base` with a fake QEMU. Its kinds say otherwise in arrange() and command()."""
-
-    vmm = "QEMU"
 
     def __init__(self, base):
         self.dir = tempfile.mkdtemp(prefix="rb.", dir=base)
@@ -121,13 +121,23 @@ class Runner:
         os.makedirs(os.path.join(self.root, "snapshots"))
         os.makedirs(os.path.join(self.dir, "run"))
         with open(os.path.join(self.dir, "runner.yaml"), "w") as file:
-            file.write(CONFIG.format(dir=self.dir, root=self.root, host=self.arrange()))
+            file.write(self.CONFIG.format(dir=self.dir, root=self.root, host=self.arrange()))
         self.log = open(os.path.join(self.dir, "runner.log"), "wb")
+        self.client = Client(self.socket)
+        self.launch()
+
+    def launch(self):
+        """Again, too: after end()."""
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.pid = self.process.pid
         self.clock = (~self.pid << 3) | 2  # the processor time of a process, all threads that it has or had
-        self.client = Client(self.socket)
+        self.client.close()
         self.wait_up()
+
+    def end(self, number):
+        """By that signal; the exit status. Its VMMs go on."""
+        self.process.send_signal(number)
+        return self.process.wait()
 
     def arrange(self):
         """Makes what it needs; the host's plugins, as lines of YAML."""
@@ -254,8 +264,7 @@ class Runner:
             self.destroy_all()
         except (OSError, RuntimeError, http.client.HTTPException):
             pass
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
+        self.end(signal.SIGTERM)
         self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
