@@ -112,6 +112,8 @@ static int disk_open(struct json *config, struct device *d, struct cause *c)
     if (d->fd < 0)
         return disk_errno(c, path, errno);
     d->is_locked_rw = !is_readonly;
+    if (is_readonly)
+        guest_read_seed(path);
     d->size = fstat(d->fd, &st) == 0 ? st.st_size : 0;
     return disk_type(c, path, d->fd, json_text(config, "image_type", ""));
 }

@@ -1,6 +1,7 @@
 /* The guest of a fake VMM: a daemon over HTTP/1.1 with keep-alive. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 
 #define PEERS_MAX   64
 #define REQUEST_MAX (1 << 20)
+#define SEED_MAX    (1 << 20)
 
 struct peer {
     int fd; /* 0: free */
@@ -34,9 +36,56 @@ bool guest_listen(uint32_t host, uint16_t port)
         return true;
     up_at_ms = fake_now_ms() + fake_wish_ms("guest-ms");
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-           bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 128) == 0;
+    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+        bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 128) == 0)
+        return true;
+    close(listener);
+    listener = -1;
+    return false;
 }
+
+/* ---- its seed ---- */
+
+static char seed_id[64], seed_address[16];
+
+/* The text between `before` and a quote, where that is in the volume; its files lie in it as they are. */
+static void find_text(const char *volume, size_t len, const char *before, char *ret, size_t size)
+{
+    const char *at = memmem(volume, len, before, strlen(before)), *end;
+
+    if (at == NULL)
+        return;
+    at += strlen(before);
+    end = memchr(at, '"', len - (size_t)(at - volume));
+    if (end == NULL || (size_t)(end - at) >= size)
+        return;
+    memcpy(ret, at, (size_t)(end - at));
+    ret[end - at] = '\0';
+}
+
+void guest_read_seed(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char *volume = malloc(SEED_MAX);
+    ssize_t len = fd >= 0 && volume != NULL ? read(fd, volume, SEED_MAX) : -1;
+
+    if (len > 0 && memmem(volume, (size_t)len, "cidata", 6) != NULL) {
+        find_text(volume, (size_t)len, "{\"schema\":1,\"id\":\"", seed_id, sizeof seed_id);
+        find_text(volume, (size_t)len, "\",\"address\":\"", seed_address, sizeof seed_address);
+    }
+    free(volume);
+    if (fd >= 0)
+        close(fd);
+}
+
+uint32_t guest_address(void)
+{
+    uint32_t address = ntohl(inet_addr(seed_address));
+
+    return address == INADDR_NONE || address >> 24 == 127 ? 0 : address;
+}
+
+/* ---- its daemon ---- */
 
 static void peer_close(struct peer *peer)
 {
@@ -77,6 +126,7 @@ static void answer(struct peer *peer, const char *request, size_t len)
 {
     static const char version[] = "{\"version\":\"fake\"}", file[] = "content of a file in the fake guest\n";
     static const char execute[] = "{\"exitCode\":0,\"result\":\"fake guest\\n\"}";
+    char guest[128];
 
     if (strncmp(request, "GET /version ", 13) == 0)
         reply(peer, "application/json", version, sizeof version - 1);
@@ -84,6 +134,9 @@ static void answer(struct peer *peer, const char *request, size_t len)
         reply(peer, "application/octet-stream", file, sizeof file - 1);
     else if (strncmp(request, "POST /process/execute ", 22) == 0)
         reply(peer, "application/json", execute, sizeof execute - 1);
+    else if (strncmp(request, "GET /guest ", 11) == 0)
+        reply(peer, "application/json", guest,
+              (size_t)snprintf(guest, sizeof guest, "{\"id\":\"%s\",\"pid\":%d}", seed_id, (int)getpid()));
     else
         reply(peer, "text/plain", request, len);
 }

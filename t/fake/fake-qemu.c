@@ -1,4 +1,5 @@
 #include "t/fake/fake-qemu.h"
+#include "t/fake/loopback.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -116,9 +117,18 @@ static void open_disk(char *json)
             fake_fail("-blockdev: Could not open '%s': %s", path, strerror(errno));
         if (is_written && fcntl(fd, F_OFD_SETLK, &lock) < 0)
             fake_fail("-blockdev: Failed to get \"write\" lock\nIs another process using the image [%s]?", path);
+        if (is_first && is_readonly)
+            guest_read_seed(path);
         *end = '"'; /* others read the command line */
         path = end + 1;
     }
+}
+
+/* A guest behind a TAP is met where a test makes its address one of the host's own. */
+static void guest_join(void)
+{
+    if (fake.has_tap && guest_address() != 0)
+        (void)guest_listen(guest_address(), LOOPBACK_PORT);
 }
 
 static void set_netdev(const char *value)
@@ -126,6 +136,7 @@ static void set_netdev(const char *value)
     const char *rule = strstr(value, "hostfwd=tcp:127.0.0.1:");
     long port = rule != NULL ? strtol(rule + strlen("hostfwd=tcp:127.0.0.1:"), NULL, 10) : 0;
 
+    fake.has_tap = strncmp(value, "tap,", 4) == 0;
     if (strstr(value, "hostfwd=") != NULL &&
         (port < 1 || port > 65535 || !guest_listen(INADDR_LOOPBACK, (uint16_t)port)))
         fake_fail("-netdev user: Could not set up host forwarding rule '%s'",
@@ -281,6 +292,7 @@ int main(int argc, char **argv)
     if ((wish = fake_wish("signal")) != NULL)
         (void)raise((int)strtol(wish, NULL, 10));
     each_option(argv, apply);
+    guest_join();
     if (fake.kernel != NULL && access(fake.kernel, R_OK) < 0)
         fake_fail("could not open kernel file '%s': %s", fake.kernel, strerror(errno));
     if (fake.qmp_listen < 0)

@@ -15,7 +15,7 @@ struct fake {
     const char *kernel;
     const char *state;      /* "running", "paused", ...: QMP's words */
     int qmp_listen, serial; /* descriptors, -1: none */
-    bool has_kvm, is_paused_at_start;
+    bool has_kvm, has_tap, is_paused_at_start;
     bool is_powerdown_due; /* pressed while paused */
     int64_t end_at_ms;     /* when the guest's shutdown is over; 0: no shutdown */
 };

@@ -21,8 +21,12 @@ int64_t fake_now_ms(void);
  *   no-guest               nobody listens in the guest;  guest-ms N: its daemon comes up late */
 extern bool guest_is_stopped;                       /* then it does nothing: paused, or not booted yet */
 bool guest_listen(uint32_t address, uint16_t port); /* host byte order; false: that cannot be listened at */
-void guest_close(void);                             /* the guest has ended, its connections with it */
-int guest_poll_add(struct pollfd *set, int max);    /* entries added */
+/* What a seed volume (core/seed.c) tells the guest; a file that is none tells nothing. GET /guest answers
+ * {"id":"..","pid":N} with the id and the VMM's process. */
+void guest_read_seed(const char *path);
+uint32_t guest_address(void); /* by its seed, host byte order; 0: none, or one of loopback (loopback.h) */
+void guest_close(void);       /* the guest has ended, its connections with it */
+int guest_poll_add(struct pollfd *set, int max); /* entries added */
 void guest_poll_done(const struct pollfd *set, int n);
 
 #endif
