@@ -156,6 +156,7 @@ static void *work(void *arg)
     struct worker *self = arg;
     struct pool *pool = self->pool;
 
+    (void)pthread_setname_np(pthread_self(), "worker");
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
         struct lane *lane;
