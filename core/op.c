@@ -85,8 +85,10 @@ static void run_phases(struct op *op)
     for (size_t i = 0; i < op->type->n_phases; i++) {
         const struct op_type *type = op->type;
         int64_t begin_us = num_now_us();
-        int status = type->phases[i].run(op, &op->err);
+        int status;
 
+        log_event(RUNNER_LOG_DEBUG, "op.phase", "op", type->name, "phase", type->phases[i].name, "id", op->id, NULL);
+        status = type->phases[i].run(op, &op->err);
         if (op->n_timings < OP_PHASES_MAX)
             op->timings[op->n_timings++] = (struct op_timing){type->phases[i].name, num_now_us() - begin_us};
         if (status == OP_ENOUGH)
