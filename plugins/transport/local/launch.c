@@ -143,6 +143,7 @@ static IN_CHILD void child_write_pid(int fd, struct outcome *outcome)
         text[--at] = (char)('0' + pid % 10);
         pid /= 10;
     } while (pid > 0);
+    errno = EIO; /* for a short one, which has none */
     if (pwrite(fd, text + at, sizeof text - at, 0) != (ssize_t)(sizeof text - at))
         child_fail(outcome, "write the pid file");
 }
