@@ -1,5 +1,6 @@
 """A runner in a folder of its own, requests to it, its cost, VMMs started by hand: for the bench and for long tests."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -60,6 +61,24 @@ def free_ports(n, first=23000):
     raise Skip("no free ports")
 
 
+owned = []  # files whose locks this process holds
+
+
+def own_ports():
+    """The first of a hundred ports on 127.0.0.1 that no other test on this machine is given while this process lives: as
+    own_ports of t/run/lib.sh."""
+    for i in range(90):
+        n = (os.getpid() + i) % 90
+        try:
+            file = open(f"/tmp/runner-t.ports.{n}", "a")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another's
+            continue
+        owned.append(file)
+        return 20000 + n * 100
+    raise Skip("no ports are free: /tmp/runner-t.ports.* are all locked")
+
+
 class Client(http.client.HTTPConnection):
     """Keep-alive HTTP over a unix socket."""
 
@@ -78,15 +97,17 @@ class Client(http.client.HTTPConnection):
         reply = self.getresponse()
         return reply.status, reply.read()
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, as_text=False):
         """What a request that must succeed answers."""
         status, text = self.ask(method, path, body)
         if status >= 300:
             raise RuntimeError(f"{method} {path}: {status} {text.decode(errors='replace')}")
+        if as_text:
+            return text.decode()
         return json.loads(text) if text else None
 
 
-USER_NETWORK = "    network: {plugin: user, first_port: 20000, last_port: 22999}"
+USER_NETWORK = "    network: {{plugin: user, first_port: {}, last_port: {}}}"
 
 
 class Runner:
@@ -96,7 +117,7 @@ class Runner:
     CONFIG = """\
 listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
-log: {{level: info}}
+log: {{level: {level}}}
 limits: {{queue: 4096}}
 timeouts: {{create: 20m, ready: 15m, start: 20m}}
 hosts:
@@ -107,8 +128,11 @@ hosts:
     disk: {{plugin: qcow2}}
 {host}
 """
+    level = "info"  # of its log
+    is_test = False  # it may run beside others: only a hundred ports
 
-    def __init__(self, base):
+    def __init__(self, base, env=None):
+        self.env = dict(os.environ, **(env or {}))
         self.dir = tempfile.mkdtemp(prefix="rb.", dir=base)
         os.chmod(self.dir, 0o711)  # VMMs run as users of their own
         self.root = os.path.join(self.dir, "root")
@@ -121,17 +145,22 @@ hosts:
         os.makedirs(os.path.join(self.root, "snapshots"))
         os.makedirs(os.path.join(self.dir, "run"))
         with open(os.path.join(self.dir, "runner.yaml"), "w") as file:
-            file.write(self.CONFIG.format(dir=self.dir, root=self.root, host=self.arrange()))
-        self.log = open(os.path.join(self.dir, "runner.log"), "wb")
+            file.write(self.CONFIG.format(dir=self.dir, root=self.root, level=self.level, host=self.arrange()))
+        self.log = open(os.path.join(self.dir, "runner.log"), "ab")
         self.client = Client(self.socket)
         self.launch()
 
-    def launch(self):
-        """Again, too: after end()."""
-        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+    def begin(self):
+        """Starts the process."""
+        self.client.close()
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        env=self.env)
         self.pid = self.process.pid
         self.clock = (~self.pid << 3) | 2  # the processor time of a process, all threads that it has or had
-        self.client.close()
+
+    def launch(self):
+        """Again, too: after end()."""
+        self.begin()
         self.wait_up()
 
     def end(self, number):
@@ -142,7 +171,11 @@ hosts:
     def arrange(self):
         """Makes what it needs; the host's plugins, as lines of YAML."""
         self.make_snapshot()
-        return f"    vmm: {{plugin: qemu, binary: {self.own_copy(FAKE_QEMU)}, accel: tcg}}\n" + USER_NETWORK
+        return f"    vmm: {{plugin: qemu, binary: {self.own_copy(FAKE_QEMU)}, accel: tcg}}\n" + self.user_network()
+
+    def user_network(self):
+        first = own_ports() if self.is_test else 20000
+        return USER_NETWORK.format(first, first + 99 if self.is_test else 22999)
 
     def command(self):
         argv = [os.path.join(BUILD, "runner-ch"), "-c", os.path.join(self.dir, "runner.yaml")]
@@ -168,17 +201,29 @@ hosts:
                        "disk": {"file": "disk.raw", "format": "raw", "sizeBytes": 64 << 20}}, file)
 
     def wait_up(self):
-        for _ in range(600):
-            if self.process.poll() is not None:
-                break
+        """Until it answers; its hosts may not be up yet, nor what they had recovered."""
+        until = time.monotonic() + 30
+        while self.process.poll() is None and time.monotonic() < until:
             try:
                 self.client.call("GET", "/info")
                 return
             except OSError:
                 self.client.close()
-                time.sleep(0.05)
+                time.sleep(0.003)
         with open(self.log.name) as log:
             raise Skip("the runner does not come up: " + log.read()[-300:].strip())
+
+    def wait_idle(self, seconds=60):
+        """Until it has nothing to do: what was asked is done, and after its start all is recovered."""
+        until = time.monotonic() + seconds
+        while True:
+            metrics = self.client.call("GET", "/metrics", as_text=True)
+            tasks = dict(line.split() for line in metrics.splitlines() if line.startswith("runner_tasks{"))
+            if (tasks['runner_tasks{state="running"}'], tasks['runner_tasks{state="waiting"}']) == ("1", "0"):
+                return  # but for this look
+            if time.monotonic() > until:
+                raise RuntimeError(f"the runner is busy after {seconds} s: {tasks}")
+            time.sleep(0.003)
 
     def create(self, client=None):
         """A sandbox; its id, the reply, the milliseconds it took."""
@@ -284,7 +329,7 @@ class RealRunner(Runner):
 
     def arrange(self):
         os.symlink(os.path.abspath(self.snapshot), os.path.join(self.root, "snapshots/tiny"))
-        return "    vmm: {plugin: qemu, accel: auto}\n" + USER_NETWORK
+        return "    vmm: {plugin: qemu, accel: auto}\n" + self.user_network()
 
 
 class ByHand:

@@ -1,0 +1,459 @@
+/* The calls by which the runner and its plugins change a host, or ask it. Each does what libc's does, unless told otherwise. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "t/fault/fault.h"
+
+#pragma GCC visibility push(default)
+
+#define REAL(name)                                                                                                     \
+    static __typeof__(&name) real;                                                                                     \
+    if (real == NULL)                                                                                                  \
+    real = (__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name)
+
+/* kind and where are looked at only when something is to be done. bad: what the call returns when it fails. */
+#define THROUGH(type, bad, name, args, kind, where)                                                                    \
+    struct fault_point p;                                                                                              \
+    type r;                                                                                                            \
+    if (!fault_is_on() || !fault_wants(&p, name, kind))                                                                \
+        return real args;                                                                                              \
+    where;                                                                                                             \
+    if (!fault_begin(&p))                                                                                              \
+        return bad;                                                                                                    \
+    r = real args;                                                                                                     \
+    return fault_end(&p, r == bad) ? bad : r
+
+#define WRAP(type, bad, name, params, args, kind, where)                                                               \
+    type name params                                                                                                   \
+    {                                                                                                                  \
+        REAL(name);                                                                                                    \
+        THROUGH(type, bad, #name, args, kind, where);                                                                  \
+    }
+
+/* Those that transfer bytes, and may transfer less: args_of names `n` for how much. */
+#define WRAP_BYTES(name, params, len, args_all, args_of, kind, where)                                                  \
+    ssize_t name params                                                                                                \
+    {                                                                                                                  \
+        struct fault_point p;                                                                                          \
+        ssize_t r;                                                                                                     \
+        size_t n;                                                                                                      \
+        REAL(name);                                                                                                    \
+        if (!fault_is_on() || !fault_wants(&p, #name, kind))                                                           \
+            return real args_all;                                                                                      \
+        where;                                                                                                         \
+        if (!fault_begin(&p))                                                                                          \
+            return -1;                                                                                                 \
+        n = (size_t)fault_length(&p, len);                                                                             \
+        r = real args_of;                                                                                              \
+        return fault_end(&p, r < 0) ? -1 : r;                                                                          \
+    }
+
+/* ---- what a call is ---- */
+
+static uint32_t open_kind(int flags)
+{
+    return flags & (O_CREAT | O_TRUNC) ? FAULT_CHANGE : FAULT_ASK;
+}
+
+/* 0: it has no name anywhere. */
+static mode_t type_of(int fd)
+{
+    struct stat st;
+
+    return fault_syscall(SYS_fstat, fd, &st) == 0 && st.st_nlink > 0 ? st.st_mode & S_IFMT : 0;
+}
+
+static int begins(const char *text, size_t len, const char *with)
+{
+    return len >= strlen(with) && memcmp(text, with, strlen(with)) == 0;
+}
+
+/* Said to a VMM or a guest: a question changes nothing. */
+static uint32_t said_kind(const char *text, size_t len)
+{
+    return begins(text, len, "GET ") || begins(text, len, "{\"execute\":\"query-") ? FAULT_ASK : FAULT_CHANGE;
+}
+
+static const char *phase_in(const char *text, size_t len)
+{
+    return memmem(text, len, "event=op.phase ", strlen("event=op.phase "));
+}
+
+static uint32_t write_kind(int fd, const char *text, size_t len)
+{
+    if (fd == STDERR_FILENO)
+        return phase_in(text, len) != NULL ? FAULT_MARK : FAULT_LOG;
+    switch (type_of(fd)) {
+    case S_IFSOCK:
+        return said_kind(text, len);
+    case 0: /* an eventfd, the input of a program: the runner's own */
+        return FAULT_ASK;
+    default:
+        return FAULT_CHANGE;
+    }
+}
+
+static void write_where(struct fault_point *p, int fd, const char *text, size_t len)
+{
+    const char *phase = p->kind == FAULT_MARK ? phase_in(text, len) : NULL;
+
+    if (phase != NULL)
+        fault_text(p, phase, (uint64_t)(text + len - phase));
+    else if (fd == STDERR_FILENO || type_of(fd) == S_IFSOCK)
+        fault_text(p, text, len);
+    else
+        fault_fd(p, fd);
+}
+
+static uint32_t read_kind(int fd)
+{
+    mode_t type = type_of(fd);
+
+    return type == S_IFSOCK || type == S_IFIFO || type == 0 ? FAULT_WAIT : FAULT_ASK;
+}
+
+static uint32_t netlink_kind(const void *message, size_t len)
+{
+    const struct nlmsghdr *head = message;
+
+    return len >= sizeof *head && (head->nlmsg_type & 3) == 2 ? FAULT_ASK : FAULT_CHANGE; /* RTM_GET... */
+}
+
+static void netlink_where(struct fault_point *p, const void *message, size_t len)
+{
+    (void)snprintf(p->where, sizeof p->where, "netlink %d",
+                   len >= sizeof(struct nlmsghdr) ? ((const struct nlmsghdr *)message)->nlmsg_type : -1);
+}
+
+static void address_where(struct fault_point *p, const struct sockaddr *address)
+{
+    const struct sockaddr_un *local = (const struct sockaddr_un *)(const void *)address;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
+    char text[INET_ADDRSTRLEN];
+
+    if (address->sa_family == AF_UNIX)
+        (void)snprintf(p->where, sizeof p->where, "unix:%.108s", local->sun_path);
+    else if (address->sa_family == AF_INET && inet_ntop(AF_INET, &in->sin_addr, text, sizeof text) != NULL)
+        (void)snprintf(p->where, sizeof p->where, "tcp:%s:%u", text, ntohs(in->sin_port));
+}
+
+static void number_where(struct fault_point *p, const char *what, long number)
+{
+    (void)snprintf(p->where, sizeof p->where, "%s%ld", what, number);
+}
+
+/* ---- files ---- */
+
+int open(const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list args;
+    REAL(open);
+
+    if (__OPEN_NEEDS_MODE(flags)) {
+        va_start(args, flags);
+        mode = va_arg(args, mode_t);
+        va_end(args);
+    }
+    THROUGH(int, -1, "open", (path, flags, mode), open_kind(flags), fault_at(&p, AT_FDCWD, path));
+}
+
+int openat(int dir, const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list args;
+    REAL(openat);
+
+    if (__OPEN_NEEDS_MODE(flags)) {
+        va_start(args, flags);
+        mode = va_arg(args, mode_t);
+        va_end(args);
+    }
+    THROUGH(int, -1, "openat", (dir, path, flags, mode), open_kind(flags), fault_at(&p, dir, path));
+}
+
+WRAP_BYTES(write, (int fd, const void *data, size_t len), len, (fd, data, len), (fd, data, n),
+           write_kind(fd, data, len), write_where(&p, fd, data, len))
+WRAP_BYTES(pwrite, (int fd, const void *data, size_t len, off_t at), len, (fd, data, len, at), (fd, data, n, at),
+           write_kind(fd, data, len), write_where(&p, fd, data, len))
+WRAP_BYTES(read, (int fd, void *data, size_t len), len, (fd, data, len), (fd, data, n), read_kind(fd), fault_fd(&p, fd))
+WRAP_BYTES(pread, (int fd, void *data, size_t len, off_t at), len, (fd, data, len, at), (fd, data, n, at), FAULT_ASK,
+           fault_fd(&p, fd))
+WRAP_BYTES(copy_file_range, (int from, off_t *from_at, int to, off_t *to_at, size_t len, unsigned flags), len,
+           (from, from_at, to, to_at, len, flags), (from, from_at, to, to_at, n, flags), FAULT_CHANGE, fault_fd(&p, to))
+WRAP(int, -1, fsync, (int fd), (fd), FAULT_CHANGE, fault_fd(&p, fd))
+WRAP(int, -1, fdatasync, (int fd), (fd), FAULT_CHANGE, fault_fd(&p, fd))
+WRAP(int, -1, ftruncate, (int fd, off_t len), (fd, len), FAULT_CHANGE, fault_fd(&p, fd))
+WRAP(off_t, -1, lseek, (int fd, off_t at, int whence), (fd, at, whence), FAULT_ASK, fault_fd(&p, fd))
+WRAP(int, -1, fchmod, (int fd, mode_t mode), (fd, mode), FAULT_CHANGE, fault_fd(&p, fd))
+WRAP(int, -1, chmod, (const char *path, mode_t mode), (path, mode), FAULT_CHANGE, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, fchownat, (int dir, const char *path, uid_t uid, gid_t gid, int flags), (dir, path, uid, gid, flags),
+     FAULT_CHANGE, fault_at(&p, dir, path))
+WRAP(int, -1, renameat, (int from_dir, const char *from, int dir, const char *to), (from_dir, from, dir, to),
+     FAULT_CHANGE, fault_at(&p, dir, to))
+WRAP(int, -1, renameat2, (int from_dir, const char *from, int dir, const char *to, unsigned flags),
+     (from_dir, from, dir, to, flags), FAULT_CHANGE, fault_at(&p, dir, to))
+WRAP(int, -1, linkat, (int from_dir, const char *from, int dir, const char *to, int flags),
+     (from_dir, from, dir, to, flags), FAULT_CHANGE, fault_at(&p, dir, to))
+WRAP(int, -1, unlink, (const char *path), (path), FAULT_CHANGE, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, unlinkat, (int dir, const char *path, int flags), (dir, path, flags), FAULT_CHANGE,
+     fault_at(&p, dir, path))
+WRAP(int, -1, mkdir, (const char *path, mode_t mode), (path, mode), FAULT_CHANGE, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode), FAULT_CHANGE,
+     fault_at(&p, dir, path))
+WRAP(int, -1, rmdir, (const char *path), (path), FAULT_CHANGE, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, mkfifo, (const char *path, mode_t mode), (path, mode), FAULT_CHANGE, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, stat, (const char *path, struct stat *st), (path, st), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, lstat, (const char *path, struct stat *st), (path, st), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, fstat, (int fd, struct stat *st), (fd, st), FAULT_ASK, fault_fd(&p, fd))
+WRAP(int, -1, fstatat, (int dir, const char *path, struct stat *st, int flags), (dir, path, st, flags), FAULT_ASK,
+     fault_at(&p, dir, path))
+WRAP(int, -1, statvfs, (const char *path, struct statvfs *fs), (path, fs), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
+WRAP(DIR *, NULL, opendir, (const char *path), (path), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
+WRAP(DIR *, NULL, fdopendir, (int fd), (fd), FAULT_ASK, fault_fd(&p, fd))
+WRAP(struct dirent *, NULL, readdir, (DIR * dir), (dir), FAULT_ASK, fault_fd(&p, dirfd(dir)))
+WRAP(FILE *, NULL, fopen, (const char *path, const char *mode), (path, mode), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, flock, (int fd, int how), (fd, how), FAULT_ASK, fault_fd(&p, fd))
+WRAP(int, -1, memfd_create, (const char *name, unsigned flags), (name, flags), FAULT_ASK, (void)0)
+WRAP(int, -1, pipe2, (int fds[2], int flags), (fds, flags), FAULT_ASK, (void)0)
+
+int fcntl(int fd, int command, ...)
+{
+    va_list args;
+    long arg;
+    REAL(fcntl);
+
+    va_start(args, command);
+    arg = va_arg(args, long); /* a pointer fits as well */
+    va_end(args);
+    THROUGH(int, -1, "fcntl", (fd, command, arg), FAULT_ASK, fault_fd(&p, fd));
+}
+
+/* ---- interfaces and sockets ---- */
+
+static uint32_t ioctl_kind(unsigned long request)
+{
+    return request == TUNSETIFF || request == TUNSETPERSIST || request == TUNSETOWNER ? FAULT_CHANGE : FAULT_ASK;
+}
+
+static void ioctl_where(struct fault_point *p, unsigned long request, const void *arg)
+{
+    (void)snprintf(p->where, sizeof p->where, "0x%lx%s%.16s", request, request == TUNSETIFF ? " " : "",
+                   request == TUNSETIFF ? ((const struct ifreq *)arg)->ifr_name : "");
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list args;
+    void *arg;
+    REAL(ioctl);
+
+    va_start(args, request);
+    arg = va_arg(args, void *);
+    va_end(args);
+    THROUGH(int, -1, "ioctl", (fd, request, arg), ioctl_kind(request), ioctl_where(&p, request, arg));
+}
+
+WRAP(unsigned, 0, if_nametoindex, (const char *name), (name), FAULT_ASK, fault_at(&p, AT_FDCWD, name))
+WRAP(int, -1, socket, (int domain, int type, int protocol), (domain, type, protocol), FAULT_ASK,
+     number_where(&p, "family ", domain))
+WRAP(int, -1, bind, (int fd, const struct sockaddr *to, socklen_t len), (fd, to, len), FAULT_CHANGE,
+     address_where(&p, to))
+WRAP(int, -1, listen, (int fd, int backlog), (fd, backlog), FAULT_ASK, (void)0)
+WRAP(int, -1, connect, (int fd, const struct sockaddr *to, socklen_t len), (fd, to, len), FAULT_ASK,
+     address_where(&p, to))
+WRAP(int, -1, setsockopt, (int fd, int level, int name, const void *value, socklen_t len),
+     (fd, level, name, value, len), FAULT_ASK, number_where(&p, "option ", name))
+WRAP(int, -1, getsockopt, (int fd, int level, int name, void *value, socklen_t *len), (fd, level, name, value, len),
+     FAULT_ASK, number_where(&p, "option ", name))
+WRAP_BYTES(send, (int fd, const void *data, size_t len, int flags), len, (fd, data, len, flags), (fd, data, n, flags),
+           said_kind(data, len), fault_text(&p, data, len))
+WRAP_BYTES(sendto, (int fd, const void *data, size_t len, int flags, const struct sockaddr *to, socklen_t to_len), len,
+           (fd, data, len, flags, to, to_len), (fd, data, n, flags, to, to_len), netlink_kind(data, len),
+           netlink_where(&p, data, len))
+WRAP(ssize_t, -1, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags),
+     said_kind(message->msg_iov[0].iov_base, message->msg_iov[0].iov_len),
+     fault_text(&p, message->msg_iov[0].iov_base, message->msg_iov[0].iov_len))
+WRAP_BYTES(recv, (int fd, void *data, size_t len, int flags), len, (fd, data, len, flags), (fd, data, n, flags),
+           FAULT_WAIT, (void)0)
+
+/* ---- waiting ---- */
+
+WRAP(int, -1, poll, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms), ms == 0 ? FAULT_ASK : FAULT_WAIT,
+     number_where(&p, "ms ", ms))
+WRAP(int, -1, epoll_create1, (int flags), (flags), FAULT_ASK, (void)0)
+WRAP(int, -1, epoll_ctl, (int epoll, int how, int fd, struct epoll_event *event), (epoll, how, fd, event), FAULT_ASK,
+     fault_fd(&p, fd))
+WRAP(int, -1, epoll_wait, (int epoll, struct epoll_event *events, int n, int ms), (epoll, events, n, ms),
+     ms == 0 ? FAULT_ASK : FAULT_WAIT, number_where(&p, "ms ", ms))
+WRAP(int, -1, eventfd, (unsigned value, int flags), (value, flags), FAULT_ASK, (void)0)
+WRAP(int, -1, inotify_init1, (int flags), (flags), FAULT_ASK, (void)0)
+WRAP(int, -1, inotify_add_watch, (int fd, const char *path, uint32_t mask), (fd, path, mask), FAULT_ASK,
+     fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, inotify_rm_watch, (int fd, int watch), (fd, watch), FAULT_ASK, (void)0)
+WRAP(ssize_t, -1, getrandom, (void *data, size_t len, unsigned flags), (data, len, flags), FAULT_ASK, (void)0)
+
+/* ---- processes ---- */
+
+WRAP(int, -1, pidfd_open, (pid_t pid, unsigned flags), (pid, flags), FAULT_ASK, number_where(&p, "pid ", pid))
+WRAP(int, -1, pidfd_send_signal, (int fd, int number, siginfo_t *info, unsigned flags), (fd, number, info, flags),
+     FAULT_CHANGE, number_where(&p, "signal ", number))
+WRAP(int, -1, kill, (pid_t pid, int number), (pid, number), FAULT_CHANGE, number_where(&p, "signal ", number))
+WRAP(int, -1, waitid, (idtype_t type, id_t id, siginfo_t *info, int options), (type, id, info, options),
+     options &WNOHANG ? FAULT_ASK : FAULT_WAIT, (void)0)
+WRAP(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, options),
+     options &WNOHANG ? FAULT_ASK : FAULT_WAIT, (void)0)
+WRAP(int, -1, execve, (const char *path, char *const *argv, char *const *env), (path, argv, env), FAULT_CHANGE,
+     fault_at(&p, AT_FDCWD, path))
+WRAP(pid_t, -1, setsid, (void), (), FAULT_ASK, (void)0)
+WRAP(int, -1, chdir, (const char *path), (path), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, dup2, (int from, int to), (from, to), FAULT_ASK, number_where(&p, "to ", to))
+WRAP(int, -1, setrlimit, (__rlimit_resource_t what, const struct rlimit *limit), (what, limit), FAULT_ASK,
+     number_where(&p, "limit ", (long)what))
+WRAP(int, -1, getrlimit, (__rlimit_resource_t what, struct rlimit *limit), (what, limit), FAULT_ASK,
+     number_where(&p, "limit ", (long)what))
+WRAP(int, -1, close_range, (unsigned first, unsigned last, int flags), (first, last, flags), FAULT_ASK, (void)0)
+
+int prctl(int option, ...)
+{
+    unsigned long a[4];
+    va_list args;
+    REAL(prctl);
+
+    va_start(args, option);
+    for (int i = 0; i < 4; i++)
+        a[i] = va_arg(args, unsigned long);
+    va_end(args);
+    THROUGH(int, -1, "prctl", (option, a[0], a[1], a[2], a[3]), FAULT_ASK, number_where(&p, "option ", option));
+}
+
+static const char *syscall_name(long number)
+{
+    switch (number) {
+    case SYS_openat2:
+        return "openat2";
+    case SYS_setgroups:
+        return "setgroups";
+    case SYS_setresgid:
+        return "setresgid";
+    case SYS_setresuid:
+        return "setresuid";
+    case SYS_capset:
+        return "capset";
+    default:
+        return "syscall";
+    }
+}
+
+long syscall(long number, ...)
+{
+    long a[6];
+    va_list args;
+    REAL(syscall);
+
+    va_start(args, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(args, long);
+    va_end(args);
+    THROUGH(long, -1, syscall_name(number), (number, a[0], a[1], a[2], a[3], a[4], a[5]), FAULT_ASK,
+            number_where(&p, "number ", number));
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+    struct fault_point p;
+    REAL(pthread_create);
+
+    if (!fault_is_on() || !fault_wants(&p, "pthread_create", FAULT_ASK))
+        return real(thread, attr, run, arg);
+    if (!fault_begin(&p))
+        return errno;
+    errno = real(thread, attr, run, arg);
+    return fault_end(&p, errno != 0) ? errno : 0;
+}
+
+/* ---- memory: through names of libc's own, since dlsym() needs some itself ---- */
+
+#ifndef FAULT_NO_MEMORY /* the address sanitizer has a heap of its own */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *old, size_t size);
+
+void *malloc(size_t size)
+{
+    static void *(*const real)(size_t) = __libc_malloc;
+    THROUGH(void *, NULL, "malloc", (size), FAULT_MEMORY, number_where(&p, "bytes ", (long)size));
+}
+
+void *calloc(size_t n, size_t size)
+{
+    static void *(*const real)(size_t, size_t) = __libc_calloc;
+    THROUGH(void *, NULL, "calloc", (n, size), FAULT_MEMORY, number_where(&p, "bytes ", (long)(n * size)));
+}
+
+void *realloc(void *old, size_t size)
+{
+    static void *(*const real)(void *, size_t) = __libc_realloc;
+    THROUGH(void *, NULL, "realloc", (old, size), FAULT_MEMORY, number_where(&p, "bytes ", (long)size));
+}
+#endif
+
+/* ---- vfork ---- */
+
+__attribute__((visibility("hidden"))) void *fault_vfork(void);
+
+/* It returns twice, on one stack: nothing of ours may be on it then. NULL: it is not to be made. */
+__attribute__((used)) void *fault_vfork(void)
+{
+    struct fault_point p;
+    REAL(vfork);
+
+    if (!fault_is_on() || !fault_wants(&p, "vfork", FAULT_ASK))
+        return (void *)(uintptr_t)real;
+    return fault_begin(&p) ? (void *)(uintptr_t)real : NULL;
+}
+
+#ifdef __x86_64__
+__asm__(".text\n"
+        ".globl vfork\n"
+        ".type vfork, @function\n"
+        "vfork:\n"
+        "    subq $8, %rsp\n"
+        "    call fault_vfork\n"
+        "    addq $8, %rsp\n"
+        "    testq %rax, %rax\n"
+        "    jz 1f\n"
+        "    jmp *%rax\n"
+        "1:  movq $-1, %rax\n"
+        "    ret\n"
+        ".size vfork, . - vfork\n");
+#endif

@@ -1,0 +1,101 @@
+"""What a runner has left on its machine: two censuses are compared, and the difference reads as lines."""
+
+import json
+import os
+import socket
+import subprocess
+
+
+def tree(top, name):
+    """Every path below top but top itself, under that name."""
+    for at, dirs, files in os.walk(top):
+        for entry in dirs + files:
+            yield f"file {name}{os.path.join(at, entry)[len(top):]}"
+
+
+def records(root):
+    """What the records on disk say; what is none says so."""
+    at = os.path.join(root, "sandboxes")
+    for id in os.listdir(at) if os.path.isdir(at) else ():
+        try:
+            with open(os.path.join(at, id, "runner.json")) as file:
+                record = json.load(file)
+            vmm = record["vmm"]
+            yield (f"record {id}: {record['state']}, uid {vmm.get('uid')}, cgroup {vmm.get('cgroup')}, "
+                   f"address {record.get('nic', {}).get('address')}")
+        except FileNotFoundError:
+            yield f"record {id}: none"
+        except (OSError, ValueError, KeyError) as error:
+            yield f"record {id}: {error!r}"
+
+
+def words_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return [word.decode(errors="replace") for word in file.read().split(b"\0")[:-1]]
+    except OSError:  # it has just ended
+        return []
+
+
+def processes(runner):
+    """What runs by a program in the runner's folder, or in its cgroups: its VMMs."""
+    programs = tuple(os.path.join(runner.dir, name) for name in os.listdir(runner.dir))
+    for pid in os.listdir("/proc"):
+        if pid.isdigit() and int(pid) != runner.pid:
+            words = words_of(pid)
+            if words and words[0] in programs:
+                yield f"process {pid}: {os.path.basename(words[0])}"
+
+
+def cgroup_dir(root):
+    """Where transport/local puts the cgroups of a host with this root, or None."""
+    with open("/proc/self/mounts") as mounts:
+        points = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
+    hash = 14695981039346656037
+    for byte in root.encode():
+        hash = (hash ^ byte) * 1099511628211 % (1 << 64)
+    return os.path.join(points[0], "runner-ch", f"{hash:016x}") if points else None
+
+
+def cgroups(root):
+    at = cgroup_dir(root)
+    if at is None or not os.path.isdir(at):
+        return
+    for name in os.listdir(at):
+        if os.path.isdir(os.path.join(at, name)):
+            yield f"cgroup {name}"
+
+
+def links(runner):
+    """Interfaces where the runner runs, but for the TAPs that network/bridge keeps for the next sandboxes."""
+    if hasattr(runner, "within"):
+        lines = subprocess.run(runner.within() + ["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True)
+        names = [line.split()[1].rstrip(":").split("@")[0] for line in lines.stdout.splitlines()]
+    else:
+        names = [name for _, name in socket.if_nameindex()]
+    return names
+
+
+class Census:
+    """items: a set of lines. numbers: descriptors, threads and memory of the runner, which are no sums of items."""
+
+    def __init__(self, runner):
+        names = links(runner)
+        self.idle_taps = sum(name.startswith("tapi-") for name in names)
+        self.items = set(tree(runner.root, "root")) | set(tree(os.path.join(runner.dir, "run"), "run"))
+        self.items |= set(records(runner.root)) | set(processes(runner)) | set(cgroups(runner.root))
+        self.items |= {f"link {name}" for name in names if not name.startswith("tapi-")}
+        try:
+            self.numbers = runner.status()
+        except OSError:  # it does not run
+            self.numbers = {}
+
+    def of(self, id):
+        """Items that name this sandbox; a TAP has 11 characters of its id."""
+        return {item for item in self.items if id in item or item.startswith("link tap-" + id[:11])}
+
+    def difference(self, before, but=()):
+        """Lines: + what is here and was not before, - what was; without items that have one of these in them."""
+        def lines(sign, items):
+            return [f"{sign} {item}" for item in sorted(items) if not any(text in item for text in but)]
+        return lines("+", self.items - before.items) + lines("-", before.items - self.items)
