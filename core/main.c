@@ -243,20 +243,27 @@ static void log_listeners(const struct api *api, const struct config *config)
     }
 }
 
+static int64_t left_ms(int64_t end_ms)
+{
+    int64_t ms = end_ms - num_now_ms();
+
+    return ms > 0 ? ms : 0;
+}
+
 /* No new work, running operations end or stay in their records; VMs go on (D8). Afterwards nothing runs on workers. */
 static void drain(struct engine *engine, struct api *api)
 {
-    int64_t drain_ms = engine->config->timeouts.drain_ms;
+    int64_t end_ms = num_now_ms() + engine->config->timeouts.drain_ms;
     size_t left;
     char text[24];
 
     log_event(RUNNER_LOG_INFO, "runner.draining", NULL);
     pool_drain(engine->pool);
-    (void)http_drain(api->server, drain_ms);
-    left = pool_wait_idle(engine->pool, (int)drain_ms);
+    (void)http_drain(api->server, left_ms(end_ms));
+    left = pool_wait_idle(engine->pool, left_ms(end_ms));
     reaper_stop(engine->reaper);
     if (left == 0)
-        left = pool_wait_idle(engine->pool, (int)drain_ms); /* what the reaper queued meanwhile */
+        left = pool_wait_idle(engine->pool, left_ms(end_ms)); /* what the reaper queued meanwhile */
     (void)snprintf(text, sizeof text, "%zu", left);
     log_event(RUNNER_LOG_INFO, "runner.stopped", "unfinished", text, NULL);
     if (left > 0)

@@ -124,11 +124,18 @@ static void report(struct op *op, int64_t us)
 
 static void run(struct task *task);
 
-static int enqueue(struct op *op, bool is_internal, struct runner_error *err)
+static int enqueue(struct op *op, bool is_exempt, struct runner_error *err)
 {
     op->task.run = run;
+    op->task.class = op->kind == OP_CREATE || op->kind == OP_START ? TASK_HEAVY : TASK_LIGHT;
     op->queued_us = num_now_us();
-    return pool_submit(op->engine->pool, op->id, &op->task, is_internal, err);
+    return pool_submit(op->engine->pool, op->id, &op->task, is_exempt, err);
+}
+
+/* What nobody asked for: what became of a machine. */
+static bool is_internal(const struct op *op)
+{
+    return op->kind == OP_EXITED || op->kind == OP_PANICKED || op->kind == OP_RECOVER;
 }
 
 /* Asked for while the records were being read, so the recovery of its sandbox is behind it in the lane. */
@@ -145,7 +152,9 @@ static void run(struct task *task)
     op->started_us = num_now_us();
     /* From now: what ran before it in its lane, or on all workers, has a deadline of its own. */
     op->call.deadline_us = op->started_us + timeout_of(op->engine->config, op->kind) * 1000;
-    status = host_wait_up(op->host, &op->call, &op->err);
+    op->is_refused = !is_internal(op) && pool_is_draining(op->engine->pool);
+    status = op->is_refused ? fail(&op->err, RUNNER_E_BUSY, 0, "the runner is stopping")
+                            : host_wait_up(op->host, &op->call, &op->err);
     if (status == 0 && is_before_recovery(op)) {
         (void)enqueue(op, true, NULL); /* internal ones are always taken */
         return;
@@ -160,7 +169,7 @@ static void run(struct task *task)
 
 int op_submit(struct op *op, struct runner_error *err)
 {
-    return enqueue(op, op->kind == OP_EXITED || op->kind == OP_PANICKED || op->kind == OP_RECOVER, err);
+    return enqueue(op, is_internal(op), err);
 }
 
 int op_find(struct op *op, struct runner_error *err)

@@ -23,7 +23,8 @@ struct op {
     enum op_kind kind;
     const struct op_type *type; /* by kind, unless a phase goes on as another */
     char id[64];
-    bool force; /* STOP: no grace */
+    bool force;      /* STOP: no grace */
+    bool is_refused; /* the runner stops: not begun */
     bool is_heard, has_said_end; /* EXITED: its VMM was listened to; and said beforehand that it ends */
 
     struct runner_call call; /* id, deadline; cancel with call_cancel(&op->call) */

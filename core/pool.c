@@ -8,19 +8,17 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/lane.h"
 #include "core/util/error.h"
+#include "core/util/num.h"
 #include "core/util/str.h"
 
-#define BUCKETS    1024
-#define STACK_SIZE (256 * 1024)
-#define IDLE_MS    1000 /* without work for so long, memory goes back to the system */
+#define STACK_SIZE  (256 * 1024)
+#define IDLE_MS     1000 /* without work: memory goes back to the system, threads beyond the first ones end */
+#define RUNNING_MAX 1024 /* tasks of a class that run at once, those included that count no more */
 
-struct lane {
-    char *name;                /* NULL: of one task only, not in the table */
-    struct task *first, *last; /* waiting; the running one is in neither */
-    struct lane *next_bucket;  /* same hash */
-    struct lane *next_ready;
-};
+/* A task that has run for so long waits for something outside: it counts no more. */
+static const int64_t patience_ms[TASK_CLASSES] = {[TASK_LIGHT] = 50, [TASK_HEAVY] = 5000};
 
 /* The one that went idle last is woken first: its stack and its share of the heap are warm, the others need none. */
 struct worker {
@@ -29,90 +27,210 @@ struct worker {
     pthread_cond_t wake;
     bool is_idle; /* in the pool's list */
     struct worker *next_idle;
+    struct worker *next, *prev; /* in the pool's list of all */
+    bool is_counted;            /* in its task's class */
+    struct worker *next_counted, *prev_counted;
+    int64_t began_ms;
+};
+
+struct class {
+    struct lane *first_ready, *last_ready;
+    struct worker *first_counted, *last_counted; /* in the order in which they began */
+    size_t n_counted, n_running;
 };
 
 struct pool {
     pthread_mutex_t mutex; /* guards all below */
+    struct class classes[TASK_CLASSES];
+    unsigned turn; /* the class that is asked first */
     struct worker *idlers;
+    bool is_watched;     /* an idle worker wakes when a running task counts no more */
     pthread_cond_t idle; /* n_tasks became 0 */
-    struct lane *buckets[BUCKETS];
-    struct lane *first_ready, *last_ready;
+    struct lanes lanes;
     size_t n_tasks, n_running, limit;
     bool is_draining, is_stopping;
     bool has_worked; /* since memory was last given back */
     struct worker *workers;
-    size_t n_workers;
+    struct worker *ended; /* at most one, not in the list any more, to be joined */
+    size_t n_workers, n_kept, n_starting; /* starting: has not looked for work yet */
 };
-
-static size_t bucket_of(const char *name)
-{
-    uint32_t hash = 2166136261u;
-
-    for (; *name != '\0'; name++)
-        hash = (hash ^ (unsigned char)*name) * 16777619u;
-    return hash % BUCKETS;
-}
-
-static struct lane *lane_find(struct pool *pool, const char *name)
-{
-    struct lane *lane = pool->buckets[bucket_of(name)];
-
-    while (lane != NULL && strcmp(lane->name, name) != 0)
-        lane = lane->next_bucket;
-    return lane;
-}
-
-static void lane_drop(struct pool *pool, struct lane *lane)
-{
-    if (lane->name != NULL) {
-        struct lane **link = &pool->buckets[bucket_of(lane->name)];
-        while (*link != lane)
-            link = &(*link)->next_bucket;
-        *link = lane->next_bucket;
-    }
-    free(lane->name);
-    free(lane);
-}
 
 static void wake_one(struct pool *pool)
 {
     struct worker *worker = pool->idlers;
 
-    if (worker == NULL)
-        return;
     pool->idlers = worker->next_idle;
     worker->is_idle = false;
     pthread_cond_signal(&worker->wake);
 }
 
+static void unlist_idle(struct pool *pool, struct worker *self)
+{
+    struct worker **link = &pool->idlers;
+
+    while (*link != self)
+        link = &(*link)->next_idle;
+    *link = self->next_idle;
+    self->is_idle = false;
+}
+
+/* ---- what counts ---- */
+
+static void count(struct class *class, struct worker *self)
+{
+    self->is_counted = true;
+    self->began_ms = num_now_ms();
+    self->next_counted = NULL;
+    self->prev_counted = class->last_counted;
+    if (class->last_counted != NULL)
+        class->last_counted->next_counted = self;
+    else
+        class->first_counted = self;
+    class->last_counted = self;
+    class->n_counted++;
+}
+
+static void uncount(struct class *class, struct worker *self)
+{
+    if (!self->is_counted)
+        return;
+    self->is_counted = false;
+    if (self->prev_counted != NULL)
+        self->prev_counted->next_counted = self->next_counted;
+    else
+        class->first_counted = self->next_counted;
+    if (self->next_counted != NULL)
+        self->next_counted->prev_counted = self->prev_counted;
+    else
+        class->last_counted = self->prev_counted;
+    class->n_counted--;
+}
+
+/* Milliseconds until a ready lane of the class may be taken: 0: now; -1: nobody knows. */
+static int64_t wait_of(struct pool *pool, enum task_class which, int64_t now_ms)
+{
+    struct class *class = &pool->classes[which];
+
+    while (class->first_counted != NULL && now_ms - class->first_counted->began_ms >= patience_ms[which])
+        uncount(class, class->first_counted);
+    if (class->n_running >= RUNNING_MAX)
+        return -1;
+    if (class->n_counted < pool->n_kept || pool->is_draining)
+        return 0;
+    return class->first_counted->began_ms + patience_ms[which] - now_ms;
+}
+
+/* The class of which a lane may be taken, or TASK_CLASSES: none, and in how many milliseconds one may be; -1: nobody knows. */
+static enum task_class next_class(struct pool *pool, int64_t *ret_ms)
+{
+    int64_t now_ms = num_now_ms();
+
+    *ret_ms = -1;
+    for (unsigned i = 0; i < TASK_CLASSES; i++) {
+        enum task_class which = (enum task_class)((pool->turn + i) % TASK_CLASSES);
+        int64_t ms;
+
+        if (pool->classes[which].first_ready == NULL)
+            continue;
+        ms = wait_of(pool, which, now_ms);
+        if (ms == 0)
+            return which;
+        if (ms > 0 && (*ret_ms < 0 || ms < *ret_ms))
+            *ret_ms = ms;
+    }
+    return TASK_CLASSES;
+}
+
+/* ---- threads ---- */
+
+static void *work(void *arg);
+
+/* Without a thread more, what is ready waits for those that are there. */
+static void start_worker(struct pool *pool)
+{
+    struct worker *worker = mem_alloc(sizeof *worker);
+    pthread_condattr_t monotonic;
+    pthread_attr_t attr;
+    sigset_t all, before;
+    int status;
+
+    worker->pool = pool;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&worker->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    status = pthread_create(&worker->thread, &attr, work, worker);
+    pthread_attr_destroy(&attr);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (status != 0) {
+        pthread_cond_destroy(&worker->wake);
+        free(worker);
+        return;
+    }
+    worker->next = pool->workers;
+    if (pool->workers != NULL)
+        pool->workers->prev = worker;
+    pool->workers = worker;
+    pool->n_workers++;
+    pool->n_starting++;
+}
+
+static void join(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    pthread_join(worker->thread, NULL);
+    pthread_cond_destroy(&worker->wake);
+    free(worker);
+}
+
+/* A lane is ready that may be taken, or will be and nobody watches for that: somebody has to. Who takes one calls the next. */
+static void call_one(struct pool *pool)
+{
+    int64_t ms;
+
+    if (next_class(pool, &ms) == TASK_CLASSES && (ms < 0 || pool->is_watched))
+        return;
+    if (pool->idlers != NULL)
+        wake_one(pool);
+    else if (pool->n_starting == 0 && pool->n_workers < TASK_CLASSES * RUNNING_MAX)
+        start_worker(pool);
+}
+
 static void make_ready(struct pool *pool, struct lane *lane)
 {
+    struct class *class = &pool->classes[lane->first->class];
+
     lane->next_ready = NULL;
-    if (pool->last_ready != NULL)
-        pool->last_ready->next_ready = lane;
+    if (class->last_ready != NULL)
+        class->last_ready->next_ready = lane;
     else
-        pool->first_ready = lane;
-    pool->last_ready = lane;
-    wake_one(pool);
+        class->first_ready = lane;
+    class->last_ready = lane;
+    call_one(pool);
 }
 
-static struct task *lane_pop(struct lane *lane)
+static struct lane *take_ready(struct class *class)
 {
-    struct task *task = lane->first;
+    struct lane *lane = class->first_ready;
 
-    lane->first = task->next;
-    if (lane->first == NULL)
-        lane->last = NULL;
-    return task;
+    class->first_ready = lane->next_ready;
+    if (class->first_ready == NULL)
+        class->last_ready = NULL;
+    return lane;
 }
 
-static struct timespec in_ms(int ms)
+static struct timespec in_ms(int64_t ms)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000L;
+    until.tv_sec += (time_t)(ms / 1000);
+    until.tv_nsec += (long)(ms % 1000) * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000L;
@@ -131,89 +249,107 @@ static void trim(struct pool *pool)
     pthread_mutex_lock(&pool->mutex);
 }
 
-/* Until woken. The worker that ended the last task waits with a limit. */
-static void await_work(struct pool *pool, struct worker *self)
+/* Until woken, or for watch_ms (-1: does not watch). Whoever ended the last task, and threads beyond the first ones, wake after
+ * IDLE_MS. False: this thread is to end. */
+static bool await_work(struct pool *pool, struct worker *self, int64_t watch_ms)
 {
-    struct timespec until = in_ms(IDLE_MS);
-    bool is_last = pool->has_worked && pool->n_tasks == 0;
+    bool is_last = pool->has_worked && pool->n_tasks == 0, is_watch = watch_ms >= 0;
+    bool is_extra = pool->n_workers > pool->n_kept;
+    struct timespec until = in_ms(is_watch ? watch_ms : IDLE_MS);
+    int status = 0;
 
     self->is_idle = true;
     self->next_idle = pool->idlers;
     pool->idlers = self;
-    while (self->is_idle)
-        if (!is_last) {
-            pthread_cond_wait(&self->wake, &pool->mutex);
-        } else if (pthread_cond_timedwait(&self->wake, &pool->mutex, &until) == ETIMEDOUT) {
-            is_last = false;
-            if (pool->n_tasks == 0)
-                trim(pool);
-        }
+    pool->is_watched |= is_watch;
+    while (self->is_idle && status == 0) {
+        status = is_watch || is_extra || is_last ? pthread_cond_timedwait(&self->wake, &pool->mutex, &until)
+                                                 : pthread_cond_wait(&self->wake, &pool->mutex);
+        if (status == 0 || !is_last || is_watch)
+            continue;
+        if (pool->n_tasks == 0)
+            trim(pool);
+        is_last = false;
+        status = is_extra ? status : 0;
+    }
+    if (is_watch)
+        pool->is_watched = false;
+    if (!self->is_idle)
+        return true;
+    unlist_idle(pool, self);
+    return is_watch || pool->is_stopping || pool->n_workers <= pool->n_kept;
 }
 
-/* A lane is off the ready list while one of its tasks runs: that is what keeps it in order. */
+/* Called with the mutex held. A lane is off the ready list while one of its tasks runs: that is what keeps it in order. */
+static void run_next(struct pool *pool, struct worker *self, enum task_class which)
+{
+    struct class *class = &pool->classes[which];
+    struct lane *lane = take_ready(class);
+    struct task *task = lane_pop(lane);
+
+    pool->turn = which + 1;
+    pool->n_running++;
+    class->n_running++;
+    count(class, self);
+    call_one(pool);
+    pthread_mutex_unlock(&pool->mutex);
+
+    task->run(task);
+
+    pthread_mutex_lock(&pool->mutex);
+    uncount(class, self);
+    class->n_running--;
+    pool->n_running--;
+    pool->n_tasks--;
+    pool->has_worked = true;
+    if (lane->first == NULL)
+        lanes_drop(&pool->lanes, lane);
+    else
+        make_ready(pool, lane);
+    if (pool->n_tasks == 0)
+        pthread_cond_broadcast(&pool->idle);
+}
+
+/* Called with the mutex held: the thread leaves the pool while that goes on. */
+static struct worker *leave(struct pool *pool, struct worker *self)
+{
+    struct worker *before = pool->ended;
+
+    if (self->prev != NULL)
+        self->prev->next = self->next;
+    else
+        pool->workers = self->next;
+    if (self->next != NULL)
+        self->next->prev = self->prev;
+    pool->n_workers--;
+    pool->ended = self;
+    return before;
+}
+
 static void *work(void *arg)
 {
-    struct worker *self = arg;
+    struct worker *self = arg, *before = NULL;
     struct pool *pool = self->pool;
 
     (void)pthread_setname_np(pthread_self(), "worker");
     pthread_mutex_lock(&pool->mutex);
+    pool->n_starting--;
     for (;;) {
-        struct lane *lane;
-        struct task *task;
+        int64_t ms;
+        enum task_class which = next_class(pool, &ms);
 
-        while (pool->first_ready == NULL && !pool->is_stopping)
-            await_work(pool, self);
-        lane = pool->first_ready;
-        if (lane == NULL)
+        if (which != TASK_CLASSES) {
+            run_next(pool, self, which);
+        } else if (pool->is_stopping && ms < 0) {
             break;
-        pool->first_ready = lane->next_ready;
-        if (pool->first_ready == NULL)
-            pool->last_ready = NULL;
-        task = lane_pop(lane);
-        pool->n_running++;
-        pthread_mutex_unlock(&pool->mutex);
-
-        task->run(task);
-
-        pthread_mutex_lock(&pool->mutex);
-        pool->n_running--;
-        pool->n_tasks--;
-        pool->has_worked = true;
-        if (lane->first == NULL)
-            lane_drop(pool, lane);
-        else
-            make_ready(pool, lane);
-        if (pool->n_tasks == 0)
-            pthread_cond_broadcast(&pool->idle);
-    }
-    pthread_mutex_unlock(&pool->mutex);
-    return NULL;
-}
-
-static void start_workers(struct pool *pool, size_t n, const pthread_condattr_t *monotonic)
-{
-    pthread_attr_t attr;
-    sigset_t all, before;
-
-    pool->workers = mem_array(n, sizeof *pool->workers);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    while (pool->n_workers < n) {
-        struct worker *worker = &pool->workers[pool->n_workers];
-
-        worker->pool = pool;
-        pthread_cond_init(&worker->wake, monotonic);
-        if (pthread_create(&worker->thread, &attr, work, worker) != 0) {
-            pthread_cond_destroy(&worker->wake);
+        } else if (!await_work(pool, self, pool->is_watched ? -1 : ms)) {
+            before = leave(pool, self);
             break;
         }
-        pool->n_workers++;
     }
-    pthread_attr_destroy(&attr);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_mutex_unlock(&pool->mutex);
+    join(before);
+    return NULL;
 }
 
 struct pool *pool_new(size_t threads, size_t limit)
@@ -225,9 +361,13 @@ struct pool *pool_new(size_t threads, size_t limit)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&pool->idle, &monotonic);
-    pool->limit = limit;
-    start_workers(pool, threads, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pool->limit = limit;
+    pool->n_kept = threads;
+    pthread_mutex_lock(&pool->mutex);
+    for (size_t i = 0; i < threads; i++)
+        start_worker(pool);
+    pthread_mutex_unlock(&pool->mutex);
     if (pool->n_workers == 0) {
         pool_free(pool);
         return NULL;
@@ -237,36 +377,25 @@ struct pool *pool_new(size_t threads, size_t limit)
 
 int pool_submit(struct pool *pool, const char *lane_name, struct task *task, bool is_internal, struct runner_error *err)
 {
-    struct lane *lane;
-    bool is_refused;
+    bool is_draining, is_refused;
 
     pthread_mutex_lock(&pool->mutex);
-    is_refused = !is_internal && (pool->is_draining || pool->n_tasks >= pool->limit);
+    is_draining = pool->is_draining;
+    is_refused = !is_internal && (is_draining || pool->n_tasks >= pool->limit);
     if (!is_refused) {
-        lane = lane_name != NULL ? lane_find(pool, lane_name) : NULL;
-        task->next = NULL;
+        struct lane *lane = lanes_add(&pool->lanes, lane_name, task);
+
         pool->n_tasks++;
-        if (lane != NULL) {
-            if (lane->first != NULL)
-                lane->last->next = task;
-            else
-                lane->first = task;
-            lane->last = task;
-        } else {
-            lane = mem_alloc(sizeof *lane);
-            lane->name = mem_dup(lane_name);
-            lane->first = lane->last = task;
-            if (lane_name != NULL) {
-                lane->next_bucket = pool->buckets[bucket_of(lane_name)];
-                pool->buckets[bucket_of(lane_name)] = lane;
-            }
+        if (lane != NULL)
             make_ready(pool, lane);
-        }
     }
     pthread_mutex_unlock(&pool->mutex);
     if (!is_refused)
         return 0;
-    (void)fail(err, RUNNER_E_BUSY, 0, "the runner is busy or stopping: %zu operations are waiting", pool->limit);
+    if (is_draining)
+        (void)fail(err, RUNNER_E_BUSY, 0, "the runner is stopping");
+    else
+        (void)fail(err, RUNNER_E_BUSY, 0, "the runner is busy: %zu operations are waiting", pool->limit);
     if (err != NULL)
         err->retry = 1;
     return -1;
@@ -276,10 +405,21 @@ void pool_drain(struct pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     pool->is_draining = true;
+    call_one(pool);
     pthread_mutex_unlock(&pool->mutex);
 }
 
-size_t pool_wait_idle(struct pool *pool, int timeout_ms)
+bool pool_is_draining(struct pool *pool)
+{
+    bool is_draining;
+
+    pthread_mutex_lock(&pool->mutex);
+    is_draining = pool->is_draining;
+    pthread_mutex_unlock(&pool->mutex);
+    return is_draining;
+}
+
+size_t pool_wait_idle(struct pool *pool, int64_t timeout_ms)
 {
     struct timespec until = in_ms(timeout_ms);
     size_t left;
@@ -307,16 +447,18 @@ size_t pool_load(struct pool *pool, size_t *ret_running)
 void pool_free(struct pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    pool->is_stopping = true;
+    pool->is_stopping = true; /* nobody leaves any more: the list stays as it is */
     while (pool->idlers != NULL)
         wake_one(pool);
     pthread_mutex_unlock(&pool->mutex);
-    for (size_t i = 0; i < pool->n_workers; i++) {
-        pthread_join(pool->workers[i].thread, NULL);
-        pthread_cond_destroy(&pool->workers[i].wake);
+    while (pool->workers != NULL) {
+        struct worker *next = pool->workers->next;
+
+        join(pool->workers);
+        pool->workers = next;
     }
+    join(pool->ended);
     pthread_cond_destroy(&pool->idle);
     pthread_mutex_destroy(&pool->mutex);
-    free(pool->workers);
     free(pool);
 }

@@ -1,20 +1,32 @@
 /*
  * Worker threads and their queue. Tasks of one lane (a sandbox id) run one at a time, in order; different lanes run in
  * parallel. A lane exists while it has tasks.
+ *
+ * Of each class so many tasks run at once as there are threads at first. One that has run for a while (a light one for 50 ms,
+ * a heavy one for 5 s) does not count among them any more: it waits for something outside, such as a machine that hangs, and
+ * the others do not wait for that. They get threads beyond the first ones, which end when they have nothing to do.
  */
 #ifndef CORE_POOL_H
 #define CORE_POOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "include/runner-plugin.h"
 
 struct pool;
 
+enum task_class {
+    TASK_LIGHT, /* looks, waits, ends: done in no time unless something hangs */
+    TASK_HEAVY, /* brings a machine up, which needs a processor for seconds */
+    TASK_CLASSES
+};
+
 struct task {
     void (*run)(struct task *); /* on a worker; owns the task from then on */
-    struct task *next;          /* the pool's */
+    enum task_class class;
+    struct task *next; /* the pool's */
 };
 
 /* Starts the threads (with all signals blocked). limit: tasks waiting or running at once. */
@@ -24,10 +36,11 @@ struct pool *pool_new(size_t threads, size_t limit);
  * task stays the caller's. is_internal tasks (recovery, VMM exits) pass the limit. Any thread. */
 int pool_submit(struct pool *pool, const char *lane, struct task *task, bool is_internal, struct runner_error *err);
 
-/* From now on only internal tasks are taken. */
+/* From now on only internal tasks are taken, and those that wait begin at once: they ask whether it is worth it. */
 void pool_drain(struct pool *pool);
+bool pool_is_draining(struct pool *pool);
 /* Waits until nothing waits or runs, at most timeout_ms; how many tasks are left. */
-size_t pool_wait_idle(struct pool *pool, int timeout_ms);
+size_t pool_wait_idle(struct pool *pool, int64_t timeout_ms);
 size_t pool_load(struct pool *pool, size_t *ret_running);
 /* Runs what is left, then joins the threads. */
 void pool_free(struct pool *pool);

@@ -139,5 +139,7 @@ void reply_add_head(struct str *out, int status, const char *content_type, size_
     str_addf(out, "HTTP/1.1 %d %s\r\n", status, reply_reason(status));
     if (content_type != NULL)
         str_addf(out, "Content-Type: %s\r\n", content_type);
+    if (status == 503)
+        str_add(out, "Retry-After: " REPLY_RETRY_AFTER "\r\n");
     str_addf(out, "Content-Length: %zu\r\n%s\r\n", content_len, is_closing ? "Connection: close\r\n" : "");
 }

@@ -8,6 +8,9 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 
+/* Seconds, with every 503: what is not taken has changed nothing and may come again. */
+#define REPLY_RETRY_AFTER "1"
+
 /* "Not Found" and the like; "Error" for a status without a name here. */
 const char *reply_reason(int status);
 /* The contract's code of a status: "NOT_FOUND", ... */
@@ -31,8 +34,8 @@ struct reply_error {
 /* Appends the error body. A message that tells of a full disk becomes the contract's recoverable 400: *ret_status. */
 void reply_add_error(struct str *out, const struct reply_error *error, int *ret_status);
 
-/* Appends status line, Content-Type (when not NULL), Content-Length, Connection: close (when closing) and the blank
- * line. */
+/* Appends status line, Content-Type (when not NULL), Content-Length, Retry-After (503), Connection: close (when closing)
+ * and the blank line. */
 void reply_add_head(struct str *out, int status, const char *content_type, size_t content_len, bool is_closing);
 
 #endif

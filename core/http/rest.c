@@ -140,6 +140,8 @@ static void request_send(h2o_req_t *req, int status, const char *content_type, c
     req->res.reason = reply_reason(status);
     req->res.content_length = len;
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type, strlen(content_type));
+    if (status == 503)
+        h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_RETRY_AFTER, NULL, REPLY_RETRY_AFTER, strlen(REPLY_RETRY_AFTER));
     h2o_send_inline(req, len > 0 ? body : "", len);
 }
 

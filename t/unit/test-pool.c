@@ -1,7 +1,11 @@
-/* Order within a lane, parallel lanes, the limit, draining. Plain C, so that it also runs under TSan. */
+/* Order within a lane, parallel lanes, the limit, draining, tasks that hang. Plain C, so that it also runs under TSan. */
+#include <dirent.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "core/pool.h"
 #include "core/util/error.h"
@@ -161,11 +165,97 @@ static void test_one_after_the_other(void)
     pthread_barrier_destroy(&barrier);
 }
 
+struct signaller {
+    struct task task;
+    sem_t *told;
+};
+
+static void signal_told(struct task *task)
+{
+    struct signaller *s = (struct signaller *)task;
+
+    sem_post(s->told);
+    free(s);
+}
+
+static void submit_signaller(struct pool *pool, enum task_class class, sem_t *told)
+{
+    struct signaller *s = mem_alloc(sizeof *s);
+
+    *s = (struct signaller){{.run = signal_told, .class = class}, told};
+    (void)pool_submit(pool, NULL, &s->task, false, NULL);
+}
+
+static int wait_told(sem_t *told)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 60;
+    return sem_timedwait(told, &until);
+}
+
+static size_t threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    size_t n = 0;
+
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n;
+}
+
+/* The last of the others may have told before it is off the books. */
+static bool await_load(struct pool *pool, size_t n)
+{
+    size_t running, all;
+
+    for (int i = 0; i < 600 && ((all = pool_load(pool, &running)) != n || running != n); i++)
+        usleep(100000);
+    return all == n && running == n;
+}
+
+/* Three times as many tasks as threads hang; others run all the same, light ones at once. */
+static void test_hanging(enum task_class hanging, const char *what, const char *what_light)
+{
+    enum { THREADS = 2 };
+    struct pool *pool = pool_new(THREADS, 100);
+    size_t before = threads();
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    sem_t light, same;
+
+    sem_init(&light, 0, 0);
+    sem_init(&same, 0, 0);
+    pthread_mutex_lock(&gate);
+    for (int i = 0; i < 3 * THREADS; i++) {
+        struct blocker *b = blocker(&gate);
+        b->task.class = hanging;
+        (void)pool_submit(pool, NULL, &b->task, false, NULL);
+    }
+    submit_signaller(pool, hanging, &same);
+    submit_signaller(pool, TASK_LIGHT, &light);
+    ok(wait_told(&light) == 0 && (hanging == TASK_LIGHT || sem_trywait(&same) < 0), what_light);
+    ok(wait_told(&same) == 0, what);
+    ok(await_load(pool, 3 * THREADS), "those that hang run on");
+    pthread_mutex_unlock(&gate);
+    ok(pool_wait_idle(pool, 30000) == 0, "and end");
+    for (int i = 0; i < 600 && threads() > before; i++)
+        usleep(100000);
+    ok(threads() == before, "the threads beyond the first ones end");
+    pool_free(pool);
+    sem_destroy(&light);
+    sem_destroy(&same);
+}
+
 int main(void)
 {
     test_lanes();
     test_one_after_the_other();
     test_limit();
+    test_hanging(TASK_LIGHT, "d20: light tasks run beside more hanging ones than threads", "d20: so does the last one");
+    test_hanging(TASK_HEAVY, "d20: so do heavy ones, once the hanging ones count no more",
+                 "d20: light ones do not wait for that");
     printf("1..%d\n", n_tests);
     return n_failed > 0;
 }
