@@ -44,7 +44,7 @@ struct config_log {
 struct config_limits {
     int64_t body_bytes;  /* JSON body of a request */
     int64_t connections; /* open client connections, all loops together */
-    int64_t queue;       /* operations waiting for a worker; more: 503 */
+    int64_t queue;       /* operations waiting or running; more: 503 */
     int64_t sandboxes;   /* per host; 0: no limit */
     int64_t cpus;        /* ceilings of one sandbox ... */
     int64_t memory_mb;
