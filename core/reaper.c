@@ -11,6 +11,7 @@
 #include "core/op.h"
 #include "core/trim.h"
 #include "core/util/error.h"
+#include "core/util/fd.h"
 #include "core/util/num.h"
 #include "core/vm.h"
 
@@ -287,7 +288,7 @@ static void watch_exit(struct reaper *reaper, struct sandbox *sandbox, struct ru
     int fd;
 
     if (host_watch(sandbox->host, call, pid_path, &fd, &err) == 0)
-        watch_add(reaper, watch_new(id), fd, &sandbox->watch_fd);
+        watch_add(reaper, watch_new(id), fd_park(fd), &sandbox->watch_fd);
     else if (err.code == RUNNER_E_NOTFOUND)
         submit(reaper, OP_EXITED, id);
     else

@@ -6,6 +6,8 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
+#include "core/util/fd.h"
+
 #define ENDED_MAX 1024 /* how many wait statuses are remembered */
 
 struct child {
@@ -119,7 +121,7 @@ void child_add(struct local *self, const char *pid_path, pid_t pid, int pidfd)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     struct child **link;
 
-    *c = (struct child){.pid_path = mem_dup(pid_path), .pid = pid, .pidfd = pidfd};
+    *c = (struct child){.pid_path = mem_dup(pid_path), .pid = pid, .pidfd = fd_park(pidfd)};
     pthread_mutex_lock(&self->lock);
     link = link_of(self, pid_path);
     if (*link != NULL) {
@@ -130,7 +132,7 @@ void child_add(struct local *self, const char *pid_path, pid_t pid, int pidfd)
     link = bucket_of(self, pid_path);
     c->next = *link;
     *link = c;
-    (void)epoll_ctl(self->epoll_fd, EPOLL_CTL_ADD, pidfd, &event); /* fails only for want of memory: then ALIVE reaps */
+    (void)epoll_ctl(self->epoll_fd, EPOLL_CTL_ADD, c->pidfd, &event); /* fails only for want of memory: then ALIVE reaps */
     pthread_mutex_unlock(&self->lock);
 }
 

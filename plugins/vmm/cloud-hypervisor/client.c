@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "core/util/error.h"
+#include "core/util/fd.h"
 #include "core/util/num.h"
 #include "plugins/vmm/cloud-hypervisor/http.h"
 #include "plugins/vmm/common/ending.h"
@@ -52,7 +53,7 @@ static void idle_keep(struct ch *self, const char *id, int fd)
 {
     struct client_idle *idle = mem_alloc(sizeof *idle + strlen(id) + 1), *other = idle_take(self, id);
 
-    idle->fd = fd;
+    idle->fd = fd_park(fd);
     memcpy(idle->id, id, strlen(id) + 1);
     pthread_mutex_lock(&self->lock);
     idle->next = self->idle;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/util/error.h"
+#include "core/util/fd.h"
 #include "core/util/json.h"
 
 #define READ_CHUNK 4096
@@ -125,6 +126,7 @@ int event_listen(void *self, struct runner_call *call, const struct runner_vm *v
 
     if (ch->host->dial(call, address, &fd, err) < 0)
         return error_wrap(err, "events of '%s'", vm->id);
+    fd = fd_park(fd);
     stream = mem_alloc(sizeof *stream);
     *stream = (struct stream){.fd = fd, .parser = EVENT_PARSER_INIT};
     *ret_stream = stream;
