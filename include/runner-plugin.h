@@ -263,6 +263,7 @@ struct runner_host { /* valid from load() until the process ends; every function
     int (*run)(struct runner_call *, struct runner_batch *, struct runner_error *);
     /* A descriptor to something on the host, non-blocking, close-on-exec, the caller's to close. address:
      *   "unix:/path", "tcp:a.b.c.d:port": a connected stream socket; nobody there: UNREACHABLE
+     *   "bind:a.b.c.d:port": a TCP socket bound there, which does not listen; another has the port: BUSY
      *   "fifo:/path": the reading end of a FIFO (RUNNER_FD_FIFO); none there: NOTFOUND
      *   "tap:name": a queue of that TAP (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR), to be handed to a VMM; held by another: BUSY;
      *     NOTSUP where descriptors cannot leave the host: the VMM then opens the TAP by its name. */

@@ -82,8 +82,8 @@ static socklen_t parse_address(const char *text, struct sockaddr_storage *ret)
         memcpy(un->sun_path, rest, strlen(rest));
         return sizeof *un;
     }
-    if (!text_starts(text, "tcp:", &rest) || (colon = strrchr(rest, ':')) == NULL || colon - rest >= 64 ||
-        !num_int(colon + 1, 1, 65535, &port))
+    if ((!text_starts(text, "tcp:", &rest) && !text_starts(text, "bind:", &rest)) ||
+        (colon = strrchr(rest, ':')) == NULL || colon - rest >= 64 || !num_int(colon + 1, 1, 65535, &port))
         return 0;
     memcpy(host, rest, (size_t)(colon - rest));
     host[colon - rest] = '\0';
@@ -123,6 +123,27 @@ static int dial_socket(const char *address, int *ret_fd, struct runner_error *er
     return 0;
 }
 
+static int dial_bound(const char *address, int *ret_fd, struct runner_error *err)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = parse_address(address, &addr);
+    int fd, one = 1;
+
+    if (len == 0)
+        return fail(err, RUNNER_E_INVALID, 0, "address '%s'", address);
+    fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return fail_errno(err, errno, "socket");
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 || bind(fd, (struct sockaddr *)&addr, len) < 0) {
+        int saved_errno = errno;
+
+        close(fd);
+        return fail(err, saved_errno == EADDRINUSE ? RUNNER_E_BUSY : RUNNER_E_IO, saved_errno, "dial '%s'", address);
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
 int fake_dial(struct runner_call *call, const char *address, int *ret_fd, struct runner_error *err)
 {
     int code = fake_gate(FAKE_DIAL, call, address);
@@ -138,6 +159,8 @@ int fake_dial(struct runner_call *call, const char *address, int *ret_fd, struct
         return dial_fifo(path, ret_fd, err);
     if (text_starts(address, "tap:", NULL))
         return fail(err, RUNNER_E_NOTSUP, 0, "dial '%s': no descriptor leaves this host", address);
+    if (text_starts(address, "bind:", NULL))
+        return dial_bound(address, ret_fd, err);
     return dial_socket(address, ret_fd, err);
 }
 

@@ -15,8 +15,8 @@
 void check_dial(void)
 {
     static const char *const bad[] = {
-        "",        "tcp:",          "tcp:127.0.0.1",      "tcp:127.0.0.1:0", "tcp:host:80",
-        "udp:1:2", "unix:relative", "tcp:127.0.0.1:70000"};
+        "",        "tcp:",          "tcp:127.0.0.1",       "tcp:127.0.0.1:0", "tcp:host:80",
+        "udp:1:2", "unix:relative", "tcp:127.0.0.1:70000", "bind:",           "bind:127.0.0.1:0"};
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof in;
     int listener = socket(AF_INET, SOCK_STREAM, 0), fd = -1;
@@ -31,7 +31,14 @@ void check_dial(void)
            "dial: refused, as nobody listens");
     tap_ok(listen(listener, 1) == 0 && ops->dial(self, call, address, &fd, &err) == 0 && fd >= 0, "dial: %s", address);
     cleanup_close(&fd);
+    address = keep(mem_printf("bind:127.0.0.1:%d", ntohs(in.sin_port)));
+    tap_ok(ops->dial(self, call, address, &fd, &err) < 0 && says(RUNNER_E_BUSY, address),
+           "dial: %s is refused, as somebody listens", address);
     close(listener);
+    tap_ok(ops->dial(self, call, address, &fd, &err) == 0 && getsockname(fd, (struct sockaddr *)&in, &len) == 0 &&
+               strtol(strrchr(address, ':') + 1, NULL, 10) == ntohs(in.sin_port),
+           "dial: %s, when nobody does", address);
+    cleanup_close(&fd);
     address = keep(mem_printf("unix:%s", at("none.sock")));
     tap_ok(ops->dial(self, call, address, &fd, &err) < 0 && says(RUNNER_E_UNREACHABLE, address),
            "dial: no such socket");

@@ -13,6 +13,7 @@
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_PREFIX  24
 
+#define BUCKETS    1024
 #define PROBES_MAX 1024 /* ports tried that somebody else listens at, before giving up */
 
 static const struct runner_host *host;
@@ -26,9 +27,9 @@ struct port { /* of a sandbox */
 struct user {
     uint32_t first, last, guest_port; /* constant, as dns is */
     char dns[46];
-    pthread_mutex_t lock; /* what follows */
-    struct port *ports;
-    uint32_t cursor; /* where the next search begins */
+    pthread_mutex_t lock;        /* what follows */
+    struct port *ports[BUCKETS]; /* by number */
+    uint32_t cursor;             /* where the next search begins */
 };
 
 static const struct runner_param user_params[] = {
@@ -72,11 +73,12 @@ static void user_destroy(void *self)
 
     if (u == NULL)
         return;
-    while (u->ports != NULL) {
-        struct port *p = u->ports;
-        u->ports = p->next;
-        port_free(p);
-    }
+    for (size_t i = 0; i < BUCKETS; i++)
+        while (u->ports[i] != NULL) {
+            struct port *p = u->ports[i];
+            u->ports[i] = p->next;
+            port_free(p);
+        }
     pthread_mutex_destroy(&u->lock);
     free(u);
 }
@@ -124,45 +126,44 @@ static int user_create(const struct runner_value *values, size_t n, void **ret_s
 
 /* ---- ports ------------------------------------------------------------------------------------------------------ */
 
-/* Called with the lock held. */
-static const char *holder_of(const struct user *u, uint32_t number)
+/* Called with the lock held: where the port of this number is linked, or the end of its bucket. */
+static struct port **link_of(struct user *u, uint32_t number)
 {
-    const struct port *p = u->ports;
+    struct port **link = &u->ports[number % BUCKETS];
 
-    while (p != NULL && p->number != number)
-        p = p->next;
-    return p != NULL ? p->id : NULL;
+    while (*link != NULL && (*link)->number != number)
+        link = &(*link)->next;
+    return link;
 }
 
 /* Whether this sandbox has it now: it had already, or it was nobody's. */
 static bool reserve(struct user *u, const char *id, uint32_t number)
 {
-    const char *holder;
+    struct port **link, *p;
     bool is_ours;
 
     pthread_mutex_lock(&u->lock);
-    holder = holder_of(u, number);
-    is_ours = holder == NULL || strcmp(holder, id) == 0;
-    if (holder == NULL) {
-        struct port *p = mem_alloc(sizeof *p);
-        *p = (struct port){.next = u->ports, .id = mem_dup(id), .number = number};
-        u->ports = p;
+    link = link_of(u, number);
+    if (*link == NULL) {
+        p = mem_alloc(sizeof *p);
+        *p = (struct port){.id = mem_dup(id), .number = number};
+        *link = p;
     }
+    is_ours = strcmp((*link)->id, id) == 0;
     pthread_mutex_unlock(&u->lock);
     return is_ours;
 }
 
-/* All that the sandbox has. */
-static void release(struct user *u, const char *id)
+/* When it is this sandbox's. */
+static void release(struct user *u, const char *id, uint32_t number)
 {
+    struct port **link, *p;
+
     pthread_mutex_lock(&u->lock);
-    for (struct port **at = &u->ports; *at != NULL;) {
-        struct port *p = *at;
-        if (strcmp(p->id, id) != 0) {
-            at = &p->next;
-            continue;
-        }
-        *at = p->next;
+    link = link_of(u, number);
+    p = *link;
+    if (p != NULL && strcmp(p->id, id) == 0) {
+        *link = p->next;
         port_free(p);
     }
     pthread_mutex_unlock(&u->lock);
@@ -189,16 +190,16 @@ static uint32_t next_port(struct user *u, const char *id)
 /* 1: nobody listens there; 0: somebody does; -1: not known. */
 static int probe(struct runner_call *call, uint32_t number, struct runner_error *err)
 {
-    auto_free char *address = mem_printf("tcp:127.0.0.1:%u", number);
+    auto_free char *address = mem_printf("bind:127.0.0.1:%u", number);
     struct runner_error cause = ERROR_INIT;
     int fd = -1;
 
     if (host->dial(call, address, &fd, &cause) == 0) {
         close(fd);
-        return 0;
-    }
-    if (cause.code == RUNNER_E_UNREACHABLE)
         return 1;
+    }
+    if (cause.code == RUNNER_E_BUSY)
+        return 0;
     if (err != NULL)
         error_copy(err, &cause);
     return -1;
@@ -220,7 +221,7 @@ static int find_port(struct user *u, struct runner_call *call, const char *id, u
             *ret_number = number;
             return 0;
         }
-        release(u, id); /* a foreign program's: it is asked again when the search comes round */
+        release(u, id, number); /* a foreign program's: it is asked again when the search comes round */
         if (is_free < 0)
             return -1;
     }
@@ -246,14 +247,11 @@ static int user_attach(void *self, struct runner_call *call, struct runner_batch
     int is_free = 0;
 
     (void)batch; /* the VMM makes the network */
-    if (number >= u->first && number <= u->last && reserve(u, id, number)) {
+    if (number >= u->first && number <= u->last && reserve(u, id, number))
         is_free = probe(call, number, err);
-        if (is_free <= 0)
-            release(u, id);
-        if (is_free < 0)
-            return -1;
-    }
-    if (is_free == 0 && find_port(u, call, id, &number, err) < 0)
+    if (is_free <= 0)
+        release(u, id, nic->forward_port); /* that of its last start, another's or out of bounds by now */
+    if (is_free < 0 || (is_free == 0 && find_port(u, call, id, &number, err) < 0))
         return -1;
     nic->kind = RUNNER_NIC_USER;
     nic->name[0] = '\0';
@@ -271,9 +269,8 @@ static int user_detach(void *self, struct runner_call *call, struct runner_batch
 {
     (void)call;
     (void)batch;
-    (void)nic;
     (void)err;
-    release(self, id);
+    release(self, id, nic->forward_port);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* What can be dialled: unix:/path, tcp:a.b.c.d:port, fifo:/path, tap:name. */
+/* What can be dialled: unix:/path, tcp:a.b.c.d:port, bind:a.b.c.d:port, fifo:/path, tap:name. */
 #include "plugins/transport/local/local.h"
 
 #include <arpa/inet.h>
@@ -41,10 +41,10 @@ static bool parse_ip(const char *ip, uint16_t port, union any_address *ret, sock
     return false;
 }
 
-/* rest: a.b.c.d:port or [v6]:port */
-static int parse_tcp(const char *rest, union any_address *ret, socklen_t *ret_len, struct runner_error *err)
+/* a.b.c.d:port or [v6]:port behind "tcp:" or "bind:" */
+static int parse_tcp(const char *address, union any_address *ret, socklen_t *ret_len, struct runner_error *err)
 {
-    const char *colon = strrchr(rest, ':');
+    const char *rest = strchr(address, ':') + 1, *colon = strrchr(rest, ':');
     size_t len = colon != NULL ? (size_t)(colon - rest) : 0;
     char ip[64];
     int64_t port;
@@ -54,11 +54,11 @@ static int parse_tcp(const char *rest, union any_address *ret, socklen_t *ret_le
         len -= 2;
     }
     if (colon == NULL || len == 0 || len >= sizeof ip || !num_int(colon + 1, 1, 65535, &port))
-        return fail(err, RUNNER_E_INVALID, 0, "address 'tcp:%s' is not tcp:IP:PORT", rest);
+        return fail(err, RUNNER_E_INVALID, 0, "address '%s' is not tcp:IP:PORT or bind:IP:PORT", address);
     memcpy(ip, rest, len);
     ip[len] = '\0';
     if (!parse_ip(ip, (uint16_t)port, ret, ret_len))
-        return fail(err, RUNNER_E_INVALID, 0, "address 'tcp:%s' is not tcp:IP:PORT", rest);
+        return fail(err, RUNNER_E_INVALID, 0, "address '%s' is not tcp:IP:PORT or bind:IP:PORT", address);
     return 0;
 }
 
@@ -116,17 +116,16 @@ static int dial_stream(const struct act *a, const char *address, int *ret_fd, st
     auto_close int fd = -1, dir = -1;
     union any_address to;
     socklen_t len = sizeof to.un;
-    const char *rest;
     int one = 1;
 
     memset(&to, 0, sizeof to);
     if (text_starts(address, "unix:/", NULL)) {
         if (unixaddr_make(address + strlen("unix:"), &to.un, &dir, err) < 0)
             return err != NULL && err->sys_errno != 0 ? fail_connect(err->sys_errno, address, err) : -1;
-    } else if (!text_starts(address, "tcp:", &rest)) {
-        return fail(err, RUNNER_E_INVALID, 0, "address '%s' is none of unix:/PATH, tcp:IP:PORT, fifo:/PATH, tap:NAME",
-                    address);
-    } else if (parse_tcp(rest, &to, &len, err) < 0) {
+    } else if (!text_starts(address, "tcp:", NULL)) {
+        return fail(err, RUNNER_E_INVALID, 0,
+                    "address '%s' is none of unix:/PATH, tcp:IP:PORT, bind:IP:PORT, fifo:/PATH, tap:NAME", address);
+    } else if (parse_tcp(address, &to, &len, err) < 0) {
         return -1;
     }
     fd = socket(to.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -136,6 +135,29 @@ static int dial_stream(const struct act *a, const char *address, int *ret_fd, st
         return fail_errno(err, errno, "socket of '%s'", address);
     if (connect_to(a, fd, &to, len, address, err) < 0)
         return -1;
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+/* As programs bind that listen: what is left of a connection that has ended is not in the way. */
+static int dial_bound(const char *address, int *ret_fd, struct runner_error *err)
+{
+    auto_close int fd = -1;
+    union any_address at;
+    socklen_t len;
+    int one = 1;
+
+    if (parse_tcp(address, &at, &len, err) < 0)
+        return -1;
+    fd = socket(at.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
+        return fail_errno(err, errno, "socket");
+    if (bind(fd, &at.sa, len) < 0) {
+        if (errno == EADDRINUSE)
+            return fail(err, RUNNER_E_BUSY, EADDRINUSE, "'%s': another has this port", address);
+        return fail_errno(err, errno, "'%s'", address);
+    }
     *ret_fd = fd;
     fd = -1;
     return 0;
@@ -165,5 +187,7 @@ int dial_address(const struct act *a, const char *address, int *ret_fd, struct r
         return dial_fifo(address + strlen("fifo:"), ret_fd, err);
     if (text_starts(address, "tap:", &rest))
         return tap_dial(rest, ret_fd, err);
+    if (text_starts(address, "bind:", NULL))
+        return dial_bound(address, ret_fd, err);
     return dial_stream(a, address, ret_fd, err);
 }
