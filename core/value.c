@@ -21,6 +21,8 @@ static bool number_parse(const struct runner_param *param, const char *text, int
         is_number = num_bytes(text, &number);
     else if (param->type == RUNNER_T_MSEC)
         is_number = num_msec(text, &number);
+    else if (param->type == VALUE_T_FACTOR)
+        is_number = num_factor(text, &number);
     if (!is_number || (is_bounded(param) && (number < param->min || number > param->max)))
         return false;
     *ret = number;
@@ -123,7 +125,7 @@ void value_expected(const struct runner_param *param, bool has_root, struct str 
             str_addf(ret_text, "%s%s", i > 0 ? ", " : "", param->choices[i]);
         return;
     }
-    str_add(ret_text, words[param->type]);
+    str_add(ret_text, param->type == VALUE_T_FACTOR ? "a number such as 2 or 1.5" : words[param->type]);
     if (param->type == RUNNER_T_PATH)
         str_add(ret_text, has_root ? " or one below the host's root, without '..'" : " without '..'");
     bounds_add(param, ret_text);
@@ -136,6 +138,18 @@ const char *value_type_name(uint32_t type)
     return type < ARRAY_LEN(names) ? names[type] : NULL;
 }
 
+/* Without zeros at the end. */
+static void factor_format(int64_t thousandths, struct str *out)
+{
+    int part = (int)(thousandths % 1000), digits = 3;
+
+    for (; digits > 0 && part % 10 == 0; digits--)
+        part /= 10;
+    str_addf(out, "%" PRId64, thousandths / 1000);
+    if (digits > 0)
+        str_addf(out, ".%0*d", digits, part);
+}
+
 void value_format(uint32_t type, int64_t number, struct str *ret_text)
 {
     static const struct {
@@ -146,6 +160,10 @@ void value_format(uint32_t type, int64_t number, struct str *ret_text)
 
     if (type == RUNNER_T_BOOL) {
         str_add(ret_text, number ? "true" : "false");
+        return;
+    }
+    if (type == VALUE_T_FACTOR) {
+        factor_format(number, ret_text);
         return;
     }
     for (size_t i = 0; type == RUNNER_T_MSEC && number != 0 && i < ARRAY_LEN(times); i++)

@@ -7,6 +7,9 @@
 #include "include/runner-plugin.h"
 #include "core/util/str.h"
 
+/* A type that core's own settings have, beside the RUNNER_T_* of plugins: a number such as 1.5, kept in thousandths. */
+#define VALUE_T_FACTOR 100
+
 /*
  * Parses text as the parameter's type says. root: put before a relative PATH; NULL: relative paths are refused. On
  * success ret->name is the parameter's, ret->text is the caller's to free, ret->number is in the type's unit. False:

@@ -69,6 +69,23 @@ bool num_bytes(const char *text, int64_t *ret)
     return true;
 }
 
+bool num_factor(const char *text, int64_t *ret)
+{
+    int64_t whole, part = 0;
+    const char *end;
+
+    if (!digits(text, &whole, &end) || __builtin_mul_overflow(whole, 1000, &whole))
+        return false;
+    if (*end == '.') {
+        const char *point = end;
+        if (!digits(point + 1, &part, &end) || end - point > 4)
+            return false;
+        for (long n = end - point; n < 4; n++)
+            part *= 10;
+    }
+    return *end == '\0' && !__builtin_add_overflow(whole, part, ret);
+}
+
 bool num_msec(const char *text, int64_t *ret)
 {
     static const struct {

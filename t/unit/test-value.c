@@ -14,6 +14,7 @@ static const struct runner_param params[] = {
     {.name = "wait", .type = RUNNER_T_MSEC, .min = 100, .max = 60000},
     {.name = "dir", .type = RUNNER_T_PATH},
     {.name = "any", .type = RUNNER_T_INT},
+    {.name = "factor", .type = VALUE_T_FACTOR, .min = 0, .max = 1000000},
 };
 
 static const struct runner_param *param(const char *name)
@@ -41,6 +42,11 @@ Test(value, parse)
         {"size", "1K", "1K", 1024},
         {"size", "20GiB", "20GiB", INT64_C(20) << 30},
         {"wait", "1m", "1m", 60000},
+        {"factor", "4", "4", 4000},
+        {"factor", "1.5", "1.5", 1500},
+        {"factor", "0.25", "0.25", 250},
+        {"factor", "0.001", "0.001", 1},
+        {"factor", "1000.000", "1000.000", 1000000},
         {"dir", "/abs/x", "/abs/x", 0},
         {"dir", "kernels/vmlinux", "/root/kernels/vmlinux", 0},
         {"dir", "a..b/..c", "/root/a..b/..c", 0},
@@ -76,6 +82,14 @@ Test(value, refuse)
         {"size", "1023", "a size such as 512M or 20GiB, at least 1K"},
         {"wait", "30", "a time such as 250ms, 30s or 5m, from 100ms to 1m"},
         {"wait", "2m", "a time such as 250ms, 30s or 5m, from 100ms to 1m"},
+        {"factor", "1.5.1", "a number such as 2 or 1.5, from 0 to 1000"},
+        {"factor", "1.", "a number such as 2 or 1.5, from 0 to 1000"},
+        {"factor", ".5", "a number such as 2 or 1.5, from 0 to 1000"},
+        {"factor", "0.0001", "a number such as 2 or 1.5, from 0 to 1000"},
+        {"factor", "-1", "a number such as 2 or 1.5, from 0 to 1000"},
+        {"factor", "1x", "a number such as 2 or 1.5, from 0 to 1000"},
+        {"factor", "1000.001", "a number such as 2 or 1.5, from 0 to 1000"},
+        {"factor", "9223372036854775807", "a number such as 2 or 1.5, from 0 to 1000"},
         {"dir", "", "an absolute path or one below the host's root, without '..'"},
         {"dir", "../x", "an absolute path or one below the host's root, without '..'"},
         {"dir", "/a/..", "an absolute path or one below the host's root, without '..'"},
@@ -113,6 +127,11 @@ Test(value, format_is_what_parse_reads)
         {RUNNER_T_MSEC, 0, "0"},
         {RUNNER_T_INT, -7, "-7"},
         {RUNNER_T_BOOL, 1, "true"},
+        {VALUE_T_FACTOR, 8000, "8"},
+        {VALUE_T_FACTOR, 1500, "1.5"},
+        {VALUE_T_FACTOR, 50, "0.05"},
+        {VALUE_T_FACTOR, 1001, "1.001"},
+        {VALUE_T_FACTOR, 0, "0"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
