@@ -55,6 +55,32 @@ int procfs_release(const char *text)
     return major * 1000 + minor;
 }
 
+int64_t procfs_cpus(const char *text)
+{
+    const char *p = text;
+    int64_t n = 0;
+
+    for (;;) {
+        unsigned first, last;
+        int len = 0;
+
+        if (sscanf(p, "%5u%n", &first, &len) != 1)
+            return 0;
+        p += len;
+        last = first;
+        if (*p == '-') {
+            if (sscanf(p, "-%5u%n", &last, &len) != 1 || last < first)
+                return 0;
+            p += len;
+        }
+        n += last - first + 1;
+        if (*p != ',')
+            break;
+        p++;
+    }
+    return *p == '\n' || *p == '\0' ? n : 0;
+}
+
 /* ---- mounts ----------------------------------------------------------------------------------------------------- */
 
 void procfs_mount_done(struct procfs_mount *mount)

@@ -8,6 +8,9 @@
 /* /proc/meminfo, "HugePages_Total:       0": the number behind the key, without its unit. */
 bool procfs_meminfo(const char *text, const char *key, int64_t *ret);
 
+/* /sys/devices/system/cpu/online, "0-3,6": how many there are; 0: no such text. */
+int64_t procfs_cpus(const char *text);
+
 struct procfs_mount {
     char *point, *type;
     bool is_readonly;

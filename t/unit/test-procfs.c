@@ -31,6 +31,18 @@ static const char mounts[] = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vd
                              "a line of nothing\n\n"
                              "27 21 0:25 / /cut rw";
 
+Test(procfs, cpus_that_are_online)
+{
+    static const struct {
+        const char *text;
+        int64_t n;
+    } cases[] = {{"0\n", 1},      {"0-1\n", 2}, {"0-3,6,8-9\n", 7}, {"0-1023", 1024}, {"", 0},       {"\n", 0},
+                 {"none\n", 0},   {"3-1\n", 0}, {"0-\n", 0},        {"0,\n", 0},     {"0-1 x\n", 0}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        cr_expect_eq(procfs_cpus(cases[i].text), cases[i].n, "'%s'", cases[i].text);
+}
+
 Test(procfs, mount_that_holds_a_path)
 {
     static const struct {
