@@ -41,11 +41,11 @@ struct setting {
 struct setting_group {
     const char *key; /* NULL: the top level */
     const struct setting *settings;
-    size_t n, offset; /* of the group's struct in struct config, or of host_defaults in struct config_host */
+    size_t n, offset; /* of the group's struct in struct config, or of a host's group in struct config_host */
 };
 
 extern const struct setting_group config_groups[]; /* ends with n = 0; the first one is the top level */
-extern const struct setting_group config_host_group, config_host_defaults;
+extern const struct setting_group config_host_group, config_host_defaults, config_host_capacity;
 
 /* Reads the group's keys from a map into base; `more`: further keys that are known there. */
 void settings_read(struct build *b, const struct yaml *map, const struct setting_group *group, void *base,

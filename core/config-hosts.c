@@ -27,10 +27,10 @@ static void ceiling_check(struct build *b, const struct yaml *node, const char *
 
 static void host_read(struct build *b, struct yaml *node, size_t index)
 {
-    static const char *const more[] = {"defaults", "transport", "vmm", "disk", "network", "ipam"};
+    static const char *const more[] = {"defaults", "capacity", "transport", "vmm", "disk", "network", "ipam"};
     struct config_host *host = &b->config->hosts[index];
     const struct config_limits *limits = &b->config->limits;
-    struct yaml *defaults;
+    struct yaml *defaults, *capacity;
 
     settings_read(b, node, &config_host_group, host, more, ARRAY_LEN(more));
     if (host->name != NULL && is_taken(b->config, index, host->name))
@@ -44,6 +44,10 @@ static void host_read(struct build *b, struct yaml *node, size_t index)
         ceiling_check(b, node, "memory_mb", host->memory_mb, limits->memory_mb);
         ceiling_check(b, node, "disk_gb", host->disk_gb, limits->disk_gb);
     }
+    capacity = build_map(b, node, "capacity");
+    if (capacity != NULL)
+        settings_read(b, capacity, &config_host_capacity, &host->capacity, NULL, 0);
+    host->capacity.sandboxes = limits->sandboxes;
     if (b->config->loader != NULL)
         for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
             section_read(b, node, host, kind);

@@ -143,12 +143,15 @@ static void host_add(const struct config *config, size_t index, struct str *out)
     const struct config_host *host = &config->hosts[index];
     auto_free char *prefix = mem_printf("hosts[%zu].", index);
     auto_free char *defaults = mem_printf("hosts[%zu].defaults.", index);
+    auto_free char *capacity = mem_printf("hosts[%zu].capacity.", index);
     size_t start = out->len;
 
     group_add(config, &config_host_group, host, prefix, 4, out);
     out->ptr[start + 2] = '-'; /* the name is the first key */
     str_add(out, "    defaults:\n");
     group_add(config, &config_host_defaults, host, defaults, 6, out);
+    str_add(out, "    capacity:\n");
+    group_add(config, &config_host_capacity, &host->capacity, capacity, 6, out);
     for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
         sections_add(config, index, kind, out);
 }

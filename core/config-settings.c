@@ -132,6 +132,17 @@ static const struct setting host_defaults[] = {
 };
 const struct setting_group config_host_defaults = GROUP("defaults", host_defaults, 0);
 
+#define FACTOR(k, dflt) NUMBER(#k, VALUE_T_FACTOR, struct config_capacity, k, dflt, 0, 1000000)
+#define RESERVE(k, dflt) NUMBER(#k, RUNNER_T_BYTES, struct config_capacity, k, dflt, 0, INT64_C(1) << 50)
+static const struct setting host_capacity[] = {
+    FACTOR(cpu_overcommit, "8"),
+    FACTOR(memory_overcommit, "1"),
+    RESERVE(memory_reserve, "512M"),
+    FACTOR(disk_overcommit, "5"),
+    RESERVE(disk_reserve, "1G"),
+};
+const struct setting_group config_host_capacity = GROUP("capacity", host_capacity, 0);
+
 /* ---- reading by them ---- */
 
 void build_refuse(struct build *b, const struct yaml *node, const char *format, ...)

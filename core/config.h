@@ -51,6 +51,13 @@ struct config_limits {
     int64_t disk_gb;
 };
 
+/* What the sandboxes of a host may have of it together, see capacity.h. Factors in thousandths; 0: no limit. */
+struct config_capacity {
+    int64_t cpu_overcommit, memory_overcommit, disk_overcommit;
+    int64_t memory_reserve, disk_reserve; /* bytes that are the host's own */
+    int64_t sandboxes;                    /* as limits.sandboxes */
+};
+
 struct config_timeouts { /* all in milliseconds */
     int64_t create_ms;   /* deadline of the whole operation */
     int64_t start_ms;
@@ -79,6 +86,7 @@ struct config_host {
     int64_t cpus, memory_mb, disk_gb; /* used when a create names none */
     int64_t min_memory_mb;            /* a smaller request is raised to this */
     int64_t memory_step_mb;           /* requests are rounded up to a multiple */
+    struct config_capacity capacity;
     char *uids;                       /* "first-last" or "none": the users that VMMs run as */
     uint32_t first_uid, n_uids;       /* the same as numbers; n_uids 0: none */
     struct config_section sections[LOADER_KINDS + 1]; /* by kind: sections[RUNNER_DISK]; [0] is unused */

@@ -124,6 +124,7 @@ hosts:
   - name: local
     root: {root}
     run_dir: {dir}/run
+    capacity: {{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0}}
     transport: {{plugin: local}}
     disk: {{plugin: qcow2}}
 {host}

@@ -39,6 +39,7 @@ hosts:
   - name: local
     root: $root
     run_dir: $dir/run
+    capacity: $runner_capacity
     defaults: {cpus: 1, memory_mb: 128, min_memory_mb: 128, disk_gb: 1}
     transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: {plugin: cloud-hypervisor, binary: $(command -v "$ch"), probe: none}

@@ -49,6 +49,7 @@ hosts:
   - name: local
     root: $root
     run_dir: $dir/run
+    capacity: $runner_capacity
     defaults: {cpus: 1, memory_mb: 256, min_memory_mb: 256, disk_gb: 3}
     transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: {plugin: $RUNNER_TEST_VMM$vmm_options}

@@ -178,6 +178,7 @@ ctl=$top_builddir/runnerctl
 runner_pid=
 runner_prefix=()                # words before the runner's own: unshare --net --
 runner_network=                 # YAML in place of the user network, and what follows it
+runner_capacity="{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0}" # what VMs are promised here, they do not use
 runner_vmm="{plugin: qemu, binary: $vmm, accel: tcg}"
 runner_plugins=$top_builddir/plugins
 vm_program=$top_builddir/t/fake/fake-qemu
@@ -222,6 +223,7 @@ hosts:
   - name: local
     root: $root
     run_dir: $dir/run
+    capacity: $runner_capacity
     transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: $runner_vmm
     disk: {plugin: qcow2}

@@ -99,6 +99,12 @@ Test(config, no_file)
     cr_expect_str_eq(host->run_dir, "/var/run/cloud-hypervisor");
     cr_expect_eq(host->min_memory_mb, 1024);
     cr_expect_eq(host->memory_step_mb, 128);
+    cr_expect_eq(host->capacity.cpu_overcommit, 8000);
+    cr_expect_eq(host->capacity.memory_overcommit, 1000);
+    cr_expect_eq(host->capacity.memory_reserve, 512 << 20);
+    cr_expect_eq(host->capacity.disk_overcommit, 5000);
+    cr_expect_eq(host->capacity.disk_reserve, 1 << 30);
+    cr_expect_eq(host->capacity.sandboxes, 0);
     cr_expect_str_eq(host->sections[RUNNER_VMM].plugin->desc.name, "qemu");
     cr_expect_str_eq(host->sections[RUNNER_NETWORK].plugin->desc.name, "bridge");
     cr_expect_str_eq(host->sections[RUNNER_DISK].where, "default: hosts[0].disk");
@@ -145,6 +151,32 @@ Test(config, uids)
                        "1900000000-1900065535, found '%s'\n", *bad);
         refused(text, no_env, message);
     }
+}
+
+Test(config, capacity)
+{
+    auto_config struct config *config =
+        load_good("limits: {sandboxes: 7}\n"
+                  "hosts: [{name: a, capacity: {cpu_overcommit: 1.25, memory_overcommit: 0, disk_reserve: 20G}},\n"
+                  "        {name: b}]",
+                  no_env);
+    auto_str struct str text = STR_INIT;
+
+    cr_expect_eq(config->hosts[0].capacity.cpu_overcommit, 1250);
+    cr_expect_eq(config->hosts[0].capacity.memory_overcommit, 0);
+    cr_expect_eq(config->hosts[0].capacity.disk_reserve, INT64_C(20) << 30);
+    cr_expect_eq(config->hosts[0].capacity.sandboxes, 7);
+    cr_expect_eq(config->hosts[1].capacity.cpu_overcommit, 8000);
+    config_print(config, &text);
+    cr_expect_not_null(strstr(str_text(&text), "    capacity:\n      cpu_overcommit: 1.25 # "), "%s", str_text(&text));
+    refused("hosts: [{name: a, capacity: {cpu_overcommit: -1}}]", no_env,
+            "DIR/r.yaml:1:46: hosts[0].capacity.cpu_overcommit: expected a number such as 2 or 1.5, from 0 to 1000, found "
+            "'-1'\n");
+    refused("hosts: [{name: a, capacity: {cpu_overcomit: 2}}]", no_env,
+            "DIR/r.yaml:1:30: hosts[0].capacity.cpu_overcomit: unknown key 'cpu_overcomit'; did you mean "
+            "'cpu_overcommit'?\n");
+    refused("hosts: [{name: a, capacity: none}]", no_env,
+            "DIR/r.yaml:1:29: hosts[0].capacity: expected a mapping (key: value), found 'none'\n");
 }
 
 Test(config, all_types)
