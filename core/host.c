@@ -16,6 +16,7 @@ int host_new(const struct config_host *config, struct host **ret, struct runner_
     pthread_condattr_t monotonic;
 
     host->config = config;
+    host->capacity = (struct capacity){.host = config->name, .settings = &config->capacity};
     pthread_mutex_init(&host->mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

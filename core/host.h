@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "core/call.h"
+#include "core/capacity.h"
 #include "core/config.h"
 #include "core/instance.h"
 #include "core/uids.h"
@@ -17,6 +18,7 @@ struct host {
     const struct config_host *config;
     struct instance *instances[LOADER_KINDS + 1]; /* by kind; NULL: none */
     struct uids *uids;                            /* NULL: the VMMs run as the runner's user */
+    struct capacity capacity;                     /* guarded by the index's lock */
 
     pthread_mutex_t mutex; /* guards the members below, and what instance.h says */
     pthread_cond_t changed;

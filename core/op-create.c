@@ -1,6 +1,7 @@
 /* create: from a request to a machine whose daemon answers. */
 #include <string.h>
 
+#include "core/figures.h"
 #include "core/guest.h"
 #include "core/identity.h"
 #include "core/op.h"
@@ -33,14 +34,14 @@ static int repeat(struct op *op, struct runner_error *err)
 
 static int admit(struct op *op, struct runner_error *err)
 {
-    int64_t limit = op->engine->config->limits.sandboxes;
     auto_snapshot struct snapshot *snapshot = NULL;
     struct record *plan = op->plan;
 
     op->sandbox = index_get(op->engine->index, op->id);
     if (op->sandbox != NULL)
         return repeat(op, err);
-    if (snapshot_open(&op->call, op->host->config->root, plan->snapshot, &snapshot, err) < 0)
+    if (figures_check_space(op->engine, &op->call, err) < 0 ||
+        snapshot_open(&op->call, op->host->config->root, plan->snapshot, &snapshot, err) < 0)
         return -1;
     plan->boot.kernel = mem_dup(snapshot->kernel);
     plan->boot.initramfs = mem_dup(snapshot->initramfs);
@@ -54,9 +55,8 @@ static int admit(struct op *op, struct runner_error *err)
     op->batch = batch_new(&op->call);
     plan->created_ms = num_wall_ms();
     plan->state = SANDBOX_CREATING;
-    op->sandbox = index_add(op->engine->index, op->host, plan, (size_t)limit);
-    if (op->sandbox == NULL)
-        return fail(err, RUNNER_E_NOSPACE, 0, "the limit of %lld sandboxes is reached", (long long)limit);
+    if (index_admit(op->engine->index, op->host, plan, &op->sandbox, err) < 0)
+        return -1;
     op->plan = NULL;
     return OP_NEXT;
 }
@@ -82,6 +82,16 @@ static void dismiss(struct op *op, struct runner_error *err)
         index_remove(op->engine->index, op->sandbox);
 }
 
+static int no_address(struct op *op, struct runner_error *err)
+{
+    if (err->code == RUNNER_E_NOSPACE) {
+        index_lock(op->engine->index);
+        op->host->capacity.refused[REFUSED_ADDRESS]++;
+        index_unlock(op->engine->index);
+    }
+    return error_wrap(err, "address");
+}
+
 static int lease(struct op *op, struct runner_error *err)
 {
     struct runner_nic nic = {.size = sizeof nic, .guest_port = GUEST_DAEMON_PORT};
@@ -90,7 +100,7 @@ static int lease(struct op *op, struct runner_error *err)
     identity_mac(op->id, nic.mac);
     if (!(host_plugin(op->host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)) {
         if (HOST_CALL(op->host, RUNNER_IPAM, ipam, lease, &op->call, op->id, &got, err) < 0)
-            return error_wrap(err, "address");
+            return no_address(op, err);
         memcpy(nic.address, got.address, sizeof nic.address);
         memcpy(nic.gateway, got.gateway, sizeof nic.gateway);
         memcpy(nic.dns, got.dns, sizeof nic.dns);

@@ -56,7 +56,8 @@ static int start_admit(struct op *op, struct runner_error *err)
 /* Recorded before the first host step: found at start-up, the VM is ended and the sandbox is stopped again. */
 static int start_mark(struct op *op, struct runner_error *err)
 {
-    if (op_assign(op, err) < 0 || op_commit(op, SANDBOX_STARTING, NULL, err) < 0)
+    if (op_assign(op, err) < 0 || index_allocate(op->engine->index, op->sandbox, err) < 0 ||
+        op_commit(op, SANDBOX_STARTING, NULL, err) < 0) /* which goes back to stopped, with nothing allocated */
         return -1;
     batch_free(op->batch);
     op->batch = batch_new(&op->call);

@@ -209,6 +209,8 @@ static struct saved set_state(struct op *op, enum sandbox_state state, const cha
     index_lock(op->engine->index);
     record->state = state;
     record->error = mem_dup(error);
+    if (state == SANDBOX_STOPPED || state == SANDBOX_ERROR)
+        sandbox_release(op->sandbox);
     if (op->daemon_version != NULL && state == SANDBOX_STARTED) {
         free(record->daemon_version);
         record->daemon_version = mem_dup(op->daemon_version);

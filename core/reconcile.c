@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/batch.h"
+#include "core/figures.h"
 #include "core/log.h"
 #include "core/op.h"
 #include "core/util/error.h"
@@ -28,7 +29,7 @@ static void add_unreadable(struct bring_up *b, const char *id, const char *why)
     record->error = mem_dup(why);
     record->snapshot = mem_dup("unknown");
     record->cpus = 1;
-    index_put(b->engine->index, index_add(b->engine->index, b->host, record, 0));
+    index_put(b->engine->index, index_add(b->engine->index, b->host, record));
     b->n_unreadable++;
     log_event(RUNNER_LOG_ERROR, "reconcile.unreadable", "id", id, "error", why, NULL);
 }
@@ -92,7 +93,7 @@ static void take_record(struct bring_up *b, const char *id, const struct runner_
             log_event(RUNNER_LOG_ERROR, "reconcile.adopt_failed", "id", id, "error", err.message, NULL);
             b->n_unreadable++;
         }
-        index_put(b->engine->index, index_add(b->engine->index, b->host, record, 0));
+        index_put(b->engine->index, index_add(b->engine->index, b->host, record));
         b->n_found++;
     }
 }
@@ -228,6 +229,21 @@ static void sweep(struct bring_up *b)
     free(owned.nics);
 }
 
+/* What is not known limits nothing: that is worth a word. */
+static void learn_capacity(struct bring_up *b)
+{
+    static const char *const sources[RESOURCES] = {[RESOURCE_CPUS] = "/sys/devices/system/cpu/online",
+                                                   [RESOURCE_MEMORY] = "/proc/meminfo",
+                                                   [RESOURCE_DISK] = "the file system of root"};
+    struct figures figures;
+
+    figures_refresh(b->engine, &b->call, &figures);
+    for (int i = 0; i < RESOURCES; i++)
+        if (sources[i] != NULL && figures.has.of[i] == 0)
+            log_event(RUNNER_LOG_WARN, "host.capacity_unknown", "host", b->host->config->name, "resource",
+                      capacity_refusal_name(i), "unreadable", sources[i], NULL);
+}
+
 struct recovery {
     struct engine *engine;
     const struct host *host;
@@ -260,6 +276,7 @@ static void run(struct task *task)
         log_event(RUNNER_LOG_ERROR, "host.down", "host", b->host->config->name, "error", err.message, NULL);
         host_set_up(b->host, err.message);
     } else {
+        learn_capacity(b);
         try_uids(b);
         sweep(b);
         index_each(b->engine->index, recover, &recovery); /* operations queued earlier go behind them, see op.c */

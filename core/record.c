@@ -4,6 +4,8 @@
 
 #include "core/util/text.h"
 
+#define BYTES_MAX (INT64_C(1) << 50) /* of memory, of a disk: the most that limits may allow */
+
 static const char *const state_names[] = {
     [SANDBOX_CREATING] = "creating", [SANDBOX_STARTED] = "started",      [SANDBOX_PAUSED] = "paused",
     [SANDBOX_STOPPED] = "stopped",   [SANDBOX_ERROR] = "error",          [SANDBOX_STARTING] = "starting",
@@ -260,8 +262,8 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
         read_text(from, "error", &record->error, err) < 0 ||
         read_text(from, "daemonVersion", &record->daemon_version, err) < 0 ||
         read_text(from, "snapshot", &record->snapshot, err) < 0 || read_int(from, "cpus", 1, 1024, &cpus, err) < 0 ||
-        read_int(from, "memoryBytes", 1, INT64_MAX, &record->memory_bytes, err) < 0 ||
-        read_int(from, "diskBytes", 0, INT64_MAX, &record->disk_bytes, err) < 0)
+        read_int(from, "memoryBytes", 1, BYTES_MAX, &record->memory_bytes, err) < 0 ||
+        read_int(from, "diskBytes", 0, BYTES_MAX, &record->disk_bytes, err) < 0)
         return -1;
     record->cpus = (uint32_t)cpus;
     if (record->snapshot == NULL || !text_is_ref(record->snapshot))

@@ -103,25 +103,102 @@ void index_put(struct index *index, struct sandbox *sandbox)
         sandbox_free(sandbox);
 }
 
-struct sandbox *index_add(struct index *index, struct host *host, struct record *record, size_t limit)
+/* ---- capacity: under the lock ---- */
+
+static struct amounts machine_of(const struct record *record)
 {
-    struct sandbox *sandbox, **bucket;
+    return (struct amounts){{[RESOURCE_CPUS] = record->cpus, [RESOURCE_MEMORY] = record->memory_bytes}};
+}
+
+/* All that a sandbox has. The figures of a record are constant from its creation. */
+static struct amounts amounts_of(const struct record *record, bool has_machine)
+{
+    struct amounts amounts = has_machine ? machine_of(record) : (struct amounts){{0}};
+
+    amounts.of[RESOURCE_SANDBOXES] = 1;
+    amounts.of[RESOURCE_DISK] = record->disk_bytes;
+    return amounts;
+}
+
+/* In a state on the way the VM may be there. */
+static bool needs_machine(const struct record *record)
+{
+    switch (record->state) {
+    case SANDBOX_STOPPED:
+    case SANDBOX_ERROR:
+        return false;
+    case SANDBOX_CREATING:
+        return !json_bool(record->request, "skipStart", false);
+    default:
+        return true;
+    }
+}
+
+void sandbox_release(struct sandbox *sandbox)
+{
+    const struct amounts machine = machine_of(sandbox->record);
+
+    if (sandbox->has_machine)
+        capacity_give_back(&sandbox->host->capacity, &machine);
+    sandbox->has_machine = false;
+}
+
+int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err)
+{
+    const struct amounts machine = machine_of(sandbox->record);
+    int status = 0;
 
     index_lock(index);
-    if (limit > 0 && index->n >= limit) {
-        index_unlock(index);
-        return NULL;
-    }
-    sandbox = mem_alloc(sizeof *sandbox);
+    if (!sandbox->has_machine)
+        status = capacity_take(&sandbox->host->capacity, &machine, err);
+    sandbox->has_machine = status == 0;
+    index_unlock(index);
+    return status;
+}
+
+/* ---- adding, removing ---- */
+
+static struct sandbox *insert(struct index *index, struct host *host, struct record *record, bool has_machine)
+{
+    struct sandbox *sandbox = mem_alloc(sizeof *sandbox), **bucket;
+
     sandbox->host = host;
     sandbox->record = record;
     sandbox->refs = 1;
+    sandbox->has_machine = has_machine;
     if (index->n >= index->n_buckets)
         grow(index);
     bucket = bucket_of(index, record->id);
     sandbox->next = *bucket;
     *bucket = sandbox;
     index->n++;
+    return sandbox;
+}
+
+int index_admit(struct index *index, struct host *host, struct record *record, struct sandbox **ret,
+                struct runner_error *err)
+{
+    bool has_machine = needs_machine(record);
+    const struct amounts wanted = amounts_of(record, has_machine);
+    int status;
+
+    index_lock(index);
+    status = capacity_take(&host->capacity, &wanted, err);
+    if (status == 0)
+        *ret = insert(index, host, record, has_machine);
+    index_unlock(index);
+    return status;
+}
+
+struct sandbox *index_add(struct index *index, struct host *host, struct record *record)
+{
+    bool has_machine = needs_machine(record);
+    const struct amounts amounts = amounts_of(record, has_machine);
+    struct sandbox *sandbox;
+
+    index_lock(index);
+    capacity_add(&host->capacity, &amounts);
+    sandbox = insert(index, host, record, has_machine);
     index_unlock(index);
     return sandbox;
 }
@@ -132,6 +209,8 @@ void index_remove(struct index *index, struct sandbox *sandbox)
 
     index_lock(index);
     if (!sandbox->is_gone) {
+        const struct amounts amounts = amounts_of(sandbox->record, sandbox->has_machine);
+        capacity_give_back(&sandbox->host->capacity, &amounts);
         for (link = bucket_of(index, sandbox->record->id); *link != sandbox;)
             link = &(*link)->next;
         *link = sandbox->next;

@@ -1,6 +1,7 @@
 /*
  * The index of sandboxes in memory. A sandbox's record is changed only by the operation that runs in its lane, and only
- * under the index's lock, so any thread may read it there. References keep it while it is used.
+ * under the index's lock, so any thread may read it there. References keep it while it is used. The capacity of each host
+ * is guarded by the same lock: its sums are those of the sandboxes in the index.
  */
 #ifndef CORE_SANDBOX_H
 #define CORE_SANDBOX_H
@@ -18,6 +19,7 @@ struct sandbox {
     struct record *record;         /* never NULL */
     unsigned refs;                 /* guarded by the index, as all of it */
     bool is_gone;                  /* taken out of the index */
+    bool has_machine;              /* its vCPUs and its memory are allocated on the host; its disk always is */
     int watch_fd, event_fd;        /* the reaper's: its end, its words; 0: not watched */
     bool is_heard;                 /* the reaper's: its VMM was listened to from the start of the watch */
     bool has_said_end;             /* the reaper's: and said that it ends */
@@ -36,9 +38,17 @@ void index_unlock(struct index *index);
 /* A reference, or NULL. */
 struct sandbox *index_get(struct index *index, const char *id);
 void index_put(struct index *index, struct sandbox *sandbox); /* gives a reference back; takes NULL */
-/* Takes the record over; the id is not in the index. A reference, or NULL when limit (0: none) are in it already: the
- * record stays the caller's. */
-struct sandbox *index_add(struct index *index, struct host *host, struct record *record, size_t limit);
+/* Admits a new one: takes the record over, and of the host's capacity what the record says, in one step. The id is not in
+ * the index. 0 and a reference, or -1 with NOSPACE: the record stays the caller's. */
+int index_admit(struct index *index, struct host *host, struct record *record, struct sandbox **ret,
+                struct runner_error *err);
+/* One that was found at start-up: is not asked whether it fits. A reference. */
+struct sandbox *index_add(struct index *index, struct host *host, struct record *record);
+/* Before a stopped one starts: takes its vCPUs and memory, or -1 with NOSPACE. It has them already: fine. */
+int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err);
+/* Its VM is gone: gives them back. Under the lock. */
+void sandbox_release(struct sandbox *sandbox);
+/* Gives back what it has of the host, too. */
 /* The caller's reference stays valid. */
 void index_remove(struct index *index, struct sandbox *sandbox);
 

@@ -72,6 +72,7 @@ int reply_status(int code)
         return 408;
     case RUNNER_E_EXISTS:
     case RUNNER_E_BUSY:
+    case RUNNER_E_NOSPACE: /* of the host's capacity; a full file system is recoverable, see reply_add_error() */
         return 409;
     case RUNNER_E_NOTSUP:
         return 501;

@@ -1,0 +1,92 @@
+#include "core/figures.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/batch.h"
+#include "core/procfs.h"
+
+#define TEXT_MAX (64 * 1024)
+
+enum { LOAD, MEMORY, CPUS, DISK, STEPS };
+
+static const char *text_of(const struct runner_batch *batch, int step)
+{
+    const struct runner_result *result = batch_result(batch, step);
+
+    return result != NULL && result->status == 0 && result->out != NULL ? result->out : "";
+}
+
+static int64_t meminfo_bytes(const char *text, const char *key)
+{
+    int64_t kib = 0;
+
+    return procfs_meminfo(text, key, &kib) && kib < INT64_MAX / 1024 ? kib * 1024 : 0;
+}
+
+static void read_memory(const char *text, struct figures *ret)
+{
+    int64_t total = meminfo_bytes(text, "MemTotal"), huge = meminfo_bytes(text, "Hugetlb");
+
+    ret->has.of[RESOURCE_MEMORY] = total > huge ? total - huge : 0;
+    ret->memory_free = meminfo_bytes(text, "MemAvailable");
+}
+
+void figures_read(struct runner_call *call, const char *dir, struct figures *ret)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    const struct runner_step steps[STEPS] = {
+        [LOAD] = {.kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = "/proc/loadavg"},
+        [MEMORY] = {.kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = "/proc/meminfo"},
+        [CPUS] = {.kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = "/sys/devices/system/cpu/online"},
+        [DISK] = {.kind = RUNNER_STATFS, .path = dir},
+    };
+
+    *ret = (struct figures){.load = 0};
+    for (int i = 0; i < STEPS; i++) {
+        struct runner_step step = steps[i];
+        step.size = RUNNER_STEP_INIT;
+        step.number = TEXT_MAX;
+        (void)batch_add(batch, &step, NULL);
+    }
+    if (batch_run(call, batch, NULL) < 0)
+        return;
+    (void)sscanf(text_of(batch, LOAD), "%*f %*f %lf", &ret->load);
+    read_memory(text_of(batch, MEMORY), ret);
+    ret->has.of[RESOURCE_CPUS] = procfs_cpus(text_of(batch, CPUS));
+    ret->has.of[RESOURCE_DISK] = batch_result(batch, DISK)->number2;
+    ret->disk_free = batch_result(batch, DISK)->number;
+}
+
+static void learn(struct engine *engine, struct host *host, const struct amounts *found)
+{
+    index_lock(engine->index);
+    capacity_learn(&host->capacity, found);
+    index_unlock(engine->index);
+}
+
+void figures_refresh(struct engine *engine, struct runner_call *call, struct figures *ret)
+{
+    figures_read(call, call->host->config->root, ret);
+    learn(engine, call->host, &ret->has);
+}
+
+int figures_check_space(struct engine *engine, struct runner_call *call, struct runner_error *err)
+{
+    struct host *host = call->host;
+    auto_batch struct runner_batch *batch = batch_new(call);
+    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STATFS, .path = host->config->root};
+    struct amounts found = {{0}};
+    int status;
+
+    if (host->config->capacity.disk_overcommit == 0)
+        return 0;
+    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+        return -1;
+    found.of[RESOURCE_DISK] = batch_result(batch, 0)->number2;
+    learn(engine, host, &found);
+    index_lock(engine->index);
+    status = capacity_check_space(&host->capacity, batch_result(batch, 0)->number, err);
+    index_unlock(engine->index);
+    return status;
+}
