@@ -1,30 +1,21 @@
 /* The runner and its hosts: /info and /metrics. */
-#include <string.h>
-#include <unistd.h>
-
-#include "core/batch.h"
+#include "core/figures.h"
 #include "core/op.h"
 #include "core/util/error.h"
+#include "core/view-capacity.h"
 #include "core/view.h"
 
 #define GIB ((double)(1 << 30))
 
 struct totals {
     size_t by_state[SANDBOX_DESTROYING + 1];
-    double cpus, memory_gib, disk_gib; /* of those that hold a VM; disk: of all */
 };
 
 static void add_up(const struct sandbox *sandbox, void *ctx)
 {
     struct totals *totals = ctx;
-    const struct record *record = sandbox->record;
 
-    totals->by_state[record->state]++;
-    totals->disk_gib += (double)record->disk_bytes / GIB;
-    if (record->state == SANDBOX_STARTED || record->state == SANDBOX_PAUSED) {
-        totals->cpus += record->cpus;
-        totals->memory_gib += (double)record->memory_bytes / GIB;
-    }
+    totals->by_state[sandbox->record->state]++;
 }
 
 static void add_services(struct host *host, struct str *out)
@@ -51,70 +42,70 @@ static void add_services(struct host *host, struct str *out)
     pthread_mutex_unlock(&host->mutex);
 }
 
-/* Figures of the host, read through its transport; what cannot be read is left at 0. */
-struct figures {
-    double load, memory_percent, disk_percent;
-    long cpus;
-};
-
-static double field_of(const char *text, const char *name)
+static double percent(int64_t part, int64_t total)
 {
-    const char *at = text != NULL ? strstr(text, name) : NULL;
-
-    return at != NULL ? strtod(at + strlen(name), NULL) : 0;
+    return total > 0 && part >= 0 ? 100 * (double)part / (double)total : 0;
 }
 
-static void read_figures(struct host *host, struct runner_call *call, struct figures *ret)
+/* Of all hosts together; a host is read by a call of its own. */
+static struct figures read_figures(struct engine *engine, struct runner_call *call)
 {
-    auto_batch struct runner_batch *batch = batch_new(call);
-    struct runner_step steps[] = {
-        {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = "/proc/loadavg", .number = 4096},
-        {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = "/proc/meminfo", .number = 65536},
-        {.size = RUNNER_STEP_INIT, .kind = RUNNER_STATFS, .path = host->config->root},
-    };
-    const struct runner_result *disk;
-    double total, available;
+    struct figures sum = {.load = 0};
 
-    for (size_t i = 0; i < ARRAY_LEN(steps); i++)
-        (void)batch_add(batch, &steps[i], NULL);
-    ret->cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    if (batch_run(call, batch, NULL) < 0)
-        return;
-    if (batch_result(batch, 0)->out != NULL) {
-        double one, five, fifteen;
-        if (sscanf(batch_result(batch, 0)->out, "%lf %lf %lf", &one, &five, &fifteen) == 3)
-            ret->load = fifteen / (double)ret->cpus;
+    for (size_t i = 0; i < engine->n_hosts; i++) {
+        struct figures one;
+        struct runner_call child;
+
+        call_init_child(&child, call, call_left_ms(call));
+        child.host = engine->hosts[i];
+        figures_refresh(engine, &child, &one);
+        for (int r = 0; r < RESOURCES; r++)
+            sum.has.of[r] += one.has.of[r];
+        sum.memory_free += one.memory_free;
+        sum.disk_free += one.disk_free;
+        sum.load += one.load;
     }
-    total = field_of(batch_result(batch, 1)->out, "MemTotal:");
-    available = field_of(batch_result(batch, 1)->out, "MemAvailable:");
-    ret->memory_percent = total > 0 ? 100 * (total - available) / total : 0;
-    disk = batch_result(batch, 2);
-    ret->disk_percent = disk->number2 > 0 ? 100 * (double)(disk->number2 - disk->number) / (double)disk->number2 : 0;
+    return sum;
+}
+
+/* Contract 3.2. The totals are not asked for here, but a client would have to look elsewhere for them. */
+static void add_figures(struct engine *engine, struct runner_call *call, struct str *out)
+{
+    const struct figures figures = read_figures(engine, call);
+    const int64_t cpus = figures.has.of[RESOURCE_CPUS];
+    const int64_t memory = figures.has.of[RESOURCE_MEMORY], disk = figures.has.of[RESOURCE_DISK];
+    double load = cpus > 0 ? figures.load / (double)cpus : 0;
+    struct amounts allocated, has;
+    struct totals totals = {{0}};
+
+    index_each(engine->index, add_up, &totals);
+    view_sum_capacity(engine, &allocated, &has);
+    json_add_real(out, "currentCpuLoadAverage", load);
+    json_add_real(out, "currentCpuUsagePercentage", load > 1 ? 100 : load * 100);
+    json_add_real(out, "currentMemoryUsagePercentage", percent(memory - figures.memory_free, memory));
+    json_add_real(out, "currentDiskUsagePercentage", percent(disk - figures.disk_free, disk));
+    json_add_int(out, "currentAllocatedCpu", allocated.of[RESOURCE_CPUS]);
+    json_add_real(out, "currentAllocatedMemoryGiB", (double)allocated.of[RESOURCE_MEMORY] / GIB);
+    json_add_real(out, "currentAllocatedDiskGiB", (double)allocated.of[RESOURCE_DISK] / GIB);
+    json_add_int(out, "currentStartedSandboxes", (int64_t)totals.by_state[SANDBOX_STARTED]);
+    json_add_int(out, "cpu", has.of[RESOURCE_CPUS]);
+    json_add_real(out, "memoryGiB", (double)has.of[RESOURCE_MEMORY] / GIB);
+    json_add_real(out, "diskGiB", (double)has.of[RESOURCE_DISK] / GIB);
 }
 
 void view_info(struct engine *engine, struct runner_call *call, struct str *out)
 {
     auto_free char *vmm = host_vmm_text(engine->hosts[0]);
-    struct totals totals = {.cpus = 0};
-    struct figures figures = {.load = 0};
 
-    index_each(engine->index, add_up, &totals);
-    read_figures(engine->hosts[0], call, &figures);
     json_open(out, NULL, '{');
     json_open(out, "serviceHealth", '[');
     for (size_t i = 0; i < engine->n_hosts; i++)
         add_services(engine->hosts[i], out);
     json_close(out, ']');
     json_open(out, "metrics", '{');
-    json_add_real(out, "currentCpuLoadAverage", figures.load);
-    json_add_real(out, "currentCpuUsagePercentage", figures.load > 1 ? 100 : figures.load * 100);
-    json_add_real(out, "currentMemoryUsagePercentage", figures.memory_percent);
-    json_add_real(out, "currentDiskUsagePercentage", figures.disk_percent);
-    json_add_real(out, "currentAllocatedCpu", totals.cpus);
-    json_add_real(out, "currentAllocatedMemoryGiB", totals.memory_gib);
-    json_add_real(out, "currentAllocatedDiskGiB", totals.disk_gib);
-    json_add_int(out, "currentStartedSandboxes", (int64_t)totals.by_state[SANDBOX_STARTED]);
+    add_figures(engine, call, out);
     json_close(out, '}');
+    view_add_capacity(engine, out);
     json_add_text(out, "appVersion", VERSION_TEXT);
     if (vmm != NULL)
         json_add_text(out, "vmm", vmm);
@@ -143,7 +134,7 @@ static void add_op_metrics(struct engine_stats *stats, struct str *out)
 
 void view_metrics(struct engine *engine, const struct http_server *server, struct str *out)
 {
-    struct totals totals = {.cpus = 0};
+    struct totals totals = {{0}};
     struct http_stats http = {.connections = 0};
     size_t waiting, running;
 
@@ -153,10 +144,7 @@ void view_metrics(struct engine *engine, const struct http_server *server, struc
     for (size_t i = 0; i < ARRAY_LEN(totals.by_state); i++)
         str_addf(out, "runner_sandboxes{state=\"%s\"} %zu\n", sandbox_state_name((enum sandbox_state)i),
                  totals.by_state[i]);
-    add_metric(out, "allocated_cpus", "gauge", "vCPUs of the sandboxes that hold a VM.");
-    str_addf(out, "runner_allocated_cpus %g\n", totals.cpus);
-    add_metric(out, "allocated_memory_bytes", "gauge", "Memory of the sandboxes that hold a VM.");
-    str_addf(out, "runner_allocated_memory_bytes %.0f\n", totals.memory_gib * GIB);
+    view_add_capacity_metrics(engine, out);
     add_op_metrics(&engine->stats, out);
     add_metric(out, "tasks", "gauge", "Tasks of the worker pool.");
     str_addf(out, "runner_tasks{state=\"running\"} %zu\nrunner_tasks{state=\"waiting\"} %zu\n", running,
