@@ -159,10 +159,19 @@ static int check_unsupported(struct reader *r)
                : 0;
 }
 
+int64_t create_request_memory(const struct config_host *host, int64_t gib)
+{
+    int64_t step = host->memory_step_mb * MIB, bytes = gib > 0 ? gib * GIB : host->memory_mb * MIB;
+
+    if (bytes < host->min_memory_mb * MIB)
+        bytes = host->min_memory_mb * MIB;
+    return (bytes + step - 1) / step * step;
+}
+
 static int read_resources(struct reader *r, const struct config *config, const struct config_host *host,
                           struct record *record)
 {
-    int64_t cpus, memory_gib, disk_gib, step = host->memory_step_mb * MIB;
+    int64_t cpus, memory_gib, disk_gib;
 
     if (read_quota(r, "cpuQuota", host->cpus, config->limits.cpus, &cpus) < 0 ||
         read_quota(r, "memoryQuota", 0, config->limits.memory_mb / 1024, &memory_gib) < 0 ||
@@ -175,10 +184,7 @@ static int read_resources(struct reader *r, const struct config *config, const s
                                                   : "cpuQuota",
                      "is beyond any machine");
     record->cpus = (uint32_t)cpus;
-    record->memory_bytes = memory_gib > 0 ? memory_gib * GIB : host->memory_mb * MIB;
-    if (record->memory_bytes < host->min_memory_mb * MIB)
-        record->memory_bytes = host->min_memory_mb * MIB;
-    record->memory_bytes = (record->memory_bytes + step - 1) / step * step;
+    record->memory_bytes = create_request_memory(host, memory_gib);
     record->disk_bytes = disk_gib * GIB;
     return 0;
 }

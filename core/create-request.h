@@ -13,4 +13,7 @@
 int create_request_plan(const struct config *config, const struct config_host *host, const struct json *body,
                         struct record **ret, const char **ret_field, struct runner_error *err);
 
+/* Bytes that a machine gets which asks for so many GiB, 0: for none in particular. */
+int64_t create_request_memory(const struct config_host *host, int64_t gib);
+
 #endif

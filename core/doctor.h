@@ -63,6 +63,8 @@ void doctor_runner(const struct config *config, const struct finding_sink *to);
 void doctor_kernel(const struct look *look);
 /* doctor-files.c: root and run_dir, sharing of blocks, room, snapshots, the guest's daemon. */
 void doctor_files(const struct look *look);
+/* doctor-capacity.c: how many sandboxes the host has room for. */
+void doctor_capacity(const struct look *look);
 /* doctor-process.c: a process as a VMM's is: its user, its cgroup, /dev/kvm. */
 void doctor_process(const struct look *look);
 

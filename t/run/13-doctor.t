@@ -6,6 +6,7 @@ export RUNNER_SOCKET=$dir/api.sock
 mkdir -p "$dir/bin" "$dir/run" "$root"
 ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
 make_snapshot tiny
+runner_capacity="{}"
 write_config
 
 # doctor ARG...: with the configuration of this test; in the world that world_setup makes.
@@ -48,6 +49,7 @@ says "the socket" listen ok "unix:$RUNNER_SOCKET: free"
 says "the root" root ok 'writable'
 says "the snapshots" snapshots ok '1 below'
 says "the kernel" kernel ok "Linux $(uname -r)"
+says "the capacity" capacity '(ok|warn)' "$(getconf _NPROCESSORS_ONLN) CPUs? times capacity.cpu_overcommit 8|not enough"
 like "the last line counts" "$(tail -n 1 <<<"$out")" '^[0-9]+ ok, [0-9]+ warn, 0 FAIL, [0-9]+ skip$'
 unlike "no colour where nobody looks" "$out" $'\033'
 is "nothing on standard error" "$err" ""
@@ -225,6 +227,7 @@ write_file meminfo 'MemTotal: 500000 kB\nMemAvailable: 400000 kB\nHugePages_Tota
 in_world "mount --bind $dir/meminfo /proc/meminfo"
 says "reserved huge pages" hugepages ok '6 of 8 free'
 says "little memory" memory warn '390 MiB'
+says "too little for one sandbox" capacity warn 'not enough memory: 1024 MiB asked for, 0 MiB free of 0 MiB \(488 MiB less'
 if [ -e /proc/sys/kernel/seccomp/actions_avail ]; then
     in_world "mount -t tmpfs none /proc/sys/kernel/seccomp"
     says "no seccomp" seccomp warn
