@@ -34,7 +34,8 @@ static void add_value(struct str *out, const struct json *j)
 /* What is shown in a way of its own, or says nothing. */
 static bool is_left_out(const struct json *j)
 {
-    return j->type == JSON_NULL || strcmp(j->key, "serviceHealth") == 0 || strcmp(j->key, "metrics") == 0;
+    return j->type == JSON_NULL || strcmp(j->key, "serviceHealth") == 0 || strcmp(j->key, "metrics") == 0 ||
+           strcmp(j->key, "capacity") == 0;
 }
 
 static size_t key_width(const struct json *tree)
@@ -67,16 +68,55 @@ static void add_members(struct str *out, const struct json *tree, bool is_colour
     }
 }
 
-/* The runner's own GET /info: its members, its figures, and what its hosts are made of. */
+/* Memory and disk are bytes; what is not limited, or not known, is null. */
+static void add_amount(struct table *t, const char *resource, const struct json *amount)
+{
+    bool is_bytes = strcmp(resource, "memory") == 0 || strcmp(resource, "disk") == 0;
+    auto_str struct str text = STR_INIT;
+
+    if (amount == NULL || amount->type != JSON_INT) {
+        table_add(t, NULL);
+        return;
+    }
+    if (is_bytes)
+        output_add_size(&text, amount->number);
+    else
+        str_addf(&text, "%lld", (long long)amount->number);
+    table_add(t, str_text(&text));
+}
+
+static void add_capacity(struct str *out, const struct json *capacity, bool is_colour)
+{
+    static const struct table_column columns[] = {
+        {"HOST", false}, {"RESOURCE", false}, {"ALLOCATED", true}, {"LIMIT", true}, {"HOST HAS", true}};
+    auto_table struct table t;
+
+    table_init(&t, columns, ARRAY_LEN(columns));
+    for (const struct json *j = capacity->first; j != NULL; j = j->next) {
+        const char *resource = json_text(j, "resource", "");
+
+        table_add(&t, json_text(j, "host", NULL));
+        table_add(&t, resource);
+        add_amount(&t, resource, json_get(j, "allocated"));
+        add_amount(&t, resource, json_get(j, "limit"));
+        add_amount(&t, resource, json_get(j, "has"));
+    }
+    table_print(&t, is_colour, out);
+}
+
+/* The runner's own GET /info: its members, its figures, what its hosts have room for and are made of. */
 static void add_runner(struct str *out, const struct json *tree, bool is_colour)
 {
     static const struct table_column columns[] = {{"SERVICE", false}, {"STATE", false}, {"PROBLEM", false}};
     const struct json *metrics = json_get(tree, "metrics"), *services = json_get(tree, "serviceHealth");
+    const struct json *capacity = json_get(tree, "capacity");
     auto_table struct table t;
 
     add_members(out, tree, is_colour);
     if (metrics != NULL && metrics->type == JSON_OBJECT)
         add_members(out, metrics, is_colour);
+    if (capacity != NULL && capacity->type == JSON_ARRAY)
+        add_capacity(out, capacity, is_colour);
     table_init(&t, columns, ARRAY_LEN(columns));
     for (const struct json *j = services != NULL ? services->first : NULL; j != NULL; j = j->next) {
         table_add(&t, json_text(j, "serviceName", NULL));

@@ -93,7 +93,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Reply(200, {"status": "ok", "version": "9.8.7"})
         self.check_token()
         if url.path == "/info":
-            raise Reply(200, {"appVersion": "9.8.7", "vmm": "qemu 7.2, tcg", "metrics": {}, "serviceHealth": [
+            raise Reply(200, {"appVersion": "9.8.7", "vmm": "qemu 7.2, tcg", "metrics": {}, "capacity": [
+                {"host": "local", "resource": "cpus", "allocated": 3, "limit": 16, "has": 2},
+                {"host": "local", "resource": "memory", "allocated": 3 << 30, "limit": 7 << 29, "has": 4 << 30},
+                {"host": "local", "resource": "disk", "allocated": 0, "limit": None, "has": 20 << 30},
+                {"host": "local", "resource": "addresses", "allocated": 3, "limit": 253, "has": None}], "serviceHealth": [
                 {"serviceName": "vmm/qemu", "healthy": True},
                 {"serviceName": "disk/qcow2", "healthy": False, "errorReason": "disk full"}]})
         if parts[0] != "sandboxes":

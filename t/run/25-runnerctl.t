@@ -137,6 +137,11 @@ is "info of a missing one: destroyed" "$(grep '^state' <<<"$out" | tail -n 1)" "
 run "$ctl" info
 is "info of the runner" "$code $out" "0 appVersion  9.8.7
 vmm         qemu 7.2, tcg
+HOST   RESOURCE   ALLOCATED    LIMIT  HOST HAS
+local  cpus               3       16         2
+local  memory       3.0 GiB  3.5 GiB   4.0 GiB
+local  disk             0 B        -  20.0 GiB
+local  addresses          3      253         -
 SERVICE     STATE    PROBLEM
 vmm/qemu    healthy  -
 disk/qcow2  failing  disk full"
