@@ -197,7 +197,7 @@ ok "a runner with a limit" start_runner "limits: {sandboxes: 2}"
 create one
 create two
 create three
-is "the limit of sandboxes: status" $code 500
+is "the limit of sandboxes: status" $code 409
 like "the limit of sandboxes: message" "$(message)" "limit of 2 sandboxes"
 run "$ctl" rm -f one
 create three
@@ -211,7 +211,7 @@ ok "a runner with two ports" start_runner
 create one
 create two
 create three
-like "no port is left: message" "$code $(message)" "^500 .*ports from $first_port to $((first_port + 1)) "
+like "no port is left: message" "$code $(message)" "^409 .*ports from $first_port to $((first_port + 1)) "
 run "$ctl" rm -f one
 create three
 is "one more after one less" $code 201
@@ -229,7 +229,11 @@ if [ "$(id -u)" = 0 ] && unshare --net -- true 2>/dev/null && [ -e "$top_builddi
     is "addresses are handed out" "$("$ctl" ls --json | grep -Eo '"address":"[^"]*"' | sort)" \
         $'"address":"10.9.0.2"\n"address":"10.9.0.3"'
     create three '"skipStart": true'
-    like "no address is left" "$code $(message)" "^500 address: address pool exhausted: 2 of 2"
+    like "no address is left" "$code $(message)" "^409 conflict: address: address pool exhausted: 2 of 2"
+    http GET /metrics
+    like "addresses are counted" "$out" '^runner_allocated_addresses\{host="local"\} 2$'
+    like "so is their limit" "$out" '^runner_capacity_addresses\{host="local"\} 2$'
+    like "and what was refused" "$out" '^runner_refused_total\{host="local",resource="addresses"\} 1$'
     run "$ctl" rm -f two
     create three '"skipStart": true'
     is "one more after one less" "$code $(json address "$("$ctl" info --json three)")" "201 10.9.0.3"
@@ -237,6 +241,6 @@ if [ "$(id -u)" = 0 ] && unshare --net -- true 2>/dev/null && [ -e "$top_builddi
     nothing_left "with no address left" three
     stop_runner
 else
-    skip "a bridge needs root, network namespaces and the plugin" 7
+    skip "a bridge needs root, network namespaces and the plugin" 10
 fi
 done_testing
