@@ -40,7 +40,7 @@ int side_init(struct side *side, enum side_kind kind, int fd, int epoll)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = side};
 
-    *side = (struct side){.fd = fd, .kind = (uint8_t)kind, .rd = true, .wr = true};
+    *side = (struct side){.fd = fd, .epoll = epoll, .kind = (uint8_t)kind, .rd = true, .wr = true};
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
@@ -52,6 +52,8 @@ void side_close(struct side *side, bool reset)
         return;
     if (reset)
         (void)setsockopt(side->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    /* Closing is not enough: a child has a copy from its fork to its exec, and the events of that would be this side's. */
+    (void)epoll_ctl(side->epoll, EPOLL_CTL_DEL, side->fd, NULL);
     close(side->fd);
     side->fd = -1;
     bytes_done(&side->in);

@@ -21,6 +21,7 @@ enum side_kind { SIDE_LISTENER, SIDE_MAILBOX, SIDE_CLIENT, SIDE_UPSTREAM };
 
 struct side {
     int fd;       /* -1: closed; an event still queued for it is ignored */
+    int epoll;    /* the set that it is in */
     uint8_t kind; /* enum side_kind: which struct this is the first member of */
     bool rd, wr, hup;
     bool is_dead;         /* the peer is gone in both directions: reset, or a closed unix socket */

@@ -1,4 +1,5 @@
 """Raw bytes in, raw bytes out: each test speaks for the client and for the guest. TAP on stdout."""
+import ctypes
 import hashlib
 import json
 import os
@@ -486,6 +487,59 @@ def client_leaves(front, guest):
         server.exactly(3)
         client.close(reset)
         assert closes_at_once(server), "in mid upload"
+
+
+def descriptors(pid):
+    return os.listdir("/proc/%d/fd" % pid)
+
+
+def watched(pid):
+    """What the epoll sets of a process have in them, closed or not."""
+    n = 0
+    for fd in descriptors(pid):
+        if "eventpoll" in os.readlink("/proc/%d/fd/%s" % (pid, fd)):
+            with open("/proc/%d/fdinfo/%s" % (pid, fd)) as file:
+                n += sum(line.startswith("tfd:") for line in file)
+    return n
+
+
+def copy_of(pidfd, fd):
+    """What a child of the process has from its fork to its exec."""
+    copy = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, int(fd), 0)  # pidfd_getfd
+    if copy < 0:
+        raise PermissionError(ctypes.get_errno(), "pidfd_getfd")
+    return copy
+
+
+def becomes(wanted, look):
+    """For what has no event to wait for."""
+    end = time.monotonic() + PATIENCE
+    while look() != wanted and time.monotonic() < end:
+        time.sleep(0.01)
+    return look() == wanted
+
+
+@test
+def copies_of_closed_connections_are_not_heard(front, guest):
+    other = Front(guest, loops=1)
+    pid, pidfd = other.process.pid, os.pidfd_open(other.process.pid)
+    first = other.connect().send(get(b"/info"))  # with a connection within, for reuse
+    same(first.answer()[0], 200)
+    before, n_before = descriptors(pid), watched(pid)
+    client = other.connect().send(get(b"/info"))
+    same(client.answer()[0], 200)
+    try:
+        copies = [copy_of(pidfd, fd) for fd in descriptors(pid) if fd not in before]
+    except PermissionError as error:
+        return str(error)
+    assert copies, "no new descriptor for a new connection"
+    client.close()
+    assert becomes(len(before), lambda: len(descriptors(pid))), "the connection is closed"
+    same(watched(pid), n_before, "watched")
+    for fd in copies + [pidfd]:
+        os.close(fd)
+    other.stop()
+    return None
 
 
 @test
