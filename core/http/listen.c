@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -12,7 +13,8 @@
 #include "core/util/str.h"
 #include "core/util/text.h"
 
-#define BACKLOG 1024
+#define BACKLOG  1024
+#define GOING_MS 2000 /* for a process that was being started to go on, on a busy machine */
 
 /* Splits "host:port" or "[host]:port". */
 static int address_split(const char *address, char **ret_host, const char **ret_port, struct runner_error *err)
@@ -34,6 +36,32 @@ static int address_split(const char *address, char **ret_host, const char **ret_
     return 0;
 }
 
+/*
+ * A process that a killed server was just starting has copies of its sockets until its exec, and nobody serves them. Who
+ * connects then hears of it when they go. A server that lives hangs up as well, as nothing is asked.
+ */
+static void await_going(const struct sockaddr *name, socklen_t len)
+{
+    auto_close int fd = socket(name->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct timeval limit = {.tv_sec = GOING_MS / 1000};
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 || connect(fd, name, len) < 0)
+        return;
+    (void)shutdown(fd, SHUT_WR);
+    (void)poll(&wait, 1, GOING_MS);
+}
+
+static int bind_patiently(int fd, const struct sockaddr *name, socklen_t len)
+{
+    if (bind(fd, name, len) == 0)
+        return 0;
+    if (errno != EADDRINUSE)
+        return -1;
+    await_going(name, len);
+    return bind(fd, name, len);
+}
+
 static int tcp_bind(const char *address, const struct addrinfo *info, struct listener *ret, struct runner_error *err)
 {
     auto_close int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -44,7 +72,7 @@ static int tcp_bind(const char *address, const struct addrinfo *info, struct lis
     if (fd < 0)
         return fail_errno(err, errno, "socket for '%s'", address);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
+    if (bind_patiently(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
         return fail_errno(err, errno, "listen on '%s'", address);
     if (getsockname(fd, (struct sockaddr *)&bound, &len) < 0)
         return fail_errno(err, errno, "address of '%s'", address);
@@ -74,21 +102,33 @@ static int tcp_open(const char *address, struct listener *ret, struct runner_err
     return status;
 }
 
+/* 0, or an errno: ECONNREFUSED where nobody listens. */
+static int try_connect(const struct sockaddr_un *name)
+{
+    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    return fd >= 0 && connect(fd, (const struct sockaddr *)name, sizeof *name) == 0 ? 0 : errno;
+}
+
 /* Makes way for a new socket: what is there must be a socket that refuses. */
 static int stale_remove(const char *path, const struct sockaddr_un *name, struct runner_error *err)
 {
-    auto_close int probe = -1;
     struct stat st;
+    int status;
 
     if (lstat(path, &st) < 0)
         return errno == ENOENT ? 0 : fail_errno(err, errno, "look at '%s'", path);
     if (!S_ISSOCK(st.st_mode))
         return fail(err, RUNNER_E_EXISTS, 0, "'%s' exists and is no socket", path);
-    probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (probe < 0)
-        return fail_errno(err, errno, "socket for '%s'", path);
-    if (connect(probe, (const struct sockaddr *)name, sizeof *name) == 0 || errno != ECONNREFUSED)
+    status = try_connect(name);
+    if (status == 0) {
+        await_going((const struct sockaddr *)name, sizeof *name);
+        status = try_connect(name);
+    }
+    if (status == 0 || status == EAGAIN) /* it listens, or has more waiting than it takes */
         return fail(err, RUNNER_E_EXISTS, 0, "'%s' is in use by a running server", path);
+    if (status != ECONNREFUSED)
+        return fail_errno(err, status, "connect to '%s'", path);
     return unlink(path) == 0 || errno == ENOENT ? 0 : fail_errno(err, errno, "remove the old socket '%s'", path);
 }
 

@@ -968,6 +968,18 @@ def unix_sockets(front, guest):
     same(process.stdout.readline(), b"port 0\n", "a stale socket is replaced")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=PATIENCE)
+    going = os.path.join(DIR, "going.sock")
+    with socket.socket(socket.AF_UNIX) as unix, socket.socket() as tcp:
+        unix.bind(going)
+        tcp.bind(("127.0.0.1", 0))
+        for sock, address in ((unix, "unix:" + going), (tcp, "127.0.0.1:%d" % tcp.getsockname()[1])):
+            sock.listen()
+            process = subprocess.Popen([DRIVER, "-l", address, "-g", guest.name], stdout=subprocess.PIPE)
+            assert select.select([sock], [], [], PATIENCE)[0], "it does not look who is there"
+            sock.close()
+            same(process.stdout.readline()[:5], b"port ", "a socket that goes is waited for")
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=PATIENCE)
     for address in ("unix:x", "127.0.0.1", "127.0.0.1:x", "localhost:1", "[::1:1", "127.0.0.1:65536", "unix:/" + "a" * 200):
         process = subprocess.run([DRIVER, "-l", address], stderr=subprocess.PIPE, timeout=PATIENCE)
         assert process.returncode == 1 and address.removeprefix("unix:") in process.stderr.decode(), address
