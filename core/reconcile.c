@@ -50,11 +50,51 @@ static int adopt(struct bring_up *b, const struct record *record, struct runner_
     return HOST_CALL(b->host, RUNNER_NETWORK, network, adopt, &b->call, record->id, nic, err);
 }
 
-/* Whether nothing but half-written files (RUNNER_WRITE's temporary ones) is there. */
+/* ---- half-written files ---- */
+
+/* The name that RUNNER_WRITE has for a file until it is whole. */
+static bool is_draft(const char *name)
+{
+    return text_starts(name, ".tmp-", NULL);
+}
+
+static void add_drafts(struct runner_batch *clean, const char *dir, const struct runner_result *names)
+{
+    for (const char *p = names->out; p != NULL && p < names->out + names->len; p += strlen(p) + 1) {
+        auto_free char *path = mem_printf("%s/%s", dir, p);
+        struct runner_step drop = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+
+        if (is_draft(p))
+            (void)batch_add(clean, &drop, NULL);
+    }
+}
+
+/* What a runner was writing when it was killed. */
+static void drop_drafts(struct bring_up *b, const char *const *dirs, size_t n)
+{
+    auto_batch struct runner_batch *look = batch_new(&b->call), *clean = batch_new(&b->call);
+    struct runner_error err = ERROR_INIT;
+
+    for (size_t i = 0; i < n; i++) {
+        struct runner_step list = {
+            .size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .flags = RUNNER_S_OPTIONAL, .path = dirs[i]};
+
+        if (batch_add(look, &list, &err) < 0)
+            return;
+    }
+    if (batch_run(&b->call, look, &err) == 0)
+        for (size_t i = 0; i < n; i++)
+            add_drafts(clean, dirs[i], batch_result(look, (int)i));
+    if (err.code != 0 || (batch_length(clean) > 0 && batch_run(&b->call, clean, &err) < 0))
+        log_event(RUNNER_LOG_WARN, "reconcile.drafts", "host", b->host->config->name, "error", err.message, NULL);
+}
+
+/* ---- records ---- */
+
 static bool is_empty(const struct runner_result *names)
 {
     for (const char *p = names->out; p != NULL && p < names->out + names->len; p += strlen(p) + 1)
-        if (!text_starts(p, ".tmp-", NULL))
+        if (!is_draft(p))
             return false;
     return true;
 }
@@ -123,6 +163,18 @@ static void read_records(struct bring_up *b, const char *const *ids, size_t n)
             take_record(b, ids[i], is_good ? batch_result(batch, (int)i) : NULL);
 }
 
+static void read_some(struct bring_up *b, const char *const *ids, size_t n)
+{
+    char *dirs[RECORDS_A_BATCH] = {NULL};
+
+    for (size_t i = 0; i < n; i++)
+        dirs[i] = host_sandbox_dir(b->host, ids[i]);
+    drop_drafts(b, (const char *const *)dirs, n);
+    for (size_t i = 0; i < n; i++)
+        free(dirs[i]);
+    read_records(b, ids, n);
+}
+
 static int read_all(struct bring_up *b, struct runner_error *err)
 {
     auto_free char *root = mem_printf("%s/sandboxes", b->host->config->root);
@@ -143,17 +195,18 @@ static int read_all(struct bring_up *b, struct runner_error *err)
     if (batch_add(batch, &dirs[0], err) < 0 || batch_add(batch, &dirs[1], err) < 0 ||
         batch_add(batch, &open, err) < 0 || batch_add(batch, &list, err) < 0 || batch_run(&b->call, batch, err) < 0)
         return -1;
+    drop_drafts(b, (const char *const[]){b->host->config->root}, 1);
     names = batch_result(batch, 3);
     for (const char *name = names->out; name != NULL && name < names->out + names->len; name += strlen(name) + 1) {
         if (!text_is_id(name))
             continue;
         ids[n++] = name;
         if (n == ARRAY_LEN(ids)) {
-            read_records(b, ids, n);
+            read_some(b, ids, n);
             n = 0;
         }
     }
-    read_records(b, ids, n);
+    read_some(b, ids, n);
     return 0;
 }
 

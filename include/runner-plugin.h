@@ -100,8 +100,9 @@ enum {
     /* path, number: mode. Exists as a directory already: fine, but EXISTS with RUNNER_S_EXCL.
      * RUNNER_S_PARENTS makes missing parents. */
     RUNNER_MKDIR,
-    /* path, data, len, number: mode. The file appears whole (temporary name, rename). RUNNER_S_SYNC: on stable storage,
-     * its directory entry too, when the step ends. RUNNER_S_EXCL: EXISTS when there is one. */
+    /* path, data, len, number: mode. The file appears whole (under a temporary name in its directory, which begins with
+     * ".tmp-", then renamed). RUNNER_S_SYNC: on stable storage, its directory entry too, when the step ends.
+     * RUNNER_S_EXCL: EXISTS when there is one. */
     RUNNER_WRITE,
     /* path, number: limit in bytes (more: INVALID). out: out, len. Absent: NOTFOUND, or with RUNNER_S_OPTIONAL
      * status = 1. RUNNER_S_TAIL: of a file that is larger, its last `number` bytes; out also: number = the file's size

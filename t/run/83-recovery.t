@@ -118,7 +118,7 @@ ok "it is another VM again" test "$(pid_of unnoted)" != "$again"
 # ---- records that make no sense ----
 stop_runner
 mkdir "$root/sandboxes/nonsense" "$root/sandboxes/empty" "$root/sandboxes/UPPER" "$root/sandboxes/unborn"
-touch "$root/sandboxes/unborn/.tmp-0123456789abcdef"
+touch "$root/sandboxes/unborn/.tmp-0123456789abcdef" "$root/sandboxes/runs-1/.tmp-0123456789abcdef" "$root/.tmp-0123456789abcdef"
 echo 'no json' >"$root/sandboxes/nonsense/runner.json"
 touch "$root/sandboxes/UPPER/file"
 ok "a runner among strange directories" start_runner
@@ -126,6 +126,7 @@ is "the others are there" "$(state runs-1)" started
 ok "what cannot be read is left alone" test -s "$root/sandboxes/nonsense/runner.json"
 ok "what is no sandbox is left alone" test -e "$root/sandboxes/UPPER/file"
 ok "what a create left before its record is gone" test ! -e "$root/sandboxes/unborn"
+is "so is what was half written" "$(find "$root" -name '.tmp-*')" ""
 like "and the log says so" "$(cat "$runner_log")" "nonsense"
 
 
