@@ -30,6 +30,7 @@ static const char usage[] =
     "      --print-config         print the effective configuration, secrets as ***\n"
     "      --dump-plugin KIND/NAME  print what a plugin says of itself\n"
     "      --list-plugins         print the plugins found\n"
+    "      --list-operations      print the operations, each with its phases\n"
     "      --json                 doctor: as JSON\n"
     "      --host NAME            doctor: look at this host only\n"
     "  -h, --help                 this text\n"
@@ -39,7 +40,7 @@ static const char usage[] =
 
 struct options {
     const char *config, *plugin_dir, *dump, *host;
-    bool is_check, is_print, is_list, is_doctor, as_json;
+    bool is_check, is_print, is_list, is_ops, is_doctor, as_json;
 };
 
 static int parse_options(int argc, char **argv, struct options *ret)
@@ -48,9 +49,9 @@ static int parse_options(int argc, char **argv, struct options *ret)
         {"config", required_argument, NULL, 'c'},      {"plugin-dir", required_argument, NULL, 'p'},
         {"check-config", no_argument, NULL, 'C'},      {"print-config", no_argument, NULL, 'P'},
         {"dump-plugin", required_argument, NULL, 'D'}, {"list-plugins", no_argument, NULL, 'L'},
-        {"json", no_argument, NULL, 'J'},              {"host", required_argument, NULL, 'H'},
-        {"help", no_argument, NULL, 'h'},              {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0}};
+        {"list-operations", no_argument, NULL, 'O'},   {"json", no_argument, NULL, 'J'},
+        {"host", required_argument, NULL, 'H'},        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},           {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1) {
@@ -72,6 +73,9 @@ static int parse_options(int argc, char **argv, struct options *ret)
             break;
         case 'L':
             ret->is_list = true;
+            break;
+        case 'O':
+            ret->is_ops = true;
             break;
         case 'J':
             ret->as_json = true;
@@ -149,6 +153,15 @@ static int list_plugins(const struct options *options)
             printf("%s/%s\n", loader_kind_name(kind), name);
         }
     }
+    return 0;
+}
+
+static int list_operations(void)
+{
+    auto_str struct str text = STR_INIT;
+
+    op_list(&text);
+    fputs(str_text(&text), stdout);
     return 0;
 }
 
@@ -332,6 +345,8 @@ int main(int argc, char **argv)
         return dump_plugin(&options);
     if (options.is_list)
         return list_plugins(&options);
+    if (options.is_ops)
+        return list_operations();
     load.path = options.config != NULL ? options.config : default_config();
     load.plugin_dir = options.plugin_dir;
     if (options.is_doctor)

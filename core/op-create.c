@@ -209,4 +209,4 @@ const struct op_type op_create = {"create", create_phases, ARRAY_LEN(create_phas
 static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},         {"address", lease, unlease},
                                                  {"directory", directory, NULL},    {"disk", disk, NULL},
                                                  {"host", op_run_batch, undo_host}, {"commit", commit_stopped, NULL}};
-const struct op_type op_create_stopped = {"create", stopped_phases, ARRAY_LEN(stopped_phases)};
+const struct op_type op_create_stopped = {"create-stopped", stopped_phases, ARRAY_LEN(stopped_phases)};

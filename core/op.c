@@ -17,6 +17,21 @@ const char *op_name(enum op_kind kind)
     return types[kind]->name;
 }
 
+static void list(const struct op_type *type, struct str *out)
+{
+    str_add(out, type->name);
+    for (size_t i = 0; i < type->n_phases; i++)
+        str_addf(out, " %s", type->phases[i].name);
+    str_add_char(out, '\n');
+}
+
+void op_list(struct str *out)
+{
+    for (int kind = 0; kind < OP_KINDS; kind++)
+        list(types[kind], out);
+    list(&op_create_stopped, out);
+}
+
 static int64_t timeout_of(const struct config *config, enum op_kind kind)
 {
     switch (kind) {

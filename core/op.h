@@ -70,6 +70,8 @@ struct op *op_new_create(struct engine *engine, struct record *plan);
 int op_submit(struct op *op, struct runner_error *err);
 void op_free(struct op *op); /* takes NULL */
 const char *op_name(enum op_kind kind);
+/* A line for each list of phases: its name as the log has it, then the phases' names. */
+void op_list(struct str *out);
 
 /* Phases that several types share (core/op.c, core/op-vm.c). */
 int op_find(struct op *op, struct runner_error *err); /* NOTFOUND when there is no such sandbox */
