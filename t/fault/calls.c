@@ -97,10 +97,15 @@ static int begins(const char *text, size_t len, const char *with)
     return len >= strlen(with) && memcmp(text, with, strlen(with)) == 0;
 }
 
-/* Said to a VMM or a guest: a question changes nothing. */
+/* Said to a VMM or a guest: a question changes nothing, nor does a greeting. */
 static uint32_t said_kind(const char *text, size_t len)
 {
-    return begins(text, len, "GET ") || begins(text, len, "{\"execute\":\"query-") ? FAULT_ASK : FAULT_CHANGE;
+    static const char *const questions[] = {"GET ", "{\"execute\":\"query-", "{\"execute\":\"qmp_capabilities\""};
+
+    for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++)
+        if (begins(text, len, questions[i]))
+            return FAULT_ASK;
+    return FAULT_CHANGE;
 }
 
 static const char *phase_in(const char *text, size_t len)

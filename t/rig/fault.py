@@ -37,7 +37,7 @@ class Fault:
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), SIZE)
         self.words = memoryview(self.memory).cast("I")
-        self.disarm()
+        self.arm(OFF)
 
     def env(self):
         """What a runner needs in its environment."""
@@ -57,7 +57,8 @@ class Fault:
         self.words[1] = mode
 
     def disarm(self):
-        self.arm(OFF)
+        """What was counted and traced stays."""
+        self.words[1] = OFF
 
     @property
     def count(self):

@@ -82,12 +82,14 @@ def own_ports():
 class Client(http.client.HTTPConnection):
     """Keep-alive HTTP over a unix socket."""
 
-    def __init__(self, path):
+    def __init__(self, path, seconds=None):
+        """seconds: how long an answer may take."""
         super().__init__("runner")
-        self.path = path
+        self.path, self.seconds = path, seconds
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.seconds)
         self.sock.connect(self.path)
 
     def ask(self, method, path, body=None):
