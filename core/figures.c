@@ -58,34 +58,54 @@ void figures_read(struct runner_call *call, const char *dir, struct figures *ret
     ret->disk_free = batch_result(batch, DISK)->number;
 }
 
-static void learn(struct engine *engine, struct host *host, const struct amounts *found)
-{
-    index_lock(engine->index);
-    capacity_learn(&host->capacity, found);
-    index_unlock(engine->index);
-}
-
 void figures_refresh(struct engine *engine, struct runner_call *call, struct figures *ret)
 {
     figures_read(call, call->host->config->root, ret);
-    learn(engine, call->host, &ret->has);
+    index_lock(engine->index);
+    capacity_learn(&call->host->capacity, &ret->has);
+    index_unlock(engine->index);
+}
+
+static bool is_known(struct engine *engine, struct host *host)
+{
+    const int64_t *has = host->capacity.has.of;
+    bool is;
+
+    index_lock(engine->index);
+    is = has[RESOURCE_CPUS] > 0 && has[RESOURCE_MEMORY] > 0;
+    index_unlock(engine->index);
+    return is;
+}
+
+/* A root that is missing is not the client's mistake, which NOTFOUND would be. */
+static int read_space(struct runner_call *call, struct runner_batch *batch, struct runner_error *err)
+{
+    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STATFS, .path = call->host->config->root};
+
+    if (batch_add(batch, &step, err) == 0 && batch_run(call, batch, err) == 0)
+        return 0;
+    if (err != NULL && err->code == RUNNER_E_NOTFOUND)
+        err->code = RUNNER_E_IO;
+    return -1;
 }
 
 int figures_check_space(struct engine *engine, struct runner_call *call, struct runner_error *err)
 {
     struct host *host = call->host;
     auto_batch struct runner_batch *batch = batch_new(call);
-    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STATFS, .path = host->config->root};
     struct amounts found = {{0}};
+    struct figures figures;
     int status;
 
+    if (!is_known(engine, host))
+        figures_refresh(engine, call, &figures);
     if (host->config->capacity.disk_overcommit == 0)
         return 0;
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (read_space(call, batch, err) < 0)
         return -1;
     found.of[RESOURCE_DISK] = batch_result(batch, 0)->number2;
-    learn(engine, host, &found);
     index_lock(engine->index);
+    capacity_learn(&host->capacity, &found);
     status = capacity_check_space(&host->capacity, batch_result(batch, 0)->number, err);
     index_unlock(engine->index);
     return status;

@@ -15,7 +15,8 @@ struct figures {        /* what cannot be read is 0 */
 void figures_read(struct runner_call *call, const char *dir, struct figures *ret);
 /* Those of the host's root; the host's capacity learns of them. */
 void figures_refresh(struct engine *engine, struct runner_call *call, struct figures *ret);
-/* Whether the host's file system has room for one more sandbox: -1 with NOSPACE, or what the look at it failed of. */
+/* Before a sandbox is admitted: whether the host's file system has room for one more, -1 with NOSPACE, or what the look at
+ * it failed of. Figures that could not be read so far are read as well. */
 int figures_check_space(struct engine *engine, struct runner_call *call, struct runner_error *err);
 
 #endif

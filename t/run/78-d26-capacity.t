@@ -170,6 +170,43 @@ run "$ctl" rm -f --all
 is "nothing is left" "$(allocated)" "0 0 0 0"
 stop_runner
 
+# ---- the defaults, on a small host ----
+# The files in which the runner reads what its host has are those of a mount namespace, and change under it.
+if [ "$(id -u)" = 0 ] && unshare --mount -- true 2>/dev/null; then
+    : >"$dir/meminfo"
+    : >"$dir/online"
+    runner_prefix=(unshare --mount --propagation private -- sh -euc "mount --bind '$dir/meminfo' /proc/meminfo
+        mount --bind '$dir/online' /sys/devices/system/cpu/online"' && exec "$@"' sh)
+    runner_capacity="{disk_overcommit: 0}"
+    start_runner || done_testing
+    like "what cannot be read is said" "$(cat "$runner_log")" 'event=host.capacity_unknown host=local resource=memory '
+    is "and has no limit" "$(metric capacity_cpus)$(metric capacity_memory_bytes)" ""
+    echo "MemTotal: 4194304 kB" >"$dir/meminfo"
+    echo 0-1 >"$dir/online"
+    create big '"cpuQuota": 17'
+    refused "it is read before the next create" "17 asked for, 16 free of 16 \(2 CPUs times capacity.cpu_overcommit 8\)"
+    for i in one two three; do
+        create $i
+        is "a small host has room for sandbox $i" $code 201
+    done
+    create four
+    refused "and for no more" "not enough memory: 1024 MiB asked for, 512 MiB free of 3584 MiB \(4096 MiB less capacity.memory_reserve 512M, times capacity.memory_overcommit 1\)$"
+    printf 'MemTotal: 8388608 kB\nHugetlb: 1048576 kB\n' >"$dir/meminfo"
+    echo 0-2,5 >"$dir/online"
+    http GET /info
+    is "GET /info reads it again" "$(json metrics.cpu) $(json metrics.memoryGiB)" "4 7"
+    create four
+    is "there is room then" $code 201
+    : >"$dir/meminfo"
+    http GET /info
+    is "what cannot be read any more stays as it was" "$(json metrics.memoryGiB)" 7
+    run "$ctl" rm -f --all
+    stop_runner
+    runner_prefix=()
+else
+    skip "files of /proc and /sys for a runner need root and mount namespaces" 12
+fi
+
 # ---- memory ----
 # Ten times what is beyond the reserve: 563 MiB, whatever the machine has.
 begin "memory_overcommit: 10, memory_reserve: $((memory_mib - 563))M"

@@ -291,6 +291,22 @@ Test(d26_capacity, what_is_refused_stays_the_callers)
     drop(first);
 }
 
+Test(d26_capacity, of_each_host_its_own)
+{
+    struct config_capacity two = {.sandboxes = 1};
+    struct host other = {.config = &host_config, .capacity = {.host = "o", .settings = &two}};
+    struct sandbox *here = NULL, *there = NULL;
+
+    settings.sandboxes = 1;
+    cr_assert_eq(index_admit(sandboxes, &host, record("a", SANDBOX_CREATING), &here, NULL), 0);
+    cr_assert_eq(index_admit(sandboxes, &other, record("b", SANDBOX_CREATING), &there, NULL), 0);
+    has(1, 1, 1, 10);
+    drop(there);
+    has(1, 1, 1, 10);
+    cr_expect_eq(other.capacity.allocated.of[RESOURCE_DISK], 0);
+    drop(here);
+}
+
 /* ---- many at once ---- */
 
 #define THREADS 50
