@@ -1,8 +1,5 @@
 #include "core/figures.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "core/batch.h"
 #include "core/procfs.h"
 
@@ -51,7 +48,7 @@ void figures_read(struct runner_call *call, const char *dir, struct figures *ret
     }
     if (batch_run(call, batch, NULL) < 0)
         return;
-    (void)sscanf(text_of(batch, LOAD), "%*f %*f %lf", &ret->load);
+    (void)procfs_load(text_of(batch, LOAD), &ret->load);
     read_memory(text_of(batch, MEMORY), ret);
     ret->has.of[RESOURCE_CPUS] = procfs_cpus(text_of(batch, CPUS));
     ret->has.of[RESOURCE_DISK] = batch_result(batch, DISK)->number2;

@@ -2,9 +2,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/util/num.h"
 #include "core/util/str.h"
+
+/* Beyond any machine: what follows does not overflow. */
+#define LOAD_MAX  1e9
+#define USAGE_MAX (1ULL << 46) /* ticks, pages */
 
 /* ---- words ------------------------------------------------------------------------------------------------------ */
 
@@ -81,6 +86,34 @@ int64_t procfs_cpus(const char *text)
     return *p == '\n' || *p == '\0' ? n : 0;
 }
 
+bool procfs_load(const char *text, double *ret)
+{
+    double load;
+
+    if (sscanf(text, "%*f %*f %lf", &load) != 1 || !(load >= 0 && load < LOAD_MAX))
+        return false;
+    *ret = load;
+    return true;
+}
+
+/* Fields of proc(5) behind the name: 14 and 15 are ticks of user and system, 24 is resident pages. */
+bool procfs_usage(const char *text, struct procfs_usage *ret)
+{
+    const char *rest = strrchr(text, ')'); /* the name before it may hold anything */
+    unsigned long long user, system, pages;
+
+    if (rest == NULL || sscanf(rest + 1,
+                               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d "
+                               "%*d %*u %*u %llu",
+                               &user, &system, &pages) != 3)
+        return false;
+    if (user > USAGE_MAX || system > USAGE_MAX || pages > USAGE_MAX)
+        return false;
+    ret->cpu_ms = (int64_t)(user + system) * 1000 / sysconf(_SC_CLK_TCK);
+    ret->rss_bytes = (int64_t)pages * sysconf(_SC_PAGESIZE);
+    return true;
+}
+
 /* ---- mounts ----------------------------------------------------------------------------------------------------- */
 
 void procfs_mount_done(struct procfs_mount *mount)
@@ -128,7 +161,7 @@ static bool mount_parse(const char *line, struct procfs_mount *ret)
         p++;
     }
     dash = memmem(p, (size_t)(end - p), " - ", 3);
-    if (dash == NULL || p + field_length(p) >= dash)
+    if (dash == NULL || *p != '/' || p + field_length(p) >= dash)
         return false;
     ret->point = unescape(p, field_length(p));
     p += field_length(p) + 1;

@@ -11,6 +11,15 @@ bool procfs_meminfo(const char *text, const char *key, int64_t *ret);
 /* /sys/devices/system/cpu/online, "0-3,6": how many there are; 0: no such text. */
 int64_t procfs_cpus(const char *text);
 
+/* /proc/loadavg: the average over 15 minutes. */
+bool procfs_load(const char *text, double *ret);
+
+/* /proc/<pid>/stat. cpu_ms: of user and system; both are of this machine's tick and page. */
+struct procfs_usage {
+    int64_t cpu_ms, rss_bytes;
+};
+bool procfs_usage(const char *text, struct procfs_usage *ret);
+
 struct procfs_mount {
     char *point, *type;
     bool is_readonly;

@@ -1,10 +1,7 @@
 #include "core/stats.h"
 
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "core/batch.h"
+#include "core/procfs.h"
 #include "core/util/error.h"
 #include "core/util/json.h"
 
@@ -25,20 +22,13 @@ void stats_add_process(struct runner_call *call, int64_t pid, struct str *out)
     auto_free char *path = mem_printf("/proc/%lld/stat", (long long)pid);
     struct runner_step step = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = path, .number = 4096};
-    unsigned long long user, system;
-    long long rss;
-    const char *rest;
+    struct procfs_usage usage;
 
-    if (batch_add(batch, &step, NULL) < 0 || batch_run(call, batch, NULL) < 0 || batch_result(batch, 0)->out == NULL)
+    if (batch_add(batch, &step, NULL) < 0 || batch_run(call, batch, NULL) < 0 || batch_result(batch, 0)->out == NULL ||
+        !procfs_usage(batch_result(batch, 0)->out, &usage))
         return;
-    rest = strrchr(batch_result(batch, 0)->out, ')'); /* the name before it may hold anything */
-    if (rest == NULL || sscanf(rest + 1,
-                               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d "
-                               "%*d %*u %*u %lld",
-                               &user, &system, &rss) != 3)
-        return;
-    json_add_int(out, "cpuMs", (int64_t)((user + system) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK)));
-    json_add_int(out, "rssBytes", rss * sysconf(_SC_PAGESIZE));
+    json_add_int(out, "cpuMs", usage.cpu_ms);
+    json_add_int(out, "rssBytes", usage.rss_bytes);
 }
 
 static void add_counters(const struct runner_vm_counters *counters, struct str *out)
@@ -47,10 +37,10 @@ static void add_counters(const struct runner_vm_counters *counters, struct str *
         const char *name;
         uint64_t value;
     } list[] = {
-        {"diskReadBytes", counters->disk_read_bytes},   {"diskWriteBytes", counters->disk_write_bytes},
-        {"diskReads", counters->disk_reads},            {"diskWrites", counters->disk_writes},
-        {"netRxBytes", counters->net_rx_bytes},         {"netTxBytes", counters->net_tx_bytes},
-        {"netRxPackets", counters->net_rx_packets},     {"netTxPackets", counters->net_tx_packets},
+        {"diskReadBytes", counters->disk_read_bytes}, {"diskWriteBytes", counters->disk_write_bytes},
+        {"diskReads", counters->disk_reads},          {"diskWrites", counters->disk_writes},
+        {"netRxBytes", counters->net_rx_bytes},       {"netTxBytes", counters->net_tx_bytes},
+        {"netRxPackets", counters->net_rx_packets},   {"netTxPackets", counters->net_tx_packets},
     };
 
     json_open(out, "counters", '{');

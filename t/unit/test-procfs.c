@@ -1,6 +1,7 @@
 /* Texts of the kernel's, as hosts have them. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/procfs.h"
 
@@ -74,10 +75,28 @@ Test(procfs, mount_of_a_type)
     struct procfs_mount mount = {NULL, NULL, false};
 
     cr_expect_not(procfs_mount_of("", "/", &mount));
+    cr_expect_not(procfs_mount_of("28 21 0:22 /  rw - a b c\n", "/a", &mount), "no mount point");
     cr_expect_not(procfs_mount_by_type(mounts, "cgroup", &mount));
     cr_assert(procfs_mount_by_type(mounts, "cgroup2", &mount));
     cr_expect_str_eq(mount.point, "/sys/fs/cgroup/unified");
     procfs_mount_done(&mount);
+}
+
+Test(procfs, load_and_usage)
+{
+    struct procfs_usage usage = {-1, -1};
+    double load = -1;
+
+    cr_expect(procfs_load("0.20 0.18 1.12 1/80 11206\n", &load) && load == 1.12);
+    cr_expect_not(procfs_load("0.20 0.18 1e300\n", &load));
+    cr_expect_not(procfs_load("0.20\n", &load));
+    cr_assert(procfs_usage("7 (a) b)) S 1 7 7 0 -1 4194560 9 0 5 0 150 50 0 0 20 0 9 0 12 34 5555 99 1 1", &usage));
+    cr_expect_eq(usage.cpu_ms, 200 * 1000 / sysconf(_SC_CLK_TCK));
+    cr_expect_eq(usage.rss_bytes, 5555 * sysconf(_SC_PAGESIZE));
+    cr_expect_not(procfs_usage("7 (a) S 1 7 7 0 -1 4194560 9 0 5 0 150 50", &usage), "cut");
+    cr_expect_not(procfs_usage("7 (a) S 1 7 7 0 -1 0 9 0 5 0 1 5 0 0 20 0 9 0 12 34 18446744073709551615 9", &usage),
+                  "more than a machine has");
+    cr_expect_not(procfs_usage("", &usage));
 }
 
 Test(procfs, words)
