@@ -9,6 +9,7 @@
 #include "core/iso.h"
 #include "core/util/cleanup.h"
 #include "t/unit/program.h"
+#include "t/unit/scratch.h"
 #include "t/unit/volume.h"
 
 static const struct iso_file files[] = {

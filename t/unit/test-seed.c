@@ -7,6 +7,7 @@
 #include "core/util/cleanup.h"
 #include "core/util/json.h"
 #include "t/unit/program.h"
+#include "t/unit/scratch.h"
 #include "t/unit/volume.h"
 
 static const struct runner_nic nic = {.size = sizeof nic,

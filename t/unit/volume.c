@@ -1,9 +1,7 @@
 #include "t/unit/volume.h"
 
-#include <criterion/criterion.h>
-#include <fcntl.h>
+#include <assert.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 static uint32_t le32(const unsigned char *p)
@@ -28,7 +26,7 @@ char *volume_read(const struct str *iso, const char *wanted, size_t *ret_len)
 {
     const unsigned char *bytes = (const unsigned char *)iso->ptr, *root = bytes + 16 * SECTOR + 156, *dir;
 
-    cr_assert_eq(memcmp(bytes + 16 * SECTOR, "\1CD001", 6), 0);
+    assert(memcmp(bytes + 16 * SECTOR, "\1CD001", 6) == 0);
     dir = bytes + (size_t)le32(root + 2) * SECTOR;
     for (const unsigned char *p = dir; p < dir + le32(root + 10) && p[0] != 0; p += p[0]) {
         char name[64];
@@ -36,36 +34,8 @@ char *volume_read(const struct str *iso, const char *wanted, size_t *ret_len)
         if (strcmp(name, wanted) != 0)
             continue;
         *ret_len = le32(p + 10);
-        cr_assert_leq((size_t)le32(p + 2) * SECTOR + *ret_len, iso->len);
+        assert((size_t)le32(p + 2) * SECTOR + *ret_len <= iso->len);
         return mem_dup_n(iso->ptr + (size_t)le32(p + 2) * SECTOR, *ret_len);
     }
     return NULL;
-}
-
-void scratch_make(struct scratch *s, const void *data, size_t len)
-{
-    auto_close int fd = -1;
-
-    memcpy(s->dir, "/tmp/test-seed.XXXXXX", 22);
-    cr_assert_not_null(mkdtemp(s->dir));
-    (void)snprintf(s->in, sizeof s->in, "%s/in", s->dir);
-    (void)snprintf(s->out, sizeof s->out, "%s/out", s->dir);
-    fd = open(s->in, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(write(fd, data, len), (ssize_t)len);
-}
-
-void scratch_read(const struct scratch *s, char *text, size_t size)
-{
-    auto_fclose FILE *file = fopen(s->out, "r");
-
-    cr_assert_not_null(file);
-    text[fread(text, 1, size - 1, file)] = '\0';
-}
-
-void scratch_remove(const struct scratch *s)
-{
-    unlink(s->in);
-    unlink(s->out);
-    rmdir(s->dir);
 }
