@@ -1,5 +1,7 @@
 #include "core/seed.h"
 
+#include <arpa/inet.h>
+#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -80,6 +82,47 @@ static int check_entrypoint(const struct seed *seed, size_t *total, struct runne
     return 0;
 }
 
+static bool is_address(const char *text, size_t len)
+{
+    char copy[INET_ADDRSTRLEN];
+    struct in_addr in;
+
+    if (len == 0 || len >= sizeof copy)
+        return false;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    return inet_pton(AF_INET, copy, &in) == 1;
+}
+
+/* Six pairs of hexadecimal digits with colons between. */
+static bool is_mac(const char *text)
+{
+    for (int i = 0; i < 17; i++)
+        if (i % 3 == 2 ? text[i] != ':' : !isxdigit((unsigned char)text[i]))
+            return false;
+    return text[17] == '\0';
+}
+
+/* What the plugins said, or the record: IPv4 is what the guest's daemon knows. */
+static int check_nic(const struct seed *seed, struct runner_error *err)
+{
+    const struct runner_nic *nic = seed->nic;
+
+    if (!seed_has_network(seed))
+        return 0;
+    if (!is_address(nic->address, strlen(nic->address)) || nic->prefix_len < 1 || nic->prefix_len > 32)
+        return fail(err, RUNNER_E_INVALID, 0, "address: '%s/%u' is not an IPv4 address with a prefix of /1 to /32",
+                    nic->address, nic->prefix_len);
+    if (!is_mac(nic->mac))
+        return fail(err, RUNNER_E_INVALID, 0, "mac: '%s' is not a MAC address", nic->mac);
+    if (nic->gateway[0] != '\0' && !is_address(nic->gateway, strlen(nic->gateway)))
+        return fail(err, RUNNER_E_INVALID, 0, "gateway: '%s' is not an IPv4 address", nic->gateway);
+    for (const char *p = nic->dns; *(p += strspn(p, " ,")) != '\0'; p += strcspn(p, " ,"))
+        if (!is_address(p, strcspn(p, " ,")))
+            return fail(err, RUNNER_E_INVALID, 0, "dns: '%s' is not a list of IPv4 addresses", nic->dns);
+    return 0;
+}
+
 static int check(const struct seed *seed, struct runner_error *err)
 {
     size_t total = 0;
@@ -91,7 +134,7 @@ static int check(const struct seed *seed, struct runner_error *err)
     if (!is_user_name(seed->user))
         return fail(err, RUNNER_E_INVALID, 0, "osUser: '%.80s' is not a user name", seed->user);
     if (check_env(seed, &total, err) < 0 || check_keys(seed, &total, err) < 0 ||
-        check_entrypoint(seed, &total, err) < 0)
+        check_entrypoint(seed, &total, err) < 0 || check_nic(seed, err) < 0)
         return -1;
     if (seed->daemon != NULL && (seed->daemon_len == 0 || seed->daemon_len > SEED_DAEMON_MAX))
         return fail(err, RUNNER_E_INVALID, 0, "daemon: a program of %zu bytes, not 1 to %d", seed->daemon_len,

@@ -348,6 +348,31 @@ Test(seed, refuses_keys_entrypoint_daemon)
     expect_refusal(&seed, "0 bytes");
 }
 
+/* The guest's daemon takes IPv4 alone, and a record that was written by hand may hold anything. */
+Test(seed, refuses_an_address_that_is_none)
+{
+    static const struct {
+        const char *gateway, *dns, *mac, *address, *found;
+        uint32_t prefix_len;
+    } cases[] = {{"10*0.0.1", "", "02:ba:78:16:bf:8f", "10.0.0.5", "gateway: '10*0.0.1'", 24},
+                 {"", "192.0.2.1, x", "02:ba:78:16:bf:8f", "10.0.0.5", "dns: '192.0.2.1, x'", 24},
+                 {"", "", "02:ba:78:16:bf:8", "10.0.0.5", "mac: '02:ba:78:16:bf:8'", 24},
+                 {"", "", "02:ba:78:16:bf:8f", "fd00::1", "address: 'fd00::1/24'", 24},
+                 {"", "", "02:ba:78:16:bf:8f", "10.0.0.5", "address: '10.0.0.5/33'", 33}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct runner_nic wrong = {.size = sizeof wrong, .kind = RUNNER_NIC_TAP, .prefix_len = cases[i].prefix_len};
+        struct seed seed = sample();
+
+        (void)snprintf(wrong.gateway, sizeof wrong.gateway, "%s", cases[i].gateway);
+        (void)snprintf(wrong.dns, sizeof wrong.dns, "%s", cases[i].dns);
+        (void)snprintf(wrong.mac, sizeof wrong.mac, "%s", cases[i].mac);
+        (void)snprintf(wrong.address, sizeof wrong.address, "%s", cases[i].address);
+        seed.nic = &wrong;
+        expect_refusal(&seed, cases[i].found);
+    }
+}
+
 /* ---- another judge ---- */
 
 /* Every character of Unicode's first plane and some beyond, in values that cloud-init reads as YAML. */
