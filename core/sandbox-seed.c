@@ -17,27 +17,51 @@ static size_t length(const struct json *list)
     return n;
 }
 
-/* An array of strings of the request; *ret_list is the caller's, its texts are the request's. */
-static size_t texts(const struct json *request, const char *key, const char ***ret_list)
+/* A member of the request that holds strings, or NULL when it has none. The create was checked, but the record has lain
+ * on a disk since. */
+static int member_of(const struct json *request, const char *key, enum json_type type, const struct json **ret,
+                     struct runner_error *err)
 {
     const struct json *list = json_get(request, key);
-    size_t n = 0;
 
-    *ret_list = mem_array(length(list), sizeof(char *));
-    for (const struct json *j = list != NULL ? list->first : NULL; j != NULL; j = j->next)
-        (*ret_list)[n++] = j->text;
-    return n;
+    *ret = NULL;
+    if (list == NULL || list->type == JSON_NULL)
+        return 0;
+    if (list->type != type)
+        return fail(err, RUNNER_E_INVALID, 0, "record: request.%s: expected an %s, found %s", key,
+                    type == JSON_ARRAY ? "array" : "object", json_type_name(list->type));
+    for (const struct json *j = list->first; j != NULL; j = j->next)
+        if (j->type != JSON_STRING)
+            return fail(err, RUNNER_E_INVALID, 0, "record: request.%s: expected strings, found %s", key,
+                        json_type_name(j->type));
+    *ret = list;
+    return 0;
 }
 
-static size_t variables(const struct json *request, struct seed_env **ret_env)
+/* *ret_list is the caller's, its texts are the request's. */
+static int texts(const struct json *request, const char *key, const char ***ret_list, size_t *ret_n,
+                 struct runner_error *err)
 {
-    const struct json *env = json_get(request, "env");
-    size_t n = 0;
+    const struct json *list;
 
+    if (member_of(request, key, JSON_ARRAY, &list, err) < 0)
+        return -1;
+    *ret_list = mem_array(length(list), sizeof(char *));
+    for (const struct json *j = list != NULL ? list->first : NULL; j != NULL; j = j->next)
+        (*ret_list)[(*ret_n)++] = j->text;
+    return 0;
+}
+
+static int variables(const struct json *request, struct seed_env **ret_env, size_t *ret_n, struct runner_error *err)
+{
+    const struct json *env;
+
+    if (member_of(request, "env", JSON_OBJECT, &env, err) < 0)
+        return -1;
     *ret_env = mem_array(length(env), sizeof **ret_env);
     for (const struct json *j = env != NULL ? env->first : NULL; j != NULL; j = j->next)
-        (*ret_env)[n++] = (struct seed_env){j->key, j->text};
-    return n;
+        (*ret_env)[(*ret_n)++] = (struct seed_env){j->key, j->text};
+    return 0;
 }
 
 static int read_daemon(const char *path, struct str *ret, struct runner_error *err)
@@ -83,11 +107,12 @@ int sandbox_seed(const struct config_host *config, const struct record *record, 
 
     identity_hostname(record->id, hostname);
     seed.user = json_text(record->request, "osUser", "root");
-    seed.n_env = variables(record->request, &env);
+    if (variables(record->request, &env, &seed.n_env, err) < 0 ||
+        texts(record->request, "entrypoint", &entrypoint, &seed.n_entrypoint, err) < 0 ||
+        texts(record->request, "sshKeys", &keys, &seed.n_ssh_keys, err) < 0)
+        return -1;
     seed.env = env;
-    seed.n_entrypoint = texts(record->request, "entrypoint", &entrypoint);
     seed.entrypoint = entrypoint;
-    seed.n_ssh_keys = texts(record->request, "sshKeys", &keys);
     seed.ssh_keys = keys;
     if (daemon_path != NULL && read_daemon(daemon_path, &daemon, err) < 0)
         return -1;
