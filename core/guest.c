@@ -19,8 +19,7 @@
 #define ATTEMPT_GROWTH   16
 #define PAUSE_MS         5
 
-/* Whether the reply is whole: its head, and as much body as it says. Without a Content-Length the peer's close ends it. */
-static bool is_whole(const char *text, size_t len)
+bool guest_reply_is_whole(const char *text, size_t len)
 {
     const char *body = strstr(text, "\r\n\r\n");
     const char *length = strcasestr(text, "\r\ncontent-length:");
@@ -37,7 +36,7 @@ static int read_reply(struct runner_call *call, int fd, char *text, size_t size,
     size_t len = 0;
 
     text[0] = '\0';
-    while (len + 1 < size && !is_whole(text, len)) {
+    while (len + 1 < size && !guest_reply_is_whole(text, len)) {
         ssize_t n = recv(fd, text + len, size - 1 - len, 0);
         if (n == 0)
             break;
@@ -55,20 +54,20 @@ static int read_reply(struct runner_call *call, int fd, char *text, size_t size,
     return 0;
 }
 
-static int parse_version(const char *reply, char **ret_version, struct runner_error *err)
+int guest_reply_version(const char *text, char **ret_version, struct runner_error *err)
 {
-    const char *body = strstr(reply, "\r\n\r\n");
+    const char *body = strstr(text, "\r\n\r\n");
     auto_json struct json *json = NULL;
     const char *version;
 
-    if (strncmp(reply, "HTTP/1.", 7) != 0 || body == NULL)
+    if (strncmp(text, "HTTP/1.", 7) != 0 || body == NULL)
         return fail(err, RUNNER_E_UNREACHABLE, 0, "the daemon does not speak HTTP");
     body = strchr(body, '{');
     if (body == NULL ||
         json_parse(body, strrchr(body, '}') != NULL ? (size_t)(strrchr(body, '}') - body + 1) : 0, &json, err) < 0)
         return fail(err, RUNNER_E_UNREACHABLE, 0, "the daemon's version is not JSON");
     version = json_text(json, "version", "");
-    *ret_version = mem_dup_n(version, strnlen(version, 128));
+    *ret_version = mem_dup_n(version, strnlen(version, GUEST_VERSION_MAX));
     return 0;
 }
 
@@ -82,7 +81,7 @@ static int ask(struct runner_call *call, const char *address, char **ret_version
         return -1;
     if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)sizeof request - 1)
         return fail_errno(err, errno, "send to the daemon");
-    return read_reply(call, fd, reply, sizeof reply, err) < 0 ? -1 : parse_version(reply, ret_version, err);
+    return read_reply(call, fd, reply, sizeof reply, err) < 0 ? -1 : guest_reply_version(reply, ret_version, err);
 }
 
 int guest_wait_ready(struct runner_call *call, const struct runner_nic *nic, int exit_fd, char **ret_version,
