@@ -265,7 +265,6 @@ static void point_adopt(struct subject *s, const struct point *point)
 
 static void check_address(const char *address, size_t size)
 {
-    auto_free char *ip = NULL;
     const char *rest, *colon;
     int64_t port;
 

@@ -19,7 +19,7 @@ enum { FLAWS_SHOWN = 8, BASE_BYTES = 3 << 20 };
 
 static int n_flaws;
 
-static void say(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
     auto_str struct str line = STR_INIT, shown = STR_INIT;
 

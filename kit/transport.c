@@ -175,6 +175,7 @@ static void op_dial(struct subject *s, struct trial *t)
     auto_free char *address = mem_printf("unix:%s/sock", s->dir);
     auto_close int listening = listen_at(at(s, "sock")), fd = -1;
 
+    (void)listening; /* is closed at the end */
     TRY(t, transport_of(s)->dial(s->self, fake_call(), address, &fd, &t->err));
     if (t->status == 0 && (fcntl(fd, F_GETFL) & O_NONBLOCK) == 0)
         flaw("the descriptor blocks");

@@ -6,7 +6,8 @@
 
 static int n_tests, n_failed;
 
-static void say(const char *before, const char *format, va_list args, const char *after)
+__attribute__((format(printf, 2, 0))) static void say(const char *before, const char *format, va_list args,
+                                                      const char *after)
 {
     fputs(before, stdout);
     vprintf(format, args);
