@@ -29,11 +29,15 @@ AC_DEFUN([RUNNER_WARNINGS], [
 ])
 
 # RUNNER_FUZZ: --enable-fuzz (needs CC=clang) builds t/fuzz with libFuzzer; otherwise each target runs over its corpus.
+# clang leaves the sanitizers' functions to the program: a plugin may lack them then, and no other.
 AC_DEFUN([RUNNER_FUZZ], [
   AC_ARG_ENABLE([fuzz], [AS_HELP_STRING([--enable-fuzz], [build t/fuzz with libFuzzer (CC=clang)])],
     [], [enable_fuzz=no])
+  PLUGIN_DEFS=-Wl,-z,defs
   AS_IF([test "$enable_fuzz" = yes],
-    [SANITIZER_FLAGS="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -g -O1"])
+    [SANITIZER_FLAGS="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -g -O1"
+    PLUGIN_DEFS=])
+  AC_SUBST([PLUGIN_DEFS])
   AM_CONDITIONAL([FUZZ], [test "$enable_fuzz" = yes])
 ])
 

@@ -1,20 +1,10 @@
 /* What the guest daemon reads from outside: a request's head and body, a multipart body, a seed. */
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "guest/daemon/body.h"
 #include "guest/daemon/multipart.h"
 #include "guest/daemon/seed.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* What was refused says why. */
-static void need_reason(const struct runner_error *err)
-{
-    if (err->code == 0 || err->message[0] == '\0')
-        abort();
-}
+#include "t/fuzz/fuzz.h"
 
 static int part_begin(void *arg, const char *name, const char *file_name, struct runner_error *err)
 {
@@ -50,8 +40,7 @@ static void push_parts(const char *type, struct evbuffer *body)
     }
     if (multipart_push(&m, body, &err) < 0)
         need_reason(&err);
-    if (seen > all)
-        abort(); /* parts are made of the body alone */
+    need(seen <= all); /* parts are made of the body alone */
     multipart_done(&m);
 }
 
@@ -65,8 +54,7 @@ static void read_body(const struct head *h, const char *rest, size_t len)
     body_init_request(&b, h);
     if (body_take(&b, in, out, SIZE_MAX, &err) < 0)
         need_reason(&err);
-    if (evbuffer_get_length(in) + evbuffer_get_length(out) > len)
-        abort();
+    need(evbuffer_get_length(in) + evbuffer_get_length(out) <= len);
     push_parts(head_get(h, "Content-Type"), out);
     evbuffer_free(in);
     evbuffer_free(out);

@@ -3,29 +3,20 @@
  * same target, no hop-by-hop field, nothing of the client's that could be read as a second head. A chunked body ends at
  * the same byte however it is cut into pieces.
  */
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/http/auth.h"
 #include "core/http/forward.h"
 #include "core/http/route.h"
+#include "t/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void expect(bool claim)
+static void need_same(const struct head *a, const struct head *b)
 {
-    if (!claim)
-        abort();
-}
-
-static void expect_same(const struct head *a, const struct head *b)
-{
-    expect(a->body == b->body && (a->minor >= 1) == (b->minor >= 1));
+    need(a->body == b->body && (a->minor >= 1) == (b->minor >= 1));
     if (a->body == BODY_LENGTH)
-        expect(a->length == b->length);
+        need(a->length == b->length);
     for (size_t i = 0; i < b->n; i++)
-        expect(b->name[i] != HEAD_HOP && b->name[i] != HEAD_RUNNER_AUTHORIZATION);
+        need(b->name[i] != HEAD_HOP && b->name[i] != HEAD_RUNNER_AUTHORIZATION);
 }
 
 static void fuzz_request(const char *data, size_t size)
@@ -39,26 +30,26 @@ static void fuzz_request(const char *data, size_t size)
     int result = head_parse_request(&head, data, size, 0, &why);
 
     if (result < 0) {
-        expect(result == HEAD_PARTIAL || why != NULL);
+        need(result == HEAD_PARTIAL || why != NULL);
         return;
     }
-    expect(head.len <= size && head.target_len > 0 && head.target[0] == '/');
+    need(head.len <= size && head.target_len > 0 && head.target[0] == '/');
     (void)auth_check(&head, "secret", &used);
     if (route_proxy(head.target, head.target_len, &target) == ROUTE_PROXY)
-        expect(target.rest + target.rest_len == head.target + head.target_len);
+        need(target.rest + target.rest_len == head.target + head.target_len);
     how.target = head.target;
     how.target_len = head.target_len;
     forward_add_request(&text, &head, &how);
     if (text.len > HEAD_MAX)
         return;
     result = head_parse_request(&again, text.ptr, text.len, 0, &why);
-    expect(result == 0 || result == HEAD_LARGE); /* one field more: X-Forwarded-For */
+    need(result == 0 || result == HEAD_LARGE); /* one field more: X-Forwarded-For */
     if (result < 0)
         return;
-    expect(again.len == text.len);
-    expect(again.target_len == head.target_len && memcmp(again.target, head.target, head.target_len) == 0);
-    expect(again.method_len == head.method_len && memcmp(again.method, head.method, head.method_len) == 0);
-    expect_same(&head, &again);
+    need(again.len == text.len);
+    need(again.target_len == head.target_len && memcmp(again.target, head.target, head.target_len) == 0);
+    need(again.method_len == head.method_len && memcmp(again.method, head.method, head.method_len) == 0);
+    need_same(&head, &again);
 }
 
 static void fuzz_response(const char *data, size_t size)
@@ -72,9 +63,9 @@ static void fuzz_response(const char *data, size_t size)
     forward_add_response(&text, &head, false, false);
     if (text.len > HEAD_MAX)
         return;
-    expect(head_parse_response(&again, text.ptr, text.len, 0, &why) == 0);
-    expect(again.len == text.len && again.status == head.status);
-    expect(again.body == head.body && (head.body != BODY_LENGTH || again.length == head.length));
+    need(head_parse_response(&again, text.ptr, text.len, 0, &why) == 0);
+    need(again.len == text.len && again.status == head.status);
+    need(again.body == head.body && (head.body != BODY_LENGTH || again.length == head.length));
 }
 
 /* Bytes of the body when it comes in pieces of that size; the error, or what there is when it does not end. */
@@ -99,15 +90,15 @@ static void fuzz_chunked(const char *data, size_t size)
     bool is_done = false, is_done_too = false;
     ssize_t whole = chunked_end(data, size, size > 0 ? size : 1, &is_done);
 
-    expect(chunked_end(data, size, 1, &is_done_too) == whole && is_done == is_done_too);
-    expect(chunked_end(data, size, 7, &is_done_too) == whole);
+    need(chunked_end(data, size, 1, &is_done_too) == whole && is_done == is_done_too);
+    need(chunked_end(data, size, 7, &is_done_too) == whole);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *copy = malloc(size > 0 ? size : 1); /* its end is the allocation's: an overrun is seen */
 
-    expect(copy != NULL);
+    need(copy != NULL);
     memcpy(copy, data, size);
     fuzz_request(copy, size);
     fuzz_response(copy, size);

@@ -5,17 +5,15 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/util/str.h"
+#include "t/fuzz/fuzz.h"
 
 #define INPUT_MAX  65536
 #define DAMAGE_MAX 2048 /* larger files are run as they are */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int n_tests, n_failed;
 
