@@ -1,4 +1,4 @@
-"""The fake Daytona API (t/fake/daytona-api) driven from Python: a runner is given its url and token, a test the rest."""
+"""The fake Daytona API (t/fake/daytona-api) from Python: a runner is given its url and token, a test the rest."""
 
 import http.client
 import json
@@ -96,6 +96,12 @@ class DaytonaApi:
         """The job once it is final."""
         self.wait(timeout, job=job)
         return self.job(job)
+
+    def answers(self):
+        """All status posts that were taken, in their order: sequence number, job, post."""
+        jobs = self.call("GET", "/jobs")
+        return sorted(((post["seq"], job, post) for job in jobs for post in job["posts"] if post["code"] == 201),
+                      key=lambda answer: answer[0])
 
     # ---- waiting and looking ----
 

@@ -8,8 +8,8 @@ GET  /sandboxes, /sandboxes/ID
 POST /sandboxes              a row {"id", "name", "state", "desired", ...}, without any job
 PATCH /sandboxes/ID          changes a row: {"state", "desiredState", "pending", ...}
 DELETE /sandboxes/ID         forgets a row
-POST /sandboxes/ID/CALL      what a user does: create start stop pause destroy resize backup archive recover snapshot fork
-                             network-settings; arguments in the body, "payload" goes over what the API would send
+POST /sandboxes/ID/CALL      what a user does: create start stop pause destroy resize backup archive recover snapshot
+                             fork network-settings; arguments in the body, "payload" goes over what the API would send
 GET  /snapshots, /runner, /requests, /violations, /spans
 DELETE /violations, /requests, /spans
 POST /faults                 see faults.py; GET shows them with hits, DELETE ends all
@@ -17,10 +17,10 @@ POST /outage                 {"mode": "refuse" | "close" | "reset" | "hang" | "u
                              "of": "api" | "otlp"}; "refuse" of the api forgets the polls that wait, as a restart does
 POST /clock                  {"scale", "advance": seconds, "skew": seconds, of times told and of Date}
 POST /settings               see DEFAULTS in main.py, "token": the runner's
-POST /wait                   {"timeout": seconds, CONDITION}: 200 when it holds, 408 when it does not in time. Conditions:
-     "job": ID or list, "status": final by default; "jobs": "final", all there are; "sandbox": ID, "state": S or "absent"
-     "runner": state; "requests": route, "count": N in all; "posts": N status posts taken
-     "span": name, "count"; "polling": true, a poll with a living client waits
+POST /wait                   {"timeout": seconds, CONDITION}: 200 when it holds, 408 when it does not in time
+     "job": ID or list, "status": final by default; "jobs": "final", all there are
+     "sandbox": ID, "state": S or "absent"; "runner": state; "polling": true, a poll with a living client waits
+     "requests": route, "count": N in all; "posts": N status posts taken; "span": name, "count"
 """
 
 import json

@@ -1,4 +1,5 @@
-"""What goes wrong on purpose. A fault names a route, what happens, and how often.
+"""What goes wrong on purpose. A fault names a route, what happens, and how often. The routes: poll list job status
+healthcheck me for-runner state other; traces of the collector.
 
 {"route": NAME or "*", "kind": KIND, "count": how often, 1 by default, null for ever, "after": so many go well before,
  "match": text that the target or the body must have in it, and what the kind takes}

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -43,10 +44,11 @@ class Fake:
         self.sandboxes = Sandboxes(self.clock, self.runner.id, changed)
         self.api = Api(loop, self.clock, self.jobs, self.sandboxes, self.runner, schema, self.settings, changed)
         self.user = User(self.jobs, self.sandboxes, self.runner, self.settings)
-        self.collector = Collector(schema.note, changed)
+        self.collector = Collector(schema.note, self.api.faults, changed)
         self.api_listener = Listener(loop, self.api.handle, loopback_socket(options.port), self.settings["idleSeconds"])
-        self.api_listener.send = lambda request, reply: self.api.faults.send(self.api_listener, request, reply)
         self.otlp_listener = Listener(loop, self.collector.handle, loopback_socket())
+        for listener in (self.api_listener, self.otlp_listener):
+            listener.send = functools.partial(self.api.faults.send, listener)
         self.control_listener = Listener(loop, self.control.handle, unix_socket(options.control))
         port = lambda listener: listener.sock.getsockname()[1]
         self.addresses = {"url": f"http://127.0.0.1:{port(self.api_listener)}/api",

@@ -14,7 +14,8 @@ FILTERS = ("started", "stopped", "archived", "destroyed", "paused")
 NEEDS_DESIRED = {"destroying": "destroyed", "archiving": "archived", "stopping": "stopped", "pausing": "paused"}
 # What a row shows that is not yet as desired.
 ON_THE_WAY = {("started", "stopped"): "stopping", ("stopped", "started"): "starting",
-              ("unknown", "started"): "creating", ("paused", "started"): "resuming", ("paused", "stopped"): "stopping", ("started", "paused"): "pausing",
+              ("unknown", "started"): "creating", ("paused", "started"): "resuming",
+              ("paused", "stopped"): "stopping", ("started", "paused"): "pausing",
               ("stopped", "archived"): "archiving"}
 # How long a row may stay in a state, in seconds of the API's clock, and what becomes of it.
 LIMITS = {"creating": (900, "Timeout while creating sandbox"), "starting": (300, "Timeout while starting sandbox"),
@@ -72,6 +73,7 @@ class Sandboxes:
         self.rows = {}
         self.snapshots = {}        # ref to {"state", "error"}: the runner's entries
         self.on_recovered = self.on_backed_up = lambda row: None
+        self.on_inspected = lambda ref, ok: None
         self.drop_completions = 0  # as many results find their row changed by another and are dropped
 
     def add(self, id=None, name=None, state="unknown", desired="started", **more):
@@ -262,7 +264,9 @@ class Sandboxes:
 
     def finish_snapshot(self, job, ok):
         ref = job.resource_id
-        if job.type == "REMOVE_SNAPSHOT":
+        if job.type == "INSPECT_SNAPSHOT_IN_REGISTRY":
+            self.on_inspected(ref, ok)
+        elif job.type == "REMOVE_SNAPSHOT":
             if ok:
                 self.snapshots.pop(ref, None)
         elif job.type in ("BUILD_SNAPSHOT", "PULL_SNAPSHOT"):

@@ -3,10 +3,13 @@ where the API would take it."""
 
 import json
 import os
+import re
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TYPES = {"string": str, "object": dict, "array": list, "boolean": bool}
 VIOLATIONS_MAX = 1000
+TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+EXAMPLE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Schema:
@@ -57,6 +60,8 @@ class Schema:
         headers = request.headers
         if "host" not in headers:
             self.note(request, "no Host")
+        if not TRACEPARENT.fullmatch(headers.get("traceparent", EXAMPLE)):
+            self.note(request, "traceparent is malformed")
         if self.wants_source and headers.get("x-daytona-source") != "runner":
             self.note(request, "no X-Daytona-Source: runner")
         if request.body and headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":

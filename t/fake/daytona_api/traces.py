@@ -70,12 +70,22 @@ def read_all(told):
 class Collector:
     """Spans in the order of their arrival; a request that is not OTLP is refused and noted."""
 
-    def __init__(self, note, changed):
+    def __init__(self, note, faults, changed):
         self.note = note
+        self.faults = faults
         self.changed = changed
         self.spans = []
 
     def handle(self, request):
+        request.route = "traces"
+        request.entry = {"fault": None}
+        fault = self.faults.find(request)
+        if fault is None:
+            self.take(request)
+        else:
+            self.faults.before(request, fault, self.take)
+
+    def take(self, request):
         if request.method != "POST" or request.path != "/v1/traces":
             self.note(request, "no such operation")
             request.answer(Reply.json(404, {"code": 5, "message": "not found"}))

@@ -4,6 +4,7 @@ import secrets
 
 from .jobs import ApiError
 from .sandboxes import ORGANIZATION
+from .wire import to_json
 
 REGISTRY = {"project": "daytona", "url": "localhost:55000", "username": "admin", "password": "password"}
 
@@ -19,6 +20,8 @@ class User:
         self.postponed = []
         sandboxes.on_recovered = lambda row: self.start(row, {})
         sandboxes.on_backed_up = self.go_on_archiving
+        sandboxes.on_inspected = self.go_on_restoring
+        self.restored = {}  # by the ref of the backup: the row
         runner.on_ready = self.catch_up
         self.calls = {"create": self.create, "start": self.start, "stop": self.stop, "pause": self.pause,
                       "destroy": self.destroy, "resize": self.resize, "backup": self.backup, "archive": self.archive,
@@ -63,7 +66,10 @@ class User:
                  "limitNetworkEgress": "false"}
         if with_name:
             found["sandboxName"] = shown["name"]
-        elif shown["domainAllowList"]:
+            return found
+        if shown["volumes"]:
+            found["volumes"] = to_json(shown["volumes"])  # text in the text of the payload
+        if shown["domainAllowList"]:
             found["domainAllowList"] = shown["domainAllowList"]
         return found
 
@@ -77,27 +83,35 @@ class User:
             raise ApiError(400, "No available runners")
         if row is None:
             row = self.sandboxes.add(args.get("id"), desired="stopped" if skip_start else "started", **shown_args)
-        shown = row.shown
-        payload = {"id": shown["id"], "name": shown["name"], "userId": shown["organizationId"],
-                   "snapshot": shown["snapshot"], "osUser": shown["user"], "cpuQuota": shown["cpu"],
-                   "gpuQuota": shown["gpu"], "memoryQuota": shown["memory"], "storageQuota": shown["disk"],
-                   "env": shown["env"], "registry": args.get("registry", REGISTRY), "entrypoint": None,
-                   "volumes": shown["volumes"], "networkBlockAll": shown["networkBlockAll"],
-                   "networkAllowList": shown["networkAllowList"], "domainAllowList": shown["domainAllowList"],
-                   "metadata": self.metadata(row, True), "authToken": row.auth_token}
-        if skip_start:
-            payload["skipStart"] = True
-        payload.update(organizationId=ORGANIZATION, regionId=shown["target"])
         if args.get("linkedSandboxId"):
-            payload["linkedSandboxId"] = shown["linkedSandboxId"] = args["linkedSandboxId"]
-        payload["sandboxClass"] = shown["sandboxClass"]
+            row.shown["linkedSandboxId"] = args["linkedSandboxId"]
+        payload = self.create_payload(row, args.get("registry", REGISTRY), skip_start)
         job = self.job("CREATE_SANDBOX", row, payload, args)
         self.sandboxes.set(row, "creating" if not skip_start else None, not skip_start, runnerId=self.runner.id)
         row.assigned = True
         return job
 
+    def create_payload(self, row, registry, skip_start=False):
+        shown = row.shown
+        payload = {"id": shown["id"], "name": shown["name"], "userId": shown["organizationId"],
+                   "snapshot": shown["snapshot"], "osUser": shown["user"], "cpuQuota": shown["cpu"],
+                   "gpuQuota": shown["gpu"], "memoryQuota": shown["memory"], "storageQuota": shown["disk"],
+                   "env": shown["env"], "registry": registry, "entrypoint": None, "volumes": shown["volumes"],
+                   "networkBlockAll": shown["networkBlockAll"], "networkAllowList": shown["networkAllowList"],
+                   "domainAllowList": shown["domainAllowList"], "metadata": self.metadata(row, True),
+                   "authToken": row.auth_token}
+        if skip_start:
+            payload["skipStart"] = True
+        payload.update(organizationId=ORGANIZATION, regionId=shown["target"])
+        if "linkedSandboxId" in shown:
+            payload["linkedSandboxId"] = shown["linkedSandboxId"]
+        payload["sandboxClass"] = shown["sandboxClass"]
+        return payload
+
     def start(self, row, args):
-        self.expect(row, "stopped", "paused")
+        self.expect(row, "stopped", "paused", "archived")
+        if row.state == "archived":
+            return self.restore(row, args)
         if row.state == "paused":
             payload, state = {"authToken": row.auth_token}, "resuming"  # no metadata, the old token
         else:
@@ -106,6 +120,28 @@ class User:
         job = self.job("START_SANDBOX", row, payload, args, when_ready=True)
         self.sandboxes.set(row, state, True, desiredState="started")
         return job
+
+    def restore(self, row, args):
+        """The backup is inspected first; the create that follows has no entrypoint."""
+        ref = row.backup_snapshot
+        job = self.jobs.add("INSPECT_SNAPSHOT_IN_REGISTRY", ref, {"snapshot": ref, "registry": REGISTRY},
+                            args.get("traceContext"))
+        self.restored[ref] = row
+        self.sandboxes.set(row, "restoring", True, desiredState="started")
+        return job
+
+    def go_on_restoring(self, ref, ok):
+        row = self.restored.pop(ref, None)
+        if row is None:
+            return
+        if not ok:
+            self.sandboxes.set(row, "error", False, errorReason=f"Snapshot {ref} failed to inspect in registry")
+            return
+        row.auth_token, row.assigned = secrets.token_urlsafe(24), True
+        payload = {**self.create_payload(row, REGISTRY), "snapshot": ref}
+        del payload["entrypoint"]
+        self.job("CREATE_SANDBOX", row, payload, {})
+        self.sandboxes.set(row, runnerId=self.runner.id)
 
     def stop(self, row, args):
         self.expect(row, "started", "paused")

@@ -14,6 +14,7 @@ REASONS = {200: "OK", 201: "Created", 202: "Accepted", 400: "Bad Request", 401: 
            404: "Not Found", 408: "Request Timeout", 409: "Conflict", 413: "Payload Too Large",
            429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
            502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
+to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class BadRequest(Exception):
@@ -33,7 +34,7 @@ class Reply:
 
     @classmethod
     def json(cls, status, value, headers=()):
-        return cls(status, json.dumps(value, separators=(",", ":")).encode(), JSON, headers)
+        return cls(status, to_json(value).encode(), JSON, headers)
 
 
 class Request:
