@@ -317,6 +317,16 @@ static size_t utf8_len(const unsigned char *p, size_t left)
     return n;
 }
 
+/* How much of it stands in JSON as it is, up to what has to be looked at. */
+static size_t plain_len(const unsigned char *p, size_t left)
+{
+    size_t n = 0;
+
+    while (n < left && p[n] >= 0x20 && p[n] < 0x7f && p[n] != '"' && p[n] != '\\')
+        n++;
+    return n;
+}
+
 static void add_quoted(struct str *s, const char *text)
 {
     const unsigned char *p = (const unsigned char *)text;
@@ -324,7 +334,8 @@ static void add_quoted(struct str *s, const char *text)
 
     str_add_char(s, '"');
     while (left > 0) {
-        size_t n = utf8_len(p, left);
+        size_t plain = plain_len(p, left), n = plain > 0 ? plain : utf8_len(p, left);
+
         if (n == 0) {
             str_add(s, "\xef\xbf\xbd");
             n = 1;

@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#define FORMAT_ROOM 128 /* a path of a sandbox fits, and is not formatted twice */
+
 static _Noreturn void mem_die(void)
 {
     static const char text[] = "out of memory\n";
@@ -111,7 +113,7 @@ void str_addv(struct str *s, const char *format, va_list args)
     va_list again;
     int length;
 
-    str_reserve(s, 64);
+    str_reserve(s, FORMAT_ROOM);
     va_copy(again, args);
     length = vsnprintf(s->ptr + s->len, s->cap - s->len, format, args);
     if (length > 0 && (size_t)length >= s->cap - s->len) {
