@@ -9,12 +9,18 @@
 
 #include "core/util/num.h"
 
-void call_init(struct runner_call *call, struct host *host, const char *id, int64_t timeout_ms)
+void call_init_alone(struct runner_call *call, struct host *host, const char *id, int64_t timeout_ms)
 {
     memset(call, 0, sizeof *call);
     call->host = host;
     call->id = id;
     call->deadline_us = num_now_us() + timeout_ms * 1000;
+    call->cancel_fd = -1;
+}
+
+void call_init(struct runner_call *call, struct host *host, const char *id, int64_t timeout_ms)
+{
+    call_init_alone(call, host, id, timeout_ms);
     call->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 

@@ -20,6 +20,8 @@ struct runner_call {
 
 /* timeout_ms from now. A call without an eventfd (out of descriptors) still has its deadline. */
 void call_init(struct runner_call *call, struct host *host, const char *id, int64_t timeout_ms);
+/* One that nobody cancels: it needs no descriptor. */
+void call_init_alone(struct runner_call *call, struct host *host, const char *id, int64_t timeout_ms);
 void call_done(struct runner_call *call);
 /* A call with a nearer deadline that shares the parent's cancel; needs no call_done. */
 void call_init_child(struct runner_call *child, struct runner_call *parent, int64_t timeout_ms);

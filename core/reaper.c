@@ -325,7 +325,7 @@ void reaper_watch(struct reaper *reaper, struct sandbox *sandbox)
     struct runner_call call;
 
     reaper_forget(reaper, sandbox);
-    call_init(&call, sandbox->host, sandbox->record->id, 10000);
+    call_init_alone(&call, sandbox->host, sandbox->record->id, 10000);
     watch_events(reaper, sandbox, &call);
     watch_exit(reaper, sandbox, &call);
     call_done(&call);
