@@ -223,7 +223,7 @@ static void print_step(const struct runner_step *step, const char *before, struc
                        step->kind == RUNNER_OWN;
         str_addf(out, is_mode ? " mode=%llo" : " number=%lld", (long long)step->number);
     }
-    if (step->kind == RUNNER_OWN)
+    if (step->kind == RUNNER_OWN || (step->flags & RUNNER_S_OWNED))
         str_addf(out, " owner=%u:%u", step->uid, step->gid);
     if (step->spawn != NULL)
         print_spawn(step->spawn, out);

@@ -125,17 +125,20 @@ static void unlease(struct op *op, struct runner_error *err)
 /*
  * The directory comes first, with a record that says "creating": found at start-up, what is there is removed (a TAP
  * that the record does not name yet is swept by the network). The undo removes whatever is in it by then.
+ * The VMM may look for names in it, but neither list nor change it: the record in there is not its business.
  */
 static int directory(struct op *op, struct runner_error *err)
 {
     auto_free char *dir = host_sandbox_dir(op->host, op->id);
     struct runner_step undo = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir, .to = "runner.json"};
+    uint32_t uid = op->sandbox->record->vmm.uid;
     struct runner_step step = {.size = RUNNER_STEP_INIT,
                                .kind = RUNNER_MKDIR,
-                               .flags = RUNNER_S_EXCL,
+                               .flags = RUNNER_S_EXCL | (uid != 0 ? RUNNER_S_OWNED : 0),
                                .path = dir,
-                               .number = 0700,
+                               .number = uid != 0 ? OP_DIRECTORY_MODE : 0700,
+                               .gid = uid,
                                .undo = &undo};
 
     return batch_add(op->batch, &step, err) < 0 || op_add_record(op, 0, err) < 0 ? -1 : OP_NEXT;

@@ -80,22 +80,27 @@ static int add_own(struct op *op, const char *path, uint32_t uid, uint32_t gid, 
     return batch_add(op->batch, &step, err) < 0 ? -1 : 0;
 }
 
-/* It may look for names in the directory, but neither list nor change it: the record in there is not its business. */
+/* What was made for this process has its owner; what is there of an earlier one gets it. */
 int op_plan_owner(struct op *op, struct runner_error *err)
 {
     const struct record *record = op->sandbox->record;
     auto_free char *dir = host_sandbox_dir(op->host, op->id);
     auto_free char *own = host_sandbox_path(op->host, op->id, "vmm");
-    auto_free char *seed = host_sandbox_path(op->host, op->id, "cloud-init.iso");
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .path = own, .number = 0700};
     uint32_t uid = record->vmm.uid;
+    struct runner_step step = {.size = RUNNER_STEP_INIT,
+                               .kind = RUNNER_MKDIR,
+                               .flags = uid != 0 ? RUNNER_S_OWNED : 0,
+                               .path = own,
+                               .number = 0700,
+                               .uid = uid,
+                               .gid = uid};
 
     if (batch_add(op->batch, &step, err) < 0)
         return -1;
     if (uid == 0)
         return OP_NEXT;
-    if (add_own(op, dir, 0, uid, 0710, err) < 0 || add_own(op, own, uid, uid, 0700, err) < 0 ||
-        add_own(op, record->disk.path, uid, uid, 0600, err) < 0 || add_own(op, seed, uid, uid, 0400, err) < 0)
+    if (record->state != SANDBOX_CREATING &&
+        (add_own(op, dir, 0, uid, OP_DIRECTORY_MODE, err) < 0 || add_own(op, own, uid, uid, 0700, err) < 0))
         return -1;
-    return OP_NEXT;
+    return add_own(op, record->disk.path, uid, uid, 0600, err) < 0 ? -1 : OP_NEXT;
 }

@@ -56,8 +56,14 @@ int op_plan_seed(struct op *op, struct runner_error *err)
 {
     auto_free char *path = host_sandbox_path(op->host, op->id, "cloud-init.iso");
     auto_str struct str iso = STR_INIT;
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_SECRET, .path = path,
-                               .number = 0600};
+    uint32_t uid = op->sandbox->record->vmm.uid;
+    struct runner_step step = {.size = RUNNER_STEP_INIT,
+                               .kind = RUNNER_WRITE,
+                               .flags = RUNNER_S_SECRET | (uid != 0 ? RUNNER_S_OWNED : 0),
+                               .path = path,
+                               .number = uid != 0 ? 0400 : 0600,
+                               .uid = uid,
+                               .gid = uid};
 
     if (sandbox_seed(op->host->config, op->sandbox->record, &iso, err) < 0)
         return error_wrap(err, "seed");

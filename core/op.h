@@ -11,6 +11,7 @@
 enum op_kind { OP_CREATE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_DESTROY, OP_EXITED, OP_PANICKED, OP_RECOVER, OP_KINDS };
 
 #define OP_PHASES_MAX 16
+#define OP_DIRECTORY_MODE 0710 /* of a sandbox whose VMM has a user of its own */
 
 struct op_timing {
     const char *phase;

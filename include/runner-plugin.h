@@ -166,7 +166,9 @@ enum { /* runner_step.flags */
     RUNNER_S_REFLINK = 64,
     RUNNER_S_ISOLATED = 128,
     RUNNER_S_SECRET = 256,  /* data is not shown when the batch is printed */
-    RUNNER_S_TAIL = 512
+    RUNNER_S_TAIL = 512,
+    RUNNER_S_OWNED = 1024   /* MKDIR, WRITE: what is made belongs to uid, gid, as OWN would give it; a directory that is
+                               there already stays as it is. Without it: to the runner */
 };
 
 enum {                      /* runner_fd.kind: what the transport opens for a new process */
@@ -220,7 +222,7 @@ struct runner_step {
     int64_t number;
     const struct runner_spawn *spawn;
     const struct runner_step *undo; /* done, in reverse order, when a later step or phase fails; one level */
-    uint32_t uid, gid; /* OWN */
+    uint32_t uid, gid; /* OWN, RUNNER_S_OWNED */
 };
 #define RUNNER_STEP_INIT sizeof(struct runner_step)
 

@@ -138,6 +138,10 @@ STEP_OP(any_status, (void)0, r.status == 1, .kind = RUNNER_RUN, .flags = RUNNER_
         .number = 10000)
 STEP_OP(own, place_file("f", "text"), is_there("f"), .kind = RUNNER_OWN, .path = at(s, "f"), .number = 0640,
         .uid = geteuid(), .gid = getegid())
+STEP_OP(write_owned, place_nothing("f"), file_holds("f", "text"), .kind = RUNNER_WRITE, .flags = RUNNER_S_OWNED,
+        .path = at(s, "f"), .data = "text", .len = 4, .number = 0600, .uid = geteuid(), .gid = getegid())
+STEP_OP(mkdir_owned, (void)0, is_there("made"), .kind = RUNNER_MKDIR, .flags = RUNNER_S_OWNED, .path = at(s, "made"),
+        .number = 0700, .uid = geteuid(), .gid = getegid())
 STEP_OP(kill_absent, place_nothing("pid"), r.status == 1, .kind = RUNNER_KILL, .path = at(s, "pid"), .number = SIGKILL)
 STEP_OP(alive_absent, place_nothing("pid"), r.status == 1, .kind = RUNNER_ALIVE, .path = at(s, "pid"))
 
@@ -213,6 +217,8 @@ static const struct op ops[] = {
     GENERAL_OPS,
     {.name = "run-mkdir", .call = op_mkdir},
     {.name = "run-write", .call = op_write},
+    {.name = "run-write-owned", .call = op_write_owned},
+    {.name = "run-mkdir-owned", .call = op_mkdir_owned},
     {.name = "run-patch", .call = op_patch},
     {.name = "run-read", .call = op_read},
     {.name = "run-read-optional", .call = op_read_optional},

@@ -25,6 +25,8 @@ static void add_number(struct str *s, const struct runner_step *step)
     case RUNNER_WRITE:
     case RUNNER_CLONE:
         str_addf(s, " mode=%04" PRIo64, (uint64_t)step->number);
+        if (step->flags & RUNNER_S_OWNED)
+            str_addf(s, " uid=%u gid=%u", step->uid, step->gid);
         break;
     case RUNNER_OWN:
         str_addf(s, " mode=%04" PRIo64 " uid=%u gid=%u", (uint64_t)step->number, step->uid, step->gid);
@@ -58,7 +60,7 @@ static void add_number(struct str *s, const struct runner_step *step)
 static void add_flags(struct str *s, uint32_t flags)
 {
     static const char *const names[] = {"any-status", "excl",    "sync",     "optional", "tree",
-                                        "parents",    "reflink", "isolated", "secret",   "tail"};
+                                        "parents",    "reflink", "isolated", "secret",   "tail",     "owned"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (flags & (1u << i))

@@ -53,6 +53,25 @@ static void check_links(void)
            "OWN: root's link in root's directory is followed");
 }
 
+static void check_made(void)
+{
+    const char *f = at("o/made"), *d = at("o/made.d");
+
+    tap_ok(RUN(.kind = RUNNER_WRITE, .flags = RUNNER_S_OWNED, .path = f, .data = "x", .len = 1, .number = 0400,
+               .uid = OTHER, .gid = OTHER) == 0 &&
+               is_owned(f, 0400, OTHER),
+           "WRITE: the file is another's from the start");
+    make_file(f);
+    tap_ok(is_owned(f, 0600, 0), "WRITE: and the runner's again");
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .flags = RUNNER_S_OWNED, .path = d, .number = 0710, .uid = OTHER, .gid = OTHER) ==
+                   0 &&
+               is_owned(d, 0710, OTHER),
+           "MKDIR: the directory is another's");
+    tap_ok(RUN(.kind = RUNNER_MKDIR, .flags = RUNNER_S_OWNED, .path = d, .number = 0700) == 0 &&
+               is_owned(d, 0710, OTHER),
+           "MKDIR: one that is there keeps its owner and mode");
+}
+
 void check_own(void)
 {
     const char *f = at("o/dir/f"), *d = at("o/theirs"), *fifo = at("o/dir/fifo");
@@ -78,6 +97,7 @@ void check_own(void)
                (own(at("o/dir/null"), 0666, OTHER) < 0 && says(RUNNER_E_INVALID, "is a device")),
            "OWN: a device is refused");
     check_links();
+    check_made();
     tap_ok(own(f, 0600, 0) == 0 && is_owned(f, 0600, 0), "OWN: back to root");
     tap_ok(count_in("/proc/self/fd") == before, "OWN: no descriptor is left");
 }

@@ -487,8 +487,7 @@ Test(ch_plan, spawn)
     expect_plan(
         ops->spawn, &vm,
         "RENAME /s/serial.log -> /s/serial.log.1 +optional undo: RENAME /s/serial.log.1 -> /s/serial.log +optional\n"
-        "WRITE /s/serial.log mode=0600 len=0 data=\"\" undo: CGROUP_DEL sb-1\n"
-        "OWN /s/serial.log mode=0600 uid=7 gid=7\n"
+        "WRITE /s/serial.log mode=0600 uid=7 gid=7 len=0 data=\"\" +owned undo: CGROUP_DEL sb-1\n"
         "REMOVE /s/vmm.log undo: REMOVE /run/sb-1.sock\n"
         "REMOVE /s/vmm/vsock.sock undo: REMOVE /s/vmm/vsock.sock\n"
         "REMOVE /s/events undo: REMOVE /s/events\n"

@@ -39,19 +39,29 @@ static int make_parents(const char *path, struct runner_error *err)
     return 0;
 }
 
+/* Of one just made, whatever lies under its name by now: by descriptor, and no link. */
+static int give_directory(const struct act *a, const struct runner_step *step)
+{
+    auto_close int fd = open(step->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0 || (a->self->is_root && fchown(fd, step->uid, step->gid) < 0))
+        return -1;
+    return fchmod(fd, (mode_t)step->number & 07777);
+}
+
 int file_mkdir(const struct act *a, const struct runner_step *step, struct runner_result *result,
                struct runner_error *err)
 {
     mode_t mode = (mode_t)step->number & 07777;
+    bool is_owned = step->flags & RUNNER_S_OWNED;
 
-    (void)a;
     (void)result;
     if ((step->flags & RUNNER_S_PARENTS) && make_parents(step->path, err) < 0)
         return -1;
     if (mkdir(step->path, mode) == 0) {
-        if (chmod(step->path, mode) == 0) /* the umask took from it */
+        if ((is_owned ? give_directory(a, step) : chmod(step->path, mode)) == 0) /* the umask took from the mode */
             return 0;
-        fail_errno(err, errno, "mode of directory '%s'", step->path);
+        fail_errno(err, errno, "owner and mode of directory '%s'", step->path);
         (void)rmdir(step->path);
         return -1;
     }
@@ -115,10 +125,11 @@ int file_write(const struct act *a, const struct runner_step *step, struct runne
 {
     auto_draft struct draft d = DRAFT_INIT;
 
-    (void)a;
     (void)result;
     if (draft_open(step->path, (mode_t)step->number, &d, err) < 0)
         return error_wrap(err, "write '%s'", step->path);
+    if ((step->flags & RUNNER_S_OWNED) && a->self->is_root && fchown(d.fd, step->uid, step->gid) < 0)
+        return fail_errno(err, errno, "owner of '%s'", step->path);
     if (write_all(d.fd, step->data, step->len) < 0)
         return fail_errno(err, errno, "write '%s'", step->path);
     if (draft_publish(&d, step->flags & RUNNER_S_SYNC, step->flags & RUNNER_S_EXCL, err) < 0)

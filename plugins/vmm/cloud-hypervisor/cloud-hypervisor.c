@@ -123,20 +123,15 @@ static int add_serial(struct runner_batch *batch, const struct runner_vm *vm, st
     const struct runner_step no_cgroup = {.size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = vm->cgroup};
     const struct runner_step write = {.size = RUNNER_STEP_INIT,
                                       .kind = RUNNER_WRITE,
+                                      .flags = vm->uid != 0 ? RUNNER_S_OWNED : 0,
                                       .path = vm->serial_path,
                                       .data = "",
                                       .number = 0600,
+                                      .uid = vm->uid,
+                                      .gid = vm->gid,
                                       .undo = vm->cgroup != NULL ? &no_cgroup : NULL};
-    const struct runner_step own = {.size = RUNNER_STEP_INIT,
-                                    .kind = RUNNER_OWN,
-                                    .path = vm->serial_path,
-                                    .number = 0600,
-                                    .uid = vm->uid,
-                                    .gid = vm->gid};
 
-    if (add(batch, &rename, err) < 0 || add(batch, &write, err) < 0)
-        return -1;
-    return vm->uid != 0 ? add(batch, &own, err) : 0;
+    return add(batch, &rename, err) < 0 ? -1 : add(batch, &write, err);
 }
 
 /* The log of an earlier process goes: boot() quotes the log, and it shall be what this process said. */
