@@ -1,13 +1,20 @@
 """The fake Daytona API: recorded requests get the recorded answers, and what it is told to do wrong goes wrong. TAP."""
 
+import email.utils
 import http.client
 import json
+import os
+import shutil
 import socket
+import ssl
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 from daytona import DaytonaApi, NotMet, Refused, RunnerClient, recorded, recorded_jobs
 
@@ -239,7 +246,6 @@ def finish(api, client, id, status="COMPLETED", **more):
     job = client.poll()[0]
     same(client.post(job["id"], status, **more)[0], 201)
     api.wait(job=job["id"])
-    time.sleep(0.1)  # what follows an answer follows it late, and here it may be nothing
     return job, api.state(id)
 
 
@@ -352,9 +358,9 @@ def list_for_the_runner(api):
 @test
 def states_do_not_last(api):
     api.add_sandbox("one", state="starting")
-    api.advance(299)
+    api.advance(240)
     same(api.state("one"), "starting")
-    api.advance(12)
+    api.advance(61)
     same((api.state("one"), api.sandbox("one")["errorReason"]), ("error", "Timeout while starting sandbox"))
 
 
@@ -368,10 +374,10 @@ def runner_must_be_ready(api):
     same(client.poll(0.2), [])
     same(client.ask("POST", "/api/runners/healthcheck", {"appVersion": "1"})[0], 201)
     same([job["type"] for job in client.poll()], ["START_SANDBOX"])
-    api.advance(59)
+    api.advance(40)
     same(api.call("GET", "/runner")["state"], "ready")
-    api.advance(12)
-    api.wait(runner="unresponsive", timeout=10)
+    api.advance(21)
+    same(api.call("GET", "/runner")["state"], "unresponsive")
 
 
 # ---- violations ----
@@ -464,9 +470,7 @@ def idle_connections_are_closed(api):
     connection, head = raw(api)
     connection.sendall(b"GET /api/jobs/poll?timeout=0.6 HTTP/1.1\r\n" + head + b"\r\n")
     read_until(connection, b"[]}")  # waiting for an answer is not idleness
-    begin = time.monotonic()
     same(connection.recv(1), b"")
-    assert time.monotonic() - begin >= 0.25
     connection.close()
 
 
@@ -557,18 +561,57 @@ def outages(api):
         client.close()
         api.outage("up")
         same(client.ask("GET", "/api/runners/me")[0], 200)
-    api.outage("hang", seconds=0.3)
-    raises((ConnectionError, http.client.HTTPException), client.ask, "GET", "/api/runners/me")  # cut when it is over
+    api.outage("hang")
+    client.request("GET", "/api/runners/me", None, client.fields)
+    api.outage("up")
+    raises((ConnectionError, http.client.HTTPException), client.getresponse)
     client.close()
-    same(client.ask("GET", "/api/runners/me")[0], 200)
+    api.outage("refuse", seconds=0.2)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            same(client.ask("GET", "/api/runners/me")[0], 200)
+            break
+        except ConnectionRefusedError:
+            client.close()
+            time.sleep(0.02)
+    else:
+        raise AssertionError("the outage does not end")
+
+
+@test
+def tls_with_certificates(api):
+    """One certificate, which signs itself, is server, client, and authority."""
+    if shutil.which("openssl") is None:
+        return "openssl is not installed"
+    with tempfile.TemporaryDirectory() as at:
+        cert, key = os.path.join(at, "cert.pem"), os.path.join(at, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", cert,
+                        "-keyout", key], check=True, stderr=subprocess.DEVNULL)
+        with DaytonaApi(tls={"cert": cert, "key": key, "client-ca": cert}) as secure:
+            same(secure.url[:18], "https://127.0.0.1:")
+            context = ssl.create_default_context(cafile=cert)
+            stranger = RunnerClient(secure, context=context)
+            raises((ssl.SSLError, ConnectionError), stranger.ask, "GET", "/api/runners/me")
+            context.load_cert_chain(cert, key)
+            client = RunnerClient(secure, context=context)
+            same(client.ask("GET", "/api/runners/me")[0], 200)
+            secure.fault("me", "lost", reset=True)
+            raises((OSError, http.client.HTTPException), client.ask, "GET", "/api/runners/me")
+            secure.outage("refuse")
+            secure.outage("up")
+            client.close()
+            same(client.ask("GET", "/api/runners/me")[0], 200)
+    return None
 
 
 @test
 def clock_may_be_wrong(api):
     api.call("POST", "/clock", {"skew": -86400})
     _, headers, me = client_of(api).ask("GET", "/api/runners/me")
-    same(headers["Date"][:16], time.strftime("%a, %d %b %Y", time.gmtime(time.time() - 86400)))
-    same(me["createdAt"][:10], time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400)))
+    for told in (email.utils.parsedate_to_datetime(headers["Date"]), datetime.fromisoformat(me["createdAt"])):
+        assert abs(time.time() - 86400 - told.timestamp()) < 600, told
     api.call("POST", "/clock", {"skew": 0, "scale": 3600})
     api.add_job("STOP_SANDBOX", "one", {})
     id = client_of(api).poll()[0]["id"]
@@ -641,8 +684,8 @@ def main():
             started.append(starter.submit(DaytonaApi))
         try:
             with started.pop(0).result() as api:
-                function(api)
-            print(f"ok {i} - {function.__name__}", flush=True)
+                skipped = function(api)
+            print(f"ok {i} - {function.__name__}" + (f" # SKIP {skipped}" if skipped else ""), flush=True)
         except Exception:
             failed += 1
             print(f"not ok {i} - {function.__name__}")

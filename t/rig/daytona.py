@@ -6,10 +6,12 @@ import os
 import subprocess
 import tempfile
 import threading
+import time
 
 from rig import SRC, Client
 
 PROGRAM = os.path.join(SRC, "t/fake/daytona-api")
+IDLE_S = 5  # after which the API closes a connection
 RECORDED = os.path.join(SRC, "t/fake/daytona_api/recorded")
 
 
@@ -36,12 +38,15 @@ def recorded_jobs():
 class DaytonaApi:
     """The fake in a process of its own, which ends with close() or with this process."""
 
-    def __init__(self, base=None, token_file=None, settings=None):
+    def __init__(self, base=None, token_file=None, settings=None, tls=None):
+        """tls: paths of "cert", "key" and, when the runner has to have a certificate too, "client-ca"."""
         self.dir = tempfile.TemporaryDirectory(prefix="daytona.", dir=base)
         self.socket = os.path.join(self.dir.name, "control.sock")
         argv = [PROGRAM, "--control", self.socket, "--stay-with-stdin"]
         if token_file:
             argv += ["--token-file", token_file]
+        for name, path in (tls or {}).items():
+            argv += ["--tls-" + name, path]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line:
@@ -89,11 +94,11 @@ class DaytonaApi:
         return self.sandbox(id)["state"]
 
     def do(self, id, what, timeout=60, **args):
-        """user(), and the job once it is final."""
+        """user(), and result() of its job."""
         return self.result(self.user(id, what, **args), timeout)
 
     def result(self, job, timeout=60):
-        """The job once it is final."""
+        """The job once it is final and its sandbox is what it makes of it."""
         self.wait(timeout, job=job)
         return self.job(job)
 
@@ -160,20 +165,30 @@ class DaytonaApi:
 
 
 class RunnerClient(http.client.HTTPConnection):
-    """Asks the API as a runner does."""
+    """Asks the API as a runner does, by TLS with a context for it."""
 
-    def __init__(self, api, token=None):
+    def __init__(self, api, token=None, context=None):
         host, _, port = api.url.split("/")[2].partition(":")
         super().__init__(host, int(port), timeout=120)
+        self.context = context
+        self.used = time.monotonic()
         self.fields = {"Authorization": f"Bearer {token or api.token}", "X-Daytona-Source": "runner"}
+
+    def connect(self):
+        super().connect()
+        if self.context is not None:
+            self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
 
     def ask(self, method, path, body=None, text=None, **fields):
         """Status, headers, and the body as JSON where it is."""
+        if self.sock is not None and time.monotonic() - self.used > IDLE_S / 2:
+            self.close()
         text = json.dumps(body) if body is not None else text
         headers = {**self.fields, **({"Content-Type": "application/json"} if text is not None else {}), **fields}
         self.request(method, path, text, headers)
         reply = self.getresponse()
         got = reply.read()
+        self.used = time.monotonic()
         if got and reply.headers.get_content_type() == "application/json":
             got = json.loads(got)
         return reply.status, reply.headers, got

@@ -135,11 +135,12 @@ class Api:
 
     def poll(self, request, _):
         timeout_s = cut_to(request.param("timeout"), POLL_TIMEOUT_S, POLL_TIMEOUT_MAX_S)
+        timeout_s = max(0.0, min(timeout_s, self.settings["pollMaxSeconds"]))
         limit = max(1, int(cut_to(request.param("limit"), POLL_LIMIT, POLL_LIMIT_MAX)))
         is_alive = lambda: not request.connection.transport.is_closing()
         if any(waiter.is_alive() for waiter in self.jobs.waiters):
             self.schema.note(request, "a second poll while one waits")
-        self.jobs.poll(max(0.0, timeout_s), limit, lambda jobs: self.give(request, jobs), is_alive)
+        self.jobs.poll(timeout_s, limit, lambda jobs: self.give(request, jobs), is_alive)
 
     def give(self, request, jobs):
         request.entry["jobs"] = [job.id for job in jobs]

@@ -18,7 +18,8 @@ POST /outage                 {"mode": "refuse" | "close" | "reset" | "hang" | "u
 POST /clock                  {"scale", "advance": seconds, "skew": seconds, of times told and of Date}
 POST /settings               see DEFAULTS in main.py, "token": the runner's
 POST /wait                   {"timeout": seconds, CONDITION}: 200 when it holds, 408 when it does not in time
-     "job": ID or list, "status": final by default; "jobs": "final", all there are
+     "job": ID or list, "status": by default "settled", final and what follows from it is done; also "final", or one of
+     the API's; "jobs": "final", all there are
      "sandbox": ID, "state": S or "absent"; "runner": state; "polling": true, a poll with a living client waits
      "requests": route, "count": N in all; "posts": N status posts taken; "span": name, "count"
 """
@@ -207,7 +208,10 @@ class Control:
         if "job" in told:
             ids = told["job"] if isinstance(told["job"], list) else [told["job"]]
             jobs = [fake.jobs.get(id) for id in ids]
-            wanted = (told["status"],) if told.get("status") else FINAL
+            status = told.get("status", "settled")
+            if status == "settled":
+                return lambda: all(job.settled for job in jobs)
+            wanted = FINAL if status == "final" else (status,)
             return lambda: all(job.status in wanted for job in jobs)
         if told.get("jobs") == "final":
             return lambda: not fake.jobs.incomplete

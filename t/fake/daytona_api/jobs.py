@@ -17,7 +17,7 @@ class ApiError(Exception):
 
 class Job:
     __slots__ = ("id", "type", "status", "resource_type", "resource_id", "payload", "trace", "error", "metadata",
-                 "created", "updated", "posts", "deliveries")
+                 "created", "updated", "settled", "posts", "deliveries")
 
     def __init__(self, id, type, resource_type, resource_id, payload, trace, now):
         self.id = id
@@ -29,6 +29,7 @@ class Job:
         self.trace = trace
         self.error = self.metadata = None
         self.created = self.updated = now
+        self.settled = False      # final, and what follows from it is done
         self.posts = []           # every status post, refused ones too
         self.deliveries = []      # when a poll or a list gave it out
 
@@ -184,6 +185,7 @@ class Jobs:
             self.in_progress[job.id] = job
             self.on_progress(job)
         elif status in FINAL:
+            job.settled = False
             self.in_progress.pop(job.id, None)
             if self.incomplete.get(job.key) == job.id:
                 del self.incomplete[job.key]

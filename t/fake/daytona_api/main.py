@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import signal
+import ssl
 import sys
 
 from .api import VERSION, Api
@@ -23,6 +24,7 @@ from .wire import Listener, loopback_socket, unix_socket
 
 DEFAULTS = {"idleSeconds": 5,       # of a connection until it is closed; null: never
             "completionMs": 5,      # from the answer to a status post to what it changes
+            "pollMaxSeconds": 60,   # of a poll, however long it asks for
             "dashboard": True,      # what is asked for without /api is answered with a page
             "requireReady": False,  # jobs of users wait until the runner is ready
             "wantsSource": True,    # a request without X-Daytona-Source: runner is a violation
@@ -45,13 +47,15 @@ class Fake:
         self.api = Api(loop, self.clock, self.jobs, self.sandboxes, self.runner, schema, self.settings, changed)
         self.user = User(self.jobs, self.sandboxes, self.runner, self.settings)
         self.collector = Collector(schema.note, self.api.faults, changed)
-        self.api_listener = Listener(loop, self.api.handle, loopback_socket(options.port), self.settings["idleSeconds"])
+        tls = tls_context(options)
+        self.api_listener = Listener(loop, self.api.handle, loopback_socket(options.port),
+                                     self.settings["idleSeconds"], tls)
         self.otlp_listener = Listener(loop, self.collector.handle, loopback_socket())
         for listener in (self.api_listener, self.otlp_listener):
             listener.send = functools.partial(self.api.faults.send, listener)
         self.control_listener = Listener(loop, self.control.handle, unix_socket(options.control))
         port = lambda listener: listener.sock.getsockname()[1]
-        self.addresses = {"url": f"http://127.0.0.1:{port(self.api_listener)}/api",
+        self.addresses = {"url": f"http{'s' if tls else ''}://127.0.0.1:{port(self.api_listener)}/api",
                           "otlp": f"http://127.0.0.1:{port(self.otlp_listener)}", "control": options.control}
         self.tasks = set()
         self.next_sweep = {JOB_SWEEP_S: 0, STATE_SWEEP_S: 0}
@@ -109,6 +113,16 @@ class Fake:
         self.control.changed()
 
 
+def tls_context(options):
+    if options.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=options.tls_client_ca)
+    context.load_cert_chain(options.tls_cert, options.tls_key)
+    if options.tls_client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 async def serve(options):
     loop = asyncio.get_running_loop()
     fake = Fake(loop, options)
@@ -134,6 +148,9 @@ def main():
     parser.add_argument("--control", required=True, metavar="PATH", help="unix socket for the test, see control.py")
     parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1 for the runner, by default a free one")
     parser.add_argument("--token-file", help="the runner's key; by default one is made up")
+    parser.add_argument("--tls-cert", help="of the API for the runner, which then speaks TLS")
+    parser.add_argument("--tls-key")
+    parser.add_argument("--tls-client-ca", help="who signs the certificate that the runner has to have")
     parser.add_argument("--stay-with-stdin", action="store_true", help="end when standard input does")
     asyncio.run(serve(parser.parse_args()))
     sys.exit(0)

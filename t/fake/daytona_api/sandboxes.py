@@ -166,8 +166,12 @@ class Sandboxes:
         """Also for a result that is posted once more."""
         if self.drop_completions > 0:
             self.drop_completions -= 1
-            return
-        ok = job.status == "COMPLETED"
+        else:
+            self.apply(job, job.status == "COMPLETED")
+        job.settled = True
+        self.changed()
+
+    def apply(self, job, ok):
         if job.resource_type == "SNAPSHOT":
             self.finish_snapshot(job, ok)
             return
@@ -175,7 +179,6 @@ class Sandboxes:
         finish = getattr(self, "finish_" + job.type.lower(), None)
         if row is not None and finish is not None:
             finish(row, job, ok)
-        self.changed()
 
     def fail(self, row, job):
         """errorMessage: {"errorReason", "recoverable"} as JSON, or text."""
@@ -271,7 +274,6 @@ class Sandboxes:
                 self.snapshots.pop(ref, None)
         elif job.type in ("BUILD_SNAPSHOT", "PULL_SNAPSHOT"):
             self.snapshots[ref] = {"state": "ready" if ok else "error", "error": None if ok else job.error}
-        self.changed()
 
     def sweep(self):
         """States that last too long."""

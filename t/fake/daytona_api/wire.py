@@ -235,12 +235,12 @@ class Listener:
     """An address with its connections. Modes: "up"; "refuse": nobody listens; "close", "reset": each connection is
     ended at once; "hang": what comes is read and nothing answered."""
 
-    def __init__(self, loop, handle, sock, idle_s=None, fixed=()):
+    def __init__(self, loop, handle, sock, idle_s=None, tls=None):
         self.loop = loop
         self.handle = handle
         self.sock = sock           # bound as long as the process lives; it listens unless it is to refuse
         self.idle_s = idle_s
-        self.fixed = "".join(f"{name}: {value}\r\n" for name, value in fixed)
+        self.tls = tls             # an SSLContext, or None
         self.skew_s = 0
         self.mode = "up"
         self.server = None
@@ -250,7 +250,8 @@ class Listener:
 
     async def open(self):
         self.sock.listen(1024)
-        self.server = await self.loop.create_server(lambda: Connection(self), sock=self.sock.dup(), backlog=1024)
+        self.server = await self.loop.create_server(lambda: Connection(self), sock=self.sock.dup(), backlog=1024,
+                                                    ssl=self.tls)
 
     async def set_mode(self, mode):
         if mode == self.mode:
@@ -274,7 +275,7 @@ class Listener:
         return self.date[1]
 
     def head(self, reply, length=None):
-        lines = [f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Unknown')}\r\n", self.fixed]
+        lines = [f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Unknown')}\r\n"]
         if reply.content_type is not None:
             lines.append(f"Content-Type: {reply.content_type}\r\n")
         for name, value in reply.headers:
