@@ -66,7 +66,7 @@ static void on_done(struct op *op, void *ctx)
     /* A paused guest's idle connections go: a request on one would hang, where a new one is refused. */
     if (op->kind == OP_PAUSE)
         http_forget(pending->api->server, op->id, false);
-    if (op->is_refused)
+    if (op->is_refused && op->err.code != 0)
         http_reply_status(pending->request, 503, "%s", op->err.message);
     else if (op->err.code != 0)
         http_reply_error(pending->request, &op->err);

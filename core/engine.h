@@ -8,6 +8,7 @@
 #include "core/pool.h"
 #include "core/sandbox.h"
 
+struct op;
 struct reaper;
 
 struct engine_stats { /* counters for /metrics */
@@ -22,6 +23,8 @@ struct engine {
     struct index *index;
     struct pool *pool;
     struct reaper *reaper;
+    pthread_mutex_t ops_mutex; /* guards the list */
+    struct op *running;        /* operations that may be cancelled */
     /* A sandbox's VM has ended, whoever ended it: streams into it are dead, though nothing may tell them. Worker. */
     void (*vm_gone)(void *ctx, const char *id);
     void *vm_gone_ctx;

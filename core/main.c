@@ -18,7 +18,7 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 
-enum { EXIT_CONFIG = 2, EXIT_SERVER = 1, CHECK_MS = 30000, ARENAS = 2 };
+enum { EXIT_CONFIG = 2, EXIT_SERVER = 1, CHECK_MS = 30000, CANCEL_MS = 10000, ANSWER_MS = 1000, ARENAS = 2 };
 
 static const char usage[] =
     "Usage: runner-ch [OPTION]...\n"
@@ -170,6 +170,7 @@ static int list_operations(void)
 static int engine_make(struct engine *engine, const struct config *config, struct runner_error *err)
 {
     engine->config = config;
+    pthread_mutex_init(&engine->ops_mutex, NULL);
     engine->hosts = mem_array(config->n_hosts, sizeof(struct host *));
     for (; engine->n_hosts < config->n_hosts; engine->n_hosts++)
         if (host_new(&config->hosts[engine->n_hosts], &engine->hosts[engine->n_hosts], err) < 0)
@@ -182,6 +183,7 @@ static void engine_done(struct engine *engine)
     for (size_t i = 0; i < engine->n_hosts; i++)
         host_free(engine->hosts[i]);
     free(engine->hosts);
+    pthread_mutex_destroy(&engine->ops_mutex);
 }
 
 static int check_config(struct engine *engine)
@@ -263,7 +265,19 @@ static int64_t left_ms(int64_t end_ms)
     return ms > 0 ? ms : 0;
 }
 
-/* No new work, running operations end or stay in their records; VMs go on (D8). Afterwards nothing runs on workers. */
+/* Those that did not end in time are cancelled, undone, and their clients told. */
+static size_t interrupt(struct engine *engine, struct api *api)
+{
+    size_t left;
+
+    op_cancel_all(engine);
+    left = pool_wait_idle(engine->pool, CANCEL_MS);
+    (void)http_drain(api->server, ANSWER_MS);
+    return left;
+}
+
+/* No new work, running operations end, or are undone, or stay in their records; VMs go on (D8). Afterwards nothing runs on
+ * workers. */
 static void drain(struct engine *engine, struct api *api)
 {
     int64_t end_ms = num_now_ms() + engine->config->timeouts.drain_ms;
@@ -274,6 +288,8 @@ static void drain(struct engine *engine, struct api *api)
     pool_drain(engine->pool);
     (void)http_drain(api->server, left_ms(end_ms));
     left = pool_wait_idle(engine->pool, left_ms(end_ms));
+    if (left > 0)
+        left = interrupt(engine, api);
     reaper_stop(engine->reaper);
     if (left == 0)
         left = pool_wait_idle(engine->pool, left_ms(end_ms)); /* what the reaper queued meanwhile */

@@ -83,10 +83,56 @@ void op_free(struct op *op)
     free(op);
 }
 
+/* ---- those that may be cancelled ---- */
+
+static void register_op(struct op *op)
+{
+    struct engine *engine = op->engine;
+
+    pthread_mutex_lock(&engine->ops_mutex);
+    op->is_listed = true;
+    op->prev_running = NULL;
+    op->next_running = engine->running;
+    if (engine->running != NULL)
+        engine->running->prev_running = op;
+    engine->running = op;
+    pthread_mutex_unlock(&engine->ops_mutex);
+}
+
+static void unregister_op(struct op *op)
+{
+    struct engine *engine = op->engine;
+
+    pthread_mutex_lock(&engine->ops_mutex);
+    if (op->is_listed) {
+        if (op->prev_running != NULL)
+            op->prev_running->next_running = op->next_running;
+        else
+            engine->running = op->next_running;
+        if (op->next_running != NULL)
+            op->next_running->prev_running = op->prev_running;
+    }
+    op->is_listed = false;
+    pthread_mutex_unlock(&engine->ops_mutex);
+}
+
+void op_cancel_all(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->ops_mutex);
+    for (struct op *op = engine->running; op != NULL; op = op->next_running) {
+        op->is_refused = true;
+        call_cancel(&op->call);
+    }
+    pthread_mutex_unlock(&engine->ops_mutex);
+}
+
+/* ---- the way through the phases ---- */
+
 static void undo(struct op *op, const struct op_type *type, size_t n_done)
 {
     struct runner_call *call = &op->call;
 
+    unregister_op(op);
     /* Undoing has time of its own and is not stopped by the cancel that may have caused it. */
     call_done(call);
     call_init(call, op->host, op->id, op->engine->config->timeouts.stop_ms);
@@ -168,14 +214,19 @@ static void run(struct task *task)
     /* From now: what ran before it in its lane, or on all workers, has a deadline of its own. */
     op->call.deadline_us = op->started_us + timeout_of(op->engine->config, op->kind) * 1000;
     op->is_refused = !is_internal(op) && pool_is_draining(op->engine->pool);
-    status = op->is_refused ? fail(&op->err, RUNNER_E_BUSY, 0, "the runner is stopping")
+    status = op->is_refused ? fail(&op->err, RUNNER_E_BUSY, 0, "not begun")
                             : host_wait_up(op->host, &op->call, &op->err);
     if (status == 0 && is_before_recovery(op)) {
         (void)enqueue(op, true, NULL); /* internal ones are always taken */
         return;
     }
-    if (status == 0)
+    if (status == 0) {
+        register_op(op);
         run_phases(op);
+        unregister_op(op);
+    }
+    if (op->is_refused && op->err.code != 0)
+        error_wrap(&op->err, "the runner is stopping");
     report(op, num_now_us() - op->started_us);
     if (op->done != NULL)
         op->done(op, op->ctx);

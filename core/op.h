@@ -25,7 +25,9 @@ struct op {
     const struct op_type *type; /* by kind, unless a phase goes on as another */
     char id[64];
     bool force;      /* STOP: no grace */
-    bool is_refused; /* the runner stops: not begun */
+    bool is_refused; /* the runner stops: not begun, or cancelled */
+    bool is_listed;  /* in the engine's list */
+    struct op *next_running, *prev_running;
     bool is_heard, has_said_end; /* EXITED: its VMM was listened to; and said beforehand that it ends */
 
     struct runner_call call; /* id, deadline; cancel with call_cancel(&op->call) */
@@ -70,6 +72,8 @@ struct op *op_new_create(struct engine *engine, struct record *plan);
 /* Queues it; afterwards it belongs to the worker. -1 (BUSY): it stays the caller's, who frees it. */
 int op_submit(struct op *op, struct runner_error *err);
 void op_free(struct op *op); /* takes NULL */
+/* Cancels all that run but for those that are being undone already. Any thread. */
+void op_cancel_all(struct engine *engine);
 const char *op_name(enum op_kind kind);
 /* A line for each list of phases: its name as the log has it, then the phases' names. */
 void op_list(struct str *out);
