@@ -178,12 +178,14 @@ def abandoned_poll_swallows_the_next_job(api):
     api.wait(polling=True)
     client.close()
     second = client_of(api)
+    second.request("GET", "/api/jobs/poll?timeout=60", None, second.fields)
+    api.wait(requests="poll", count=2)
+    id, other = api.add_job("STOP_SANDBOX", "one", {}), api.add_job("STOP_SANDBOX", "two", {})
+    api.wait(job=[id, other], status="IN_PROGRESS")
+    same([job["id"] for job in json.loads(second.getresponse().read())["jobs"]], [other])
     same(api.violations(), [])
-    id = api.add_job("STOP_SANDBOX", "one", {})
-    api.wait(job=id, status="IN_PROGRESS")
-    same(second.poll(0.2), [])
     status, _, found = second.ask("GET", "/api/jobs?status=IN_PROGRESS&page=1&limit=100")
-    same((status, [job["id"] for job in found["items"]], found["total"]), (200, [id], 1))
+    same((status, [job["id"] for job in found["items"]], found["total"]), (200, [other, id], 2))
 
 
 @test
@@ -298,6 +300,20 @@ def failures(api):
     job, state = finish(api, client, "rec")
     same((job["type"], state), ("START_SANDBOX", "started"))
     same(api.violations(), [])
+
+
+@test
+def results_that_come_too_late_for_the_user(api):
+    client = client_of(api)
+    for type, state, desired in (("STOP_SANDBOX", "stopping", "started"), ("START_SANDBOX", "starting", "stopped"),
+                                 ("DESTROY_SANDBOX", "destroying", "started"), ("PAUSE_SANDBOX", "started", "started"),
+                                 ("RESIZE_SANDBOX", "started", "started")):
+        id = str(uuid.uuid4())
+        api.add_sandbox(id, state=state, desired=desired)
+        for status, more in (("COMPLETED", {}), ("FAILED", {"errorMessage": "no way"})):
+            api.add_job(type, id, {"cpu": 7})
+            same((type, finish(api, client, id, status, **more)[1]), (type, state))
+        same(api.sandbox(id)["cpu"], 1)
 
 
 @test

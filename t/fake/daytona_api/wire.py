@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     def on_idle(self):
         self.timer = None
-        if self.idle_until is None or self.waiting:
+        if self.idle_until is None:
             return
         left = self.idle_until - self.listener.loop.time()
         if left > 0:
