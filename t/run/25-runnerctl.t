@@ -249,7 +249,7 @@ run "$ctl" get $A /nosuch "$dir/never"
 is "get: no such file" "$code $err" "1 runnerctl: get: not found: '/nosuch'"
 run "$ctl" get short /x "$dir/never"
 is "get: cut short" $code 1
-is "get: nothing is left of failures" "$(find "$dir" -name 'never*')" ""
+is "d07: get: nothing is left of failures" "$(find "$dir" -name 'never*')" ""
 run "$ctl" get $A /tmp/pipe "$dir/no/such/folder"
 is "get: no such folder" $code 1
 run "$ctl" get $A /
@@ -329,11 +329,11 @@ is "SIGINT: message" "$(cat "$dir/slow.err")" "runnerctl: stop: interrupted"
 "$ctl" get slow /x "$dir/slow-file" 2>"$dir/slow.err" &
 slow=$!
 ok "a download is under way" await 60 grep -q '/sandboxes/slow/toolbox' "$dir/requests"
-ok "into a file beside" await 60 sh -c "ls '$dir'/slow-file.part-*"
+ok "d07: into a file beside" await 60 sh -c "ls '$dir'/slow-file.part-*"
 kill -TERM $slow
 wait $slow
 is "SIGTERM: code" $? 143
-is "SIGTERM: no file is left" "$(find "$dir" -name 'slow-file*')" ""
+is "d07: SIGTERM: no file is left" "$(find "$dir" -name 'slow-file*')" ""
 if command -v script >/dev/null; then
     TERM=xterm script -qec "'$ctl' stop slow" /dev/null >"$dir/tty" 2>&1 </dev/null &
     slow=$!

@@ -61,9 +61,9 @@ like "info: creation" "$(json createdAt)" '^20[0-9-]{8}T[0-9:.]+Z$'
 pid=$(json pid)
 is "info: the process is the VMM" "$(tr '\0' '\n' <"/proc/$pid/cmdline" | head -n 1)" "$vmm"
 is "one VM runs" "$(vms)" 1
-is "its files are private" "$(find "$root/sandboxes" -mindepth 1 \( -perm /067 -o -type f -perm /077 \))" ""
+is "s08: its files are private" "$(find "$root/sandboxes" -mindepth 1 \( -perm /067 -o -type f -perm /077 \))" ""
 if [ "$(id -u)" = 0 ]; then
-    like "its VMM is a user of its own, with nothing but its disks" \
+    like "s05: its VMM is a user of its own, with nothing but its disks" \
         "$(stat -c %u "/proc/$pid") $(cd "$root/sandboxes/$A" && find . -uid "$(stat -c %u "/proc/$pid")" | sort | tr '\n' ' ')" \
         '^19000[0-9]{5} \./cloud-init\.iso \./disk\.qcow2 (\./serial\.log )?\./vmm (\./vmm/vsock\.sock )?$'
 else
@@ -213,7 +213,7 @@ http DELETE /sandboxes/never
 is "destroy of one that never was" "$code $out" '200 "Sandbox destroyed"'
 http GET /sandboxes/$A
 is "info of a destroyed one" "$code $(json state)" "200 destroyed"
-is "nothing of it is left" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
+is "d14: nothing of it is left" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
 is "no VM is left" "$(vms)" 0
 
 # ---- skipStart ----
@@ -242,15 +242,15 @@ run "$ctl" stop --all
 is "stop --all" "$code $(vms)" "0 0"
 run "$ctl" rm --all
 is "rm --all" "$code $("$ctl" ls -q)" "0 "
-is "no files are left" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
-ok "no descriptors are left" await 60 eval '[ "$(descriptors)" -le "$fds" ]'
+is "d23: no files are left" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
+ok "d23: no descriptors are left" await 60 eval '[ "$(descriptors)" -le "$fds" ]'
 ok "of 60 operations no more than 20 pairs of sockets are kept, for reuse" await 60 eval '[ "$(sockets)" -le $((open + 42)) ]'
-is "no threads are left" "$(threads)" "$tasks"
+is "d23: no threads are left" "$(threads)" "$tasks"
 
 # ---- the end ----
 "$ctl" create stays >"$dir/x"
 stop_runner
 is "SIGTERM: exit status" "$code" 0
-is "its VM goes on" "$(vms)" 1
+is "d08: its VM goes on" "$(vms)" 1
 unlike "no secret in the log" "$(cat "$runner_log")" "$token"
 done_testing

@@ -30,7 +30,7 @@ refused() { # NAME MESSAGE CURL ARG...
     shift 2
     for path in /sandboxes /info /metrics /sandboxes/x/toolbox/version /sandboxes/../x /nothing; do
         tcp $path "$@"
-        is "$name: $path" "$code $(json code) $(message)" "401 UNAUTHORIZED unauthorized: $wanted"
+        is "s04: $name: $path" "$code $(json code) $(message)" "401 UNAUTHORIZED unauthorized: $wanted"
     done
 }
 refused "no token" "authorization header required"
@@ -114,7 +114,7 @@ bad_body "entrypoint of numbers" "{$good, \"entrypoint\": [1]}" "entrypoint: exp
 for member in '"gpuQuota": 1' '"volumes": [{"volumeId": "v", "mountPath": "/v"}]' '"networkBlockAll": true' \
     '"networkAllowList": "10.0.0.0/8"' '"linkedSandboxId": "y"' '"sandboxClass": "android"'; do
     http POST /sandboxes -d "{$good, $member}"
-    is "$member" "$code $(json code)" "501 NOT_IMPLEMENTED"
+    is "d11, s03: $member" "$code $(json code)" "501 NOT_IMPLEMENTED"
     like "$member: message" "$(message)" "^not implemented: ${member:1:6}"
 done
 
@@ -123,7 +123,7 @@ http POST /sandboxes -d '{"id": "x", "userId": "u", "osUser": "d", "snapshot": "
 is "unknown snapshot" "$code $(json code)" "404 NOT_FOUND"
 like "unknown snapshot: which, and what there is" "$(message)" "^not found: .*'nosuch'.*tiny"
 http POST /sandboxes -d '{"id": "x", "userId": "u", "osUser": "d", "snapshot": "large", "storageQuota": 4}'
-is "a disk smaller than its base" $code 400
+is "d13: a disk smaller than its base" $code 400
 like "a disk smaller than its base: message" "$(message)" "[45]"
 bad_manifest() { # NAME REGEX
     http POST /sandboxes -d '{"id": "x", "userId": "u", "osUser": "d", "snapshot": "broken"}'
@@ -136,7 +136,7 @@ bad_manifest "a manifest of another schema" "manifest.json: schema: expected 1"
 echo 'no json' >"$root/snapshots/broken/manifest.json"
 bad_manifest "a manifest that is no JSON" "manifest.json"
 sed 's|"disk.raw"|"../../../etc/passwd"|' "$root/snapshots/tiny/manifest.json" >"$root/snapshots/broken/manifest.json"
-bad_manifest "a manifest that leads elsewhere" "manifest.json: disk.file: expected the name of a file"
+bad_manifest "d09: a manifest that leads elsewhere" "manifest.json: disk.file: expected the name of a file"
 
 # ---- ids in paths ----
 for id in . .. ../x a%2fb %2e%2e UPPER a%00b a.b -a "$(printf 'a%.0s' {1..64})" "$(printf 'a%.0s' {1..300})"; do
@@ -144,7 +144,7 @@ for id in . .. ../x a%2fb %2e%2e UPPER a%00b a.b -a "$(printf 'a%.0s' {1..64})" 
         "GET /toolbox/version" "GET /proxy/80/"; do
         http ${route%% *} "/sandboxes/$id${route#* }" $([ "${route%% *}" != POST ] || echo -d {})
         # ".." has no route of its own where nothing follows: 404; never a 2xx, never a 5xx
-        like "$route with id ${id:0:20} (${#id})" $code '^40[04]$'
+        like "s01: $route with id ${id:0:20} (${#id})" $code '^40[04]$'
     done
 done
 for id in UPPER a.b -a a%00b "$(printf 'a%.0s' {1..64})"; do
@@ -167,7 +167,7 @@ for route in "POST /sandboxes/x/backup" "POST /sandboxes/x/resize" "POST /sandbo
     "POST /snapshots/remove?snapshot=x" "GET /snapshots/logs?snapshotRef=x" "POST /sandboxes/x/snapshot-from-sandbox" \
     "POST /sandboxes/x/network-settings" "POST /sandboxes/x/is-recoverable"; do
     http ${route%% *} "${route#* }" $([ "${route%% *}" = GET ] || echo -d {})
-    is "$route" "$code $(json code)" "501 NOT_IMPLEMENTED"
+    is "d11: $route" "$code $(json code)" "501 NOT_IMPLEMENTED"
 done
 head -c 70000 /dev/zero | tr '\0' ' ' >"$dir/large"
 http POST /sandboxes --data-binary "@$dir/large"
@@ -202,7 +202,7 @@ is "nor elsewhere" "$(find "$dir" -newer "$dir/before" -type d -not -path "$root
 run "$ctl" create fine
 is "and it still works" "$code $out" "0 fine"
 run "$ctl" rm -f fine
-unlike "no token in the log" "$(cat "$runner_log")" "$token"
+unlike "s08: no token in the log" "$(cat "$runner_log")" "$token"
 stop_runner
 is "it ends well" $code 0
 done_testing

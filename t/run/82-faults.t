@@ -13,8 +13,8 @@ create() { # ID [MEMBERS]
 nothing_left() { # NAME ID
     http GET "/sandboxes/$2"
     is "$1: the sandbox is gone" "$(json state)" destroyed
-    is "$1: no files" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
-    is "$1: no process" "$(vms)" 0
+    is "d14: $1: no files" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
+    is "d14: $1: no process" "$(vms)" 0
 }
 fails() { # NAME ID STATUS REGEX [MEMBERS]
     create "$2" "${5-}"
@@ -58,10 +58,10 @@ fails "a guest without a daemon" mute 408 "timeout waiting for daemon to start.*
 vm_wish late "no-guest"
 create late '"skipStart": true'
 run "$ctl" start late
-is "a start that fails: code" $code 1
+is "d11: a start that fails: code" $code 1
 like "a start that fails: message" "$err" "^runnerctl: start: .*timeout waiting for daemon to start"
 http GET /sandboxes/late
-is "it is stopped again" "$(json state)" stopped
+is "d11: it is stopped again" "$(json state)" stopped
 is "no VM is left of it" "$(vms)" 0
 stop_runner
 ok "a runner with patience" start_runner "timeouts: {stop_grace: 1s}"
@@ -197,7 +197,7 @@ ok "a runner with a limit" start_runner "limits: {sandboxes: 2}"
 create one
 create two
 create three
-is "the limit of sandboxes: status" $code 409
+is "d26: the limit of sandboxes: status" $code 409
 like "the limit of sandboxes: message" "$(message)" "limit of 2 sandboxes"
 run "$ctl" rm -f one
 create three
@@ -211,7 +211,7 @@ ok "a runner with two ports" start_runner
 create one
 create two
 create three
-like "no port is left: message" "$code $(message)" "^409 .*ports from $first_port to $((first_port + 1)) "
+like "d26: no port is left: message" "$code $(message)" "^409 .*ports from $first_port to $((first_port + 1)) "
 run "$ctl" rm -f one
 create three
 is "one more after one less" $code 201
@@ -229,7 +229,7 @@ if [ "$(id -u)" = 0 ] && unshare --net -- true 2>/dev/null && [ -e "$top_builddi
     is "addresses are handed out" "$("$ctl" ls --json | grep -Eo '"address":"[^"]*"' | sort)" \
         $'"address":"10.9.0.2"\n"address":"10.9.0.3"'
     create three '"skipStart": true'
-    like "no address is left" "$code $(message)" "^409 conflict: address: address pool exhausted: 2 of 2"
+    like "d26: no address is left" "$code $(message)" "^409 conflict: address: address pool exhausted: 2 of 2"
     http GET /metrics
     like "addresses are counted" "$out" '^runner_allocated_addresses\{host="local"\} 2$'
     like "so is their limit" "$out" '^runner_capacity_addresses\{host="local"\} 2$'

@@ -36,7 +36,7 @@ dying=$(pid_of dies)
 stop_runner KILL
 is "SIGKILL ends it" $code 137
 for pid in $pids $dying; do
-    ok "VM $pid goes on" is_alive "$pid"
+    ok "d08: VM $pid goes on" is_alive "$pid"
 done
 run "$ctl" ls
 is "nobody answers" $code 3
@@ -45,11 +45,11 @@ ok "one VM dies meanwhile" await 60 eval '! is_alive "$dying"'
 ok "a new runner takes over" start_runner "timeouts: {stop_grace: 1s}"
 is "running ones" "$(state runs-1) $(state runs-2)" "started started"
 is "the paused one" "$(state frozen)" paused
-is "the stopped one" "$(state stopped)" stopped
+is "d02: the stopped one stays stopped" "$(state stopped)" stopped
 ok "the dead one" await 60 has_state dies '^(stopped|error)$'
 is "the same processes" "$(pid_of runs-1) $(pid_of runs-2) $(pid_of frozen)" "$pids"
 for id in runs-1 runs-2 frozen stopped; do
-    is "$id: the same record" "$("$ctl" ls --json | tr -d ' ' | grep -o "{\"id\":\"$id\"[^}]*")" \
+    is "d01: $id: the same record" "$("$ctl" ls --json | tr -d ' ' | grep -o "{\"id\":\"$id\"[^}]*")" \
         "$(grep -o "{\"id\":\"$id\"[^}]*" <<<"$before")"
 done
 run "$ctl" exec runs-1 -- x
@@ -65,7 +65,7 @@ ok "the end of an adopted VM is noticed" await 60 eval '[ "$(state runs-2)" != s
 
 # ---- ended in order ----
 stop_runner TERM
-is "SIGTERM: exit status" $code 0
+is "d08: SIGTERM: exit status" $code 0
 ok "and again" start_runner
 is "states" "$(state runs-1) $(state frozen) $(state dies) $(state stopped)" "started started started started"
 run "$ctl" create another

@@ -21,7 +21,7 @@ failed=0
 for pid in "${pids[@]}"; do
     wait "$pid" || failed=$((failed + 1))
 done
-is "$n creates at once all answer" "$failed" 0
+is "d27: $n creates at once all answer" "$failed" 0
 [ $failed = 0 ] || diag "$(cat "$dir"/create.*)"
 answers=$(for i in $(seq $n); do
     "$ctl" exec "many-$i" -- sh -c 'echo "$(hostname) $(ip -4 -o addr show dev eth0 | sed "s/.*inet \([^ ]*\).*/\1/")"'
@@ -30,5 +30,5 @@ is "each has its own host name" "$(cut -d' ' -f1 <<<"$answers" | sort -u | wc -l
 is "each has its own address" "$(cut -d' ' -f2 <<<"$answers" | sort -u | wc -l)" $n
 like "and the host name is its id's" "$answers" "^many-$n 10\.0\.0\."
 ok "destroy all" "$ctl" rm -f --all
-ok "nothing is left: $before" await 60 no_leftovers || diag "$(leftovers)"
+ok "d23: nothing is left: $before" await 60 no_leftovers || diag "$(leftovers)"
 done_testing

@@ -30,12 +30,12 @@ for i in 1 2 3; do
     run "$ctl" exec "keep-$i" -- hostname
     is "keep-$i still answers" "$out" "keep-$i"
 done
-ok "the stopped one starts" "$ctl" start keep-4
+ok "d02: the stopped one, which was left so, starts" "$ctl" start keep-4
 ok "a new one gets an address of its own" vm_create keep-5
 is "no address twice" "$(list | cut -d' ' -f4 | sort | uniq -d)" ""
 stop_runner TERM
 is "SIGTERM: exit 0" "$code" 0
-is "all five go on" "$(ip netns pids "$netns" | wc -l)" 5
+is "d08: all five go on" "$(ip netns pids "$netns" | wc -l)" 5
 start_vm_runner bridge || die_early "and again"
 ok "rm all" "$ctl" rm -f --all
 is "no VM is left" "$(ip netns pids "$netns" | xargs -r -I{} readlink /proc/{}/exe | grep -c qemu-system)" 0

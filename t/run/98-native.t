@@ -32,18 +32,18 @@ like "the VMM says who it is" "$(json vmm)" '^cloud-hypervisor v[0-9]'
 
 # ---- what it may do ----
 status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$pid/status"; }
-like "a user of its own" "$(status Uid)" '^19000[0-9]{5}'
-is "no capability" "$(status CapEff) $(status CapPrm) $(status CapBnd)" "0000000000000000 0000000000000000 0000000000000000"
+like "s05: a user of its own" "$(status Uid)" '^19000[0-9]{5}'
+is "s05: no capability" "$(status CapEff) $(status CapPrm) $(status CapBnd)" "0000000000000000 0000000000000000 0000000000000000"
 is "it gets no privilege any more" "$(status NoNewPrivs)" 1
-is "all threads but the first are under seccomp" \
+is "s05: all threads but the first are under seccomp" \
     "$(grep -h '^Seccomp:' /proc/"$pid"/task/*/status | sort | uniq -c | awk '$3 != 2 { n += $1 } END { print n + 0 }')" 1
 vm_api one GET vm.info
-is "landlock is on" "$(json config.landlock_enable)" true
+is "s05: landlock is on" "$(json config.landlock_enable)" true
 is "its TAP came as a descriptor" "$(json config.net.0.tap)" ""
 like "which it holds" "$(cat /proc/"$pid"/fdinfo/* 2>/dev/null)" '^iff:[[:space:]]*tap-one'
 is "no core of it is written" "$(awk '/^Max core file size/ { print $5 }' "/proc/$pid/limits")" 0
 cgroup=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
-like "a cgroup of its own" "$cgroup" "/$cgroup_parent/[0-9a-f]+/one-[0-9a-f]{8}\$"
+like "s05: a cgroup of its own" "$cgroup" "/$cgroup_parent/[0-9a-f]+/one-[0-9a-f]{8}\$"
 is "its files of the sandbox" "$(cd "$root/sandboxes/one" && find . -uid "$(stat -c %u "/proc/$pid")" -type f | sort | tr '\n' ' ')" \
     "./cloud-init.iso ./disk.qcow2 ./serial.log "
 
@@ -121,7 +121,7 @@ for try in 1 2 3 4 5; do # a machine that is busy with something else is given m
     await 60 is_state one error
     "$ctl" start one >"$dir/x"
 done
-ok "the death of a VMM is noticed within 100 ms" test "$took" -lt 100
+ok "d24: the death of a VMM is noticed within 100 ms" test "$took" -lt 100
 ok "it is an error" await 60 is_state one error
 run "$ctl" start one
 is "and starts again" "$code $(state one)" "0 started"

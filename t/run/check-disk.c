@@ -110,10 +110,10 @@ static void check_image(const struct runner_image *image)
     bool is_raw = strcmp(image->format, "raw") == 0;
 
     tap_ok(strncmp(image->path, dir, dir_len) == 0 && image->path[dir_len] == '/', "the image is in the directory");
-    tap_ok(image->size_bytes == DISK_BYTES, "the image says its size");
+    tap_ok(image->size_bytes == DISK_BYTES, "d13: the image says its size");
     tap_ok(size_of(image->path) > 0, "the image is there");
     if (is_raw) {
-        tap_ok(size_of(image->path) == DISK_BYTES, "a raw image has the quota's size");
+        tap_ok(size_of(image->path) == DISK_BYTES, "d13: a raw image has the quota's size");
         tap_ok(holds(image->path, 0, "first") && holds(image->path, BASE_BYTES - 5, "last!"),
                "a raw image holds the base's data");
     } else {

@@ -218,7 +218,7 @@ static void check_attach(struct runner_nic *a, struct runner_nic *b)
     *b = make_nic("10.0.0.3");
     tap_ok(attach(ID_A, a) == 0 && strcmp(a->name, "tap-0c0ffee0-aa") == 0, "attach: %s", a->name);
     tap_ok(attach(ID_B, b) == 0 && strcmp(b->name, a->name) != 0 && strlen(b->name) <= 15,
-           "attach of an id that begins alike: %s", b->name);
+           "d21: attach of an id that begins alike: %s", b->name);
     show = PROGRAM("ip", "-d", "link", "show", "dev", a->name);
     tap_ok(show != NULL && strstr(show, "master br0") != NULL && strstr(show, "isolated on") != NULL &&
                strstr(show, "vnet_hdr on") != NULL && strstr(show, "persist on") != NULL &&
@@ -351,11 +351,11 @@ static void check_guests(const struct guest *a, const struct guest *b)
 {
     uint8_t told[6];
 
-    tap_ok(!reaches(a, b, "a-to-b", ABSENT_MS) && !reaches(b, a, "b-to-a", ABSENT_MS), "guests do not reach each other");
+    tap_ok(!reaches(a, b, "a-to-b", ABSENT_MS) && !reaches(b, a, "b-to-a", ABSENT_MS), "s02: guests do not reach each other");
     send_arp(a, false, broadcast, a->ip, b->ip);
-    tap_ok(!await_arp_reply(a, b->ip, ABSENT_MS, told), "nor see each other's ARP");
+    tap_ok(!await_arp_reply(a, b->ip, ABSENT_MS, told), "s02: nor see each other's ARP");
     must(PROGRAM("ip", "link", "set", "dev", "tap-0c0ffee0-aa", "type", "bridge_slave", "isolated", "off"));
-    tap_ok(!reaches(a, b, "a-to-b-2", ABSENT_MS), "not even when a port's isolation is lost");
+    tap_ok(!reaches(a, b, "a-to-b-2", ABSENT_MS), "s02: not even when a port's isolation is lost");
     must(PROGRAM("nft", "flush", "chain", "bridge", "runner_br0", "fw"));
     must(PROGRAM("nft", "insert", "rule", "inet", "runner_br0", "forward", "accept"));
     tap_ok(reaches(a, b, "a-to-b-3", COMING_MS), "(control: with neither flag nor rules they do)");
@@ -431,7 +431,7 @@ static void check_sweep(const struct runner_nic *a)
     (void)run_step((struct runner_step){.kind = RUNNER_TAP_ADD, .path = "tap-others", .to = NULL});
     tap_ok(ops->adopt(self, host_call(-1, -1), ID_A, a, &err) == 0, "adopt");
     tap_ok(ops->adopt(self, host_call(-1, -1), "another", a, &err) < 0 && says(RUNNER_E_EXISTS, ID_A),
-           "adopt: one name, two records");
+           "d21: adopt: one name, two records");
     tap_ok(ops->sweep(self, host_call(-1, -1), owned, 1, &err) == 0 && if_nametoindex("tap-orphan") == 0 &&
                if_nametoindex(a->name) != 0 && if_nametoindex("tap-others") != 0 && count_idle() == 2,
            "sweep removes what is on our bridge and nobody's, and idle ones beyond the pool");
@@ -459,7 +459,7 @@ static void check_many(void)
         failed += detach(id, &nics[i]) < 0;
     }
     detached = num_now_us();
-    tap_ok(failed == 0 && count_links() == before + 20, "20 sandboxes: all their TAPs are idle now");
+    tap_ok(failed == 0 && count_links() == before + 20, "d23: 20 sandboxes: all their TAPs are idle now");
     for (int i = 0; i < 20; i++) {
         (void)snprintf(id, sizeof id, "many-%d", i);
         failed += attach(id, &nics[i]) < 0;

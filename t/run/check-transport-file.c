@@ -204,7 +204,7 @@ static void check_remove(void)
         tap_note("cannot make links");
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("m"), .flags = RUNNER_S_TREE) == 0 && !is_there(at("m")) &&
                is_there(at("out/x")),
-           "REMOVE: a tree, its links not followed");
+           "s01: REMOVE: a tree, its links not followed");
     tap_ok(RUN(.kind = RUNNER_REMOVE, .path = at("toplink"), .flags = RUNNER_S_TREE) == 0 && !is_there(at("toplink")) &&
                is_there(at("out/x")),
            "REMOVE: a link is removed itself");

@@ -122,7 +122,7 @@ static void check_spawn(void)
     tap_ok(RUN(.kind = RUNNER_KILL, .path = pid_path, .number = SIGTERM) == 0 && result.status == 1,
            "KILL: ended already");
     tap_ok(watch(pid_path) < 0 && says(RUNNER_E_NOTFOUND, pid_path), "watch: ended already");
-    tap_ok(run(step) == 0 && result.number != pid, "SPAWN: again, over a stale socket and pid file");
+    tap_ok(run(step) == 0 && result.number != pid, "d05: SPAWN: again, over a stale socket and pid file");
     pid = result.number;
     tap_ok(RUN(.kind = RUNNER_KILL, .path = pid_path, .number = SIGKILL) == 0 && kill((pid_t)pid, 0) < 0,
            "KILL by SIGKILL ends when the process has, reaped");
@@ -153,7 +153,7 @@ static void check_spawn_failures(void)
     (void)RUN(.kind = RUNNER_WRITE, .path = at("stale"), .data = "1\n", .len = 2, .number = 0600);
     tap_ok(RUN(.kind = RUNNER_ALIVE, .path = at("stale")) == 0 && result.status == 1 &&
                RUN(.kind = RUNNER_KILL, .path = at("stale"), .number = SIGKILL) == 0 && result.status == 1,
-           "ALIVE, KILL: a number without its lock is nobody");
+           "d05: ALIVE, KILL: a number without its lock is nobody");
     tap_ok(count_in("/proc/self/fd") == before, "no descriptor is left");
 }
 
@@ -172,7 +172,7 @@ static void check_reused_pid(void)
         tap_note("cannot make the pid file");
     tap_ok(RUN(.kind = RUNNER_KILL, .path = at("reused"), .number = SIGKILL) == 0 && result.status == 1 &&
                waitpid(other, NULL, WNOHANG) == 0,
-           "KILL: a reused process number is left alone");
+           "d22: KILL: a reused process number is left alone");
     kill(other, SIGKILL);
     waitpid(other, NULL, 0);
     close(fd);

@@ -467,7 +467,7 @@ Test(ch_client, pause_that_is_refused)
 }
 
 /* The answer is lost, the effect is there. */
-Test(ch_client, pause_whose_answer_is_lost)
+Test(ch_client, d06_pause_whose_answer_is_lost)
 {
     (void)script_add(false);
     expect_text(info("Paused"));
@@ -483,7 +483,7 @@ Test(ch_client, pause_that_hangs)
     cr_expect_eq(err.code, RUNNER_E_TIMEOUT, "%s", err.message);
 }
 
-Test(ch_client, boot_whose_answer_is_lost)
+Test(ch_client, d06_boot_whose_answer_is_lost)
 {
     struct script *script = script_add(false);
 
@@ -557,7 +557,7 @@ Test(ch_client, status_of_none)
 }
 
 /* Silence is no death. */
-Test(ch_client, status_in_silence)
+Test(ch_client, d06_status_in_silence)
 {
     struct runner_vm_status status = {.size = sizeof status};
 

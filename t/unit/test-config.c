@@ -220,7 +220,7 @@ Test(config, network_with_addresses_of_its_own)
     cr_expect_null(config->hosts[0].sections[RUNNER_IPAM].plugin);
 }
 
-Test(config, listen)
+Test(config, s07_listen)
 {
     auto_config struct config *config =
         load_good("listen: ['127.0.0.1:0', '[::1]:80', ':3005', 'unix:/x/y']\napi: {token: t}\n", no_env);
@@ -327,7 +327,7 @@ Test(config, token_file)
     refused(text_both, no_env, "DIR/r.yaml:1:19: api.token_file: expected either token or token_file, found both\n");
 }
 
-Test(config, secrets_stay_secret)
+Test(config, s08_secrets_stay_secret)
 {
     static const char text[] = "api: {token: 'with blank hush'}\n"
                                "hosts: [{name: a, disk: {plugin: qcow2, secret_key: \"hush\\n\"}}]\n";

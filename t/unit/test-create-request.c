@@ -16,7 +16,7 @@ static int plan(const char *text, struct record **ret, const char **ret_field, s
     return create_request_plan(&config, &host, body, ret, ret_field, err);
 }
 
-Test(create_request, quotas_have_units_and_defaults)
+Test(create_request, d13_quotas_have_units_and_defaults)
 {
     static const struct {
         const char *text;
@@ -39,7 +39,7 @@ Test(create_request, quotas_have_units_and_defaults)
     }
 }
 
-Test(create_request, secrets_of_the_moment_are_not_kept)
+Test(create_request, s08_secrets_of_the_moment_are_not_kept)
 {
     auto_record struct record *record = NULL;
     auto_str struct str text = STR_INIT;

@@ -5,7 +5,7 @@
 #include "core/util/text.h"
 
 /* sha256sum says: the first ten digits. */
-Test(identity, mac_is_02_and_sha256)
+Test(identity, d10_mac_is_02_and_sha256)
 {
     static const struct {
         const char *id, *mac;
@@ -21,7 +21,7 @@ Test(identity, mac_is_02_and_sha256)
     }
 }
 
-Test(identity, hostname_is_12_characters)
+Test(identity, d10_hostname_is_12_characters)
 {
     static const struct {
         const char *id, *hostname;

@@ -148,7 +148,7 @@ Test(bridge, idle_taps_are_taken_and_given_within_the_pool)
     runner_plugin_1()->destroy(self);
 }
 
-Test(bridge, colliding_ids_get_distinct_names)
+Test(bridge, d21_colliding_ids_get_distinct_names)
 {
     void *self = make();
     char seen[20][16] = {0};

@@ -188,7 +188,7 @@ static void judge(const char *path, const char *base, const char *format, int64_
     cr_assert_not(json_bool(data, "corrupt", true));
 }
 
-Test(qcow2, qemu_img_agrees_at_every_size)
+Test(qcow2, d12_qemu_img_agrees_at_every_size)
 {
     static const int64_t sizes[] = {512,     MIB,       MIB + 512, 512 * MIB - 512, 512 * MIB,     512 * MIB + 512,
                                     3 * GIB, 100 * GIB, 2 * TIB,   4 * TIB,         4 * TIB + 512, 16 * TIB - 512,

@@ -80,7 +80,7 @@ static void expect_refusal(int code, const char *part)
     cr_expect_not_null(strstr(err.message, part), "%s", err.message);
 }
 
-Test(args, whole)
+Test(args, s07_whole)
 {
     static const char expected[] =
         "qemu\n-name\nsb-1,debug-threads=on\n-nodefaults\n-no-user-config\n-display\nnone\n"
@@ -121,7 +121,7 @@ Test(args, accelerator)
     expect_words("-accel\ntcg,tb-size=32\n-cpu\nSkylake-Server,vmx=off\n");
 }
 
-Test(args, machine)
+Test(args, d16_machine)
 {
     facts.major = 9;
     facts.minor = 0;
@@ -140,7 +140,7 @@ Test(args, room_to_grow)
     expect_words("-smp\ncpus=2,maxcpus=4,sockets=4,cores=1,threads=1\n-m\nsize=1024M,slots=4,maxmem=4096M\n");
 }
 
-Test(args, user_network)
+Test(args, s02_s07_user_network)
 {
     nic = (struct runner_nic){.size = sizeof nic,
                               .kind = RUNNER_NIC_USER,
@@ -159,7 +159,7 @@ Test(args, user_network)
 }
 
 /* A header's own idea of its backing file is never followed. */
-Test(args, no_backing_of_its_own)
+Test(args, d16_no_backing_of_its_own)
 {
     root.backing_path = root.backing_format = NULL;
     expect_words("\"discard\":\"unmap\"},\"backing\":null}\n");

@@ -425,7 +425,7 @@ Test(qemu, port_in_use)
     expect_boot_error(RUNNER_E_BUSY, expected);
 }
 
-Test(qemu, silence_is_no_death)
+Test(qemu, d06_silence_is_no_death)
 {
     start();
     wish("no-greeting\n");

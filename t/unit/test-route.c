@@ -43,7 +43,7 @@ Test(route, proxied)
     }
 }
 
-Test(route, an_id_of_64_is_too_long)
+Test(route, s01_an_id_of_64_is_too_long)
 {
     char target[128] = "/sandboxes/";
     struct route_target got;

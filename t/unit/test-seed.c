@@ -77,7 +77,7 @@ static const char *content_of(const struct json *user_data, const char *path)
 
 /* ---- content ---- */
 
-Test(seed, meta_data_and_network)
+Test(seed, d10_meta_data_and_network)
 {
     struct seed seed = sample();
     auto_str struct str iso = STR_INIT;

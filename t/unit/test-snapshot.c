@@ -175,7 +175,7 @@ Test(snapshot, optional_members)
     }
 }
 
-Test(snapshot, refuses)
+Test(snapshot, s01_d09_refuses)
 {
     static const struct {
         const char *part, *by, *words;

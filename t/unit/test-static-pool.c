@@ -123,7 +123,7 @@ Test(static_pool, never_leases_gateway_network_broadcast_or_excluded)
     runner_plugin_1()->destroy(self);
 }
 
-Test(static_pool, same_owner_same_address)
+Test(static_pool, d15_same_owner_same_address)
 {
     void *self = POOL("range=10.0.0.2-10.0.0.9", "gateway=10.0.0.1/24");
 
@@ -150,7 +150,7 @@ Test(static_pool, released_once_and_reused_last)
     runner_plugin_1()->destroy(self);
 }
 
-Test(static_pool, exhaustion_tells_the_numbers)
+Test(static_pool, d15_exhaustion_tells_the_numbers)
 {
     void *self = POOL("range=10.0.0.1-10.0.0.3", "gateway=10.0.0.1/24");
     struct runner_lease lease = {.size = sizeof lease};
@@ -227,7 +227,7 @@ Test(static_pool, refuses_settings)
     }
 }
 
-Test(static_pool, a_whole_16_network)
+Test(static_pool, d15_a_whole_16_network)
 {
     void *self = POOL("range=10.1.0.0-10.1.255.255", "gateway=10.1.0.1/16");
     struct runner_lease lease = {.size = sizeof lease};
