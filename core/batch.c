@@ -17,9 +17,12 @@ struct chunk {
 struct runner_batch {
     struct runner_call *call;
     struct chunk *chunks;
-    struct runner_step **steps;
+    struct runner_step **steps; /* in the order in which they run, as are the results */
     struct runner_result *results;
     size_t n, cap;
+    struct {
+        size_t from, to, n;
+    } advanced;
     bool ran;
 };
 
@@ -183,11 +186,39 @@ int batch_add(struct runner_batch *batch, const struct runner_step *step, struct
     return (int)batch->n++;
 }
 
+void batch_advance(struct runner_batch *batch, size_t from, size_t to)
+{
+    size_t n = batch->n > from ? batch->n - from : 0;
+    auto_free struct runner_step **moved = mem_array(n, sizeof(struct runner_step *));
+
+    if (n == 0 || to >= from || batch->advanced.n > 0)
+        return;
+    memcpy(moved, batch->steps + from, n * sizeof(struct runner_step *));
+    memmove(batch->steps + to + n, batch->steps + to, (from - to) * sizeof(struct runner_step *));
+    memcpy(batch->steps + to, moved, n * sizeof(struct runner_step *));
+    batch->advanced.from = from;
+    batch->advanced.to = to;
+    batch->advanced.n = n;
+}
+
+/* Where in the order the step of this index is. */
+static size_t place_of(const struct runner_batch *batch, size_t index)
+{
+    size_t from = batch->advanced.from, to = batch->advanced.to, n = batch->advanced.n;
+
+    if (index < to || index >= from + n)
+        return index;
+    return index < from ? index + n : index - (from - to);
+}
+
 const struct runner_result *batch_result(const struct runner_batch *batch, int index)
 {
-    if (batch->results == NULL || index < 0 || (size_t)index >= batch->n || batch->results[index].size == 0)
+    const struct runner_result *result;
+
+    if (batch->results == NULL || index < 0 || (size_t)index >= batch->n)
         return NULL;
-    return &batch->results[index];
+    result = &batch->results[place_of(batch, (size_t)index)];
+    return result->size != 0 ? result : NULL;
 }
 
 int batch_run(struct runner_call *call, struct runner_batch *batch, struct runner_error *err)

@@ -19,6 +19,9 @@ const struct runner_result *batch_result(const struct runner_batch *batch, int i
 /* Once per batch. On failure the transport has undone what it could. An empty batch succeeds. */
 int batch_run(struct runner_call *call, struct runner_batch *batch, struct runner_error *err);
 size_t batch_length(const struct runner_batch *batch);
+/* The steps from index `from` on run before the one of index `to`. Once a batch, before it runs; indexes stay what
+ * batch_add() gave. */
+void batch_advance(struct runner_batch *batch, size_t from, size_t to);
 
 /* One line a step, for tests, dry runs and the debug log: `MKDIR /x mode=700`, `RUN ip link ...`. Data of a
  * RUNNER_S_SECRET step is not shown, other data as its length. */

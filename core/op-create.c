@@ -141,7 +141,10 @@ static int directory(struct op *op, struct runner_error *err)
                                .gid = uid,
                                .undo = &undo};
 
-    return batch_add(op->batch, &step, err) < 0 || op_add_record(op, 0, err) < 0 ? -1 : OP_NEXT;
+    if (batch_add(op->batch, &step, err) < 0 || op_add_record(op, 0, err) < 0)
+        return -1;
+    op->spawn_at = batch_length(op->batch);
+    return OP_NEXT;
 }
 
 static int disk(struct op *op, struct runner_error *err)

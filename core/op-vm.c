@@ -72,8 +72,11 @@ int op_plan_seed(struct op *op, struct runner_error *err)
     return batch_add(op->batch, &step, err) < 0 ? -1 : OP_NEXT;
 }
 
+/* A VMM takes milliseconds until it is to be spoken to: one that can meanwhile do without its machine's files and network
+ * starts before they are made. */
 int op_plan_spawn(struct op *op, struct runner_error *err)
 {
+    size_t first = batch_length(op->batch);
     struct instance *vmm = op_vmm(op, err);
     struct vm_view view;
     int status;
@@ -83,7 +86,11 @@ int op_plan_spawn(struct op *op, struct runner_error *err)
     vm_view_init(&view, op->host, op->sandbox->record);
     status = INSTANCE_CALL(vmm, vmm, spawn, &op->call, op->batch, &view.vm, err);
     vm_view_done(&view);
-    return status < 0 ? error_wrap(err, "vmm") : OP_NEXT;
+    if (status < 0)
+        return error_wrap(err, "vmm");
+    if (vmm->plugin->desc.caps & RUNNER_VMM_CAP_EARLY)
+        batch_advance(op->batch, first, op->spawn_at);
+    return OP_NEXT;
 }
 
 /* What the host lacks, or how its VMM answers, is not the client's mistake: no 400 or 404 comes of it. */

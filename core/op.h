@@ -35,6 +35,7 @@ struct op {
     struct sandbox *sandbox;    /* a reference; NULL while there is none */
     struct record *plan;        /* CREATE: the record to be (create_request_plan); owned until admitted */
     struct runner_batch *batch; /* what the planning phases fill and the phase "host" runs */
+    size_t spawn_at;            /* its step that a VMM of CAP_EARLY may be started before */
 
     struct op_timing timings[OP_PHASES_MAX];
     size_t n_timings;

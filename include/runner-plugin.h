@@ -545,7 +545,9 @@ enum {
     RUNNER_VMM_CAP_USER_NETWORK = 2, /* takes RUNNER_NIC_USER */
     RUNNER_VMM_CAP_EVENTS = 4,
     RUNNER_VMM_CAP_COUNTERS = 8,
-    RUNNER_VMM_CAP_FIRMWARE = 16     /* takes runner_vm.firmware */
+    RUNNER_VMM_CAP_FIRMWARE = 16,    /* takes runner_vm.firmware */
+    RUNNER_VMM_CAP_EARLY = 32        /* until boot() the process needs no more than its directory and what spawn() gives
+                                        it: core may start it before disk, seed and network are there */
 };
 
 #ifdef __cplusplus

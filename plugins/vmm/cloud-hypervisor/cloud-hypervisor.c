@@ -346,7 +346,8 @@ static const struct runner_vmm_ops ops = {
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_VMM, "cloud-hypervisor", ops),
     .threads = RUNNER_PARALLEL,
-    .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_EVENTS | RUNNER_VMM_CAP_COUNTERS | RUNNER_VMM_CAP_FIRMWARE,
+    .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_EVENTS | RUNNER_VMM_CAP_COUNTERS | RUNNER_VMM_CAP_FIRMWARE |
+            RUNNER_VMM_CAP_EARLY,
     .version = "1.0",
     .summary = "virtual machines by Cloud Hypervisor, on hosts with a KVM that works",
     .params = params,
