@@ -70,12 +70,22 @@ class Api:
         self.handlers = {"poll": self.poll, "list": self.list, "job": self.job, "status": self.status,
                          "healthcheck": self.healthcheck, "me": self.me, "for-runner": self.for_runner,
                          "state": self.state, "other": self.other}
-        jobs.on_final = lambda job: self.later(sandboxes.finished, job)
+        self.results = deque()  # that are still to take effect, with their times
+        jobs.on_final = self.later
         jobs.on_progress = sandboxes.progressed
 
-    def later(self, call, *args):
-        """The API answers first and then does what follows."""
-        self.loop.call_later(self.settings["completionMs"] / 1000, call, *args)
+    def later(self, job):
+        """The API answers first and then does what follows, in order."""
+        self.results.append((self.loop.time() + self.settings["completionMs"] / 1000, job))
+        if len(self.results) == 1:
+            self.loop.call_at(self.results[0][0], self.follow)
+
+    def follow(self):
+        while self.results and self.results[0][0] <= self.loop.time():
+            self.sandboxes.finished(self.results[0][1])
+            self.results.popleft()
+        if self.results:
+            self.loop.call_at(self.results[0][0], self.follow)
 
     # ---- a request from its arrival to its answer ----
 

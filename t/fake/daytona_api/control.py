@@ -12,6 +12,9 @@ POST /sandboxes/ID/CALL      what a user does: create start stop pause destroy r
                              fork network-settings; arguments in the body, "payload" goes over what the API would send
 GET  /snapshots, /runner, /requests, /violations, /spans
 DELETE /violations, /requests, /spans
+POST /load                   {"ids", "calls", "rounds"}: each sandbox goes through the calls so often without a pause;
+                             GET shows how many jobs are done, how fast, and milliseconds from the making of a job
+                             to its delivery and to its result
 POST /faults                 see faults.py; GET shows them with hits, DELETE ends all
 POST /outage                 {"mode": "refuse" | "close" | "reset" | "hang" | "up", "seconds": until it is up again,
                              "of": "api" | "otlp"}; "refuse" of the api forgets the polls that wait, as a restart does
@@ -22,6 +25,7 @@ POST /wait                   {"timeout": seconds, CONDITION}: 200 when it holds,
      the API's; "jobs": "final", all there are
      "sandbox": ID, "state": S or "absent"; "runner": state; "polling": true, a poll with a living client waits
      "requests": route, "count": N in all; "posts": N status posts taken; "span": name, "count"
+     "load": "done"
 """
 
 import json
@@ -159,6 +163,13 @@ class Control:
         self.fake.collector.spans.clear()
         return {}
 
+    def get_load(self, _request, _parts, _body):
+        return self.fake.load.view()
+
+    def post_load(self, _request, _parts, body):
+        self.fake.load.start(body["ids"], body["calls"], body.get("rounds", 1))
+        return {}
+
     def get_faults(self, _request, _parts, _body):
         return [{**fault.told, "hits": fault.hits} for fault in self.fake.api.faults.active]
 
@@ -225,6 +236,8 @@ class Control:
             return lambda: fake.api.posts_taken >= told["posts"]
         if "span" in told:
             return lambda: sum(span["name"] == told["span"] for span in fake.collector.spans) >= told.get("count", 1)
+        if told.get("load") == "done":
+            return lambda: not fake.load.left
         if told.get("polling"):
             return self.is_polling
         raise ApiError(400, "no such condition; see control.py")

@@ -15,6 +15,7 @@ from .api import VERSION, Api
 from .clock import Clock
 from .control import Control
 from .jobs import Jobs
+from .load import Load
 from .runner import Runner
 from .sandboxes import Sandboxes
 from .schema import Schema
@@ -46,6 +47,7 @@ class Fake:
         self.sandboxes = Sandboxes(self.clock, self.runner.id, changed)
         self.api = Api(loop, self.clock, self.jobs, self.sandboxes, self.runner, schema, self.settings, changed)
         self.user = User(self.jobs, self.sandboxes, self.runner, self.settings)
+        self.load = Load(self.user, self.clock)
         self.collector = Collector(schema.note, self.api.faults, changed)
         tls = tls_context(options)
         self.api_listener = Listener(loop, self.api.handle, loopback_socket(options.port),
@@ -66,6 +68,7 @@ class Fake:
         self.tick()
 
     def set(self, key, value):
+        self.api_listener.seen.clear()  # judged by what was set before
         if key == "token":
             self.runner.token = value
             self.api.schema.secrets[0] = value.encode()

@@ -73,6 +73,7 @@ class Sandboxes:
         self.rows = {}
         self.snapshots = {}        # ref to {"state", "error"}: the runner's entries
         self.on_recovered = self.on_backed_up = lambda row: None
+        self.on_settled = lambda job: None
         self.on_inspected = lambda ref, ok: None
         self.drop_completions = 0  # as many results find their row changed by another and are dropped
 
@@ -169,6 +170,7 @@ class Sandboxes:
         else:
             self.apply(job, job.status == "COMPLETED")
         job.settled = True
+        self.on_settled(job)
         self.changed()
 
     def apply(self, job, ok):

@@ -8,6 +8,7 @@ import time
 from urllib.parse import parse_qsl
 
 HEAD_MAX = 64 << 10
+HEADS_MAX = 1000
 BODY_MAX = 16 << 20
 JSON = "application/json; charset=utf-8"
 REASONS = {200: "OK", 201: "Created", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
@@ -35,6 +36,34 @@ class Reply:
     @classmethod
     def json(cls, status, value, headers=()):
         return cls(status, to_json(value).encode(), JSON, headers)
+
+
+class Headers(dict):
+    """By names in small letters. A client sends much the same ones all the time, so they are kept and not changed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.is_good = False  # found to be what they should be, see schema.py
+        for line in text.split("\r\n") if text else ():
+            name, colon, value = line.partition(":")
+            name = name.lower()
+            if not colon or not name or name != name.strip():
+                raise BadRequest(400)
+            value = value.strip()
+            self[name] = f"{self[name]}, {value}" if name in self else value
+
+    def body_length(self):
+        """In bytes; -1: chunked."""
+        coding, length = self.get("transfer-encoding"), self.get("content-length", "0")
+        if coding is not None:
+            if coding.lower() != "chunked" or "content-length" in self:
+                raise BadRequest(400)
+            return -1
+        if not length.isascii() or not length.isdigit():
+            raise BadRequest(400)
+        if int(length) > BODY_MAX:
+            raise BadRequest(413)
+        return int(length)
 
 
 class Request:
@@ -138,37 +167,22 @@ class Connection(asyncio.Protocol):
             if len(self.buffer) > HEAD_MAX:
                 raise BadRequest(431)
             return False
-        lines = self.buffer[:end].decode("latin-1").split("\r\n")
+        line, _, fields = self.buffer[:end].decode("latin-1").partition("\r\n")
         del self.buffer[:end + 4]
-        words = lines[0].split(" ")
+        words = line.split(" ")
         if len(words) != 3 or words[2] != "HTTP/1.1":
             raise BadRequest(400)
-        headers = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            name = name.lower()
-            if not colon or not name or name != name.strip():
-                raise BadRequest(400)
-            value = value.strip()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        self.missing = self.body_length(headers)
+        headers = self.listener.seen.get(fields)
+        if headers is None:
+            headers = Headers(fields)
+            if len(self.listener.seen) >= HEADS_MAX:
+                self.listener.seen.clear()
+            self.listener.seen[fields] = headers
+        self.missing = headers.body_length()
         self.request = Request(self, words[0], words[1], headers)
         if headers.get("expect", "").lower() == "100-continue" and len(self.buffer) < abs(self.missing):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
-
-    @staticmethod
-    def body_length(headers):
-        coding, length = headers.get("transfer-encoding"), headers.get("content-length", "0")
-        if coding is not None:
-            if coding.lower() != "chunked" or "content-length" in headers:
-                raise BadRequest(400)
-            return -1
-        if not length.isascii() or not length.isdigit():
-            raise BadRequest(400)
-        if int(length) > BODY_MAX:
-            raise BadRequest(413)
-        return int(length)
 
     def unchunk(self):
         """A whole chunked body, or None as long as it is not all there."""
@@ -245,7 +259,9 @@ class Listener:
         self.mode = "up"
         self.server = None
         self.connections = set()
-        self.date = (0, "")
+        self.seen = {}             # header lines of requests, parsed
+        self.second = 0
+        self.heads = {}            # of replies, but for the length, in this second
         self.send = self.send_plain
 
     async def open(self):
@@ -268,25 +284,26 @@ class Listener:
         elif before == "refuse":
             await self.open()
 
-    def now_text(self):
-        now = int(time.time() + self.skew_s)
-        if now != self.date[0]:
-            self.date = (now, time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now)))
-        return self.date[1]
+    def head(self, reply):
+        second = int(time.time() + self.skew_s)
+        if second != self.second:
+            self.second = second
+            self.heads.clear()
+        key = reply.status, reply.content_type, tuple(reply.headers)
+        head = self.heads.get(key)
+        if head is None:
+            head = self.heads[key] = self.make_head(reply)
+        return head + b"%d\r\n\r\n" % len(reply.body)
 
-    def head(self, reply, length=None):
-        lines = [f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Unknown')}\r\n"]
+    def make_head(self, reply):
+        lines = [f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Unknown')}"]
         if reply.content_type is not None:
-            lines.append(f"Content-Type: {reply.content_type}\r\n")
-        for name, value in reply.headers:
-            lines.append(f"{name}: {value}\r\n")
-        length = len(reply.body) if length is None else length
-        lines.append(f"Content-Length: {length}\r\nDate: {self.now_text()}\r\n")
-        lines.append("Connection: keep-alive\r\n")
+            lines.append(f"Content-Type: {reply.content_type}")
+        lines += [f"{name}: {value}" for name, value in reply.headers]
+        lines += [time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT", time.gmtime(self.second)), "Connection: keep-alive"]
         if self.idle_s is not None:
-            lines.append(f"Keep-Alive: timeout={max(1, round(self.idle_s))}\r\n")
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1")
+            lines.append(f"Keep-Alive: timeout={max(1, round(self.idle_s))}")
+        return ("\r\n".join(lines) + "\r\nContent-Length: ").encode("latin-1")
 
     def send_plain(self, request, reply):
         connection = request.connection
