@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -153,6 +154,72 @@ static void check_given_tap(void)
            "SPAWN with a TAP that is not there");
 }
 
+/* ---- one idle TAP, told to several at once ------------------------------------------------------------------------ */
+
+#define TAKERS 4
+#define TRIES  50
+
+struct taker {
+    pthread_t thread;
+    pthread_barrier_t *start;
+    struct runner_call *call;
+    char name[IF_NAMESIZE];
+    bool has_failed;
+};
+
+static bool tap_step(struct runner_call *call, uint32_t kind, const char *name)
+{
+    static const char idle[] = "ct-idle";
+    const struct runner_step step = {
+        .size = sizeof step, .kind = kind, .path = name, .data = idle, .len = sizeof idle, .number = 54321};
+    const struct runner_step *one = &step;
+    struct runner_result r = {.size = sizeof r};
+    struct runner_error e = ERROR_INIT;
+    bool is_done = ops->run(self, call, &one, 1, &r, &e) == 0;
+
+    host_table()->release(r.out);
+    return is_done;
+}
+
+static void *take_main(void *arg)
+{
+    struct taker *t = arg;
+
+    for (int i = 0; i < TRIES; i++) {
+        (void)pthread_barrier_wait(t->start);
+        t->has_failed |= !tap_step(t->call, RUNNER_TAP_ADD, t->name);
+        (void)pthread_barrier_wait(t->start); /* all have theirs, under its name */
+        t->has_failed |= if_nametoindex(t->name) == 0;
+        (void)pthread_barrier_wait(t->start);
+        t->has_failed |= !tap_step(t->call, RUNNER_TAP_DEL, t->name); /* the first leaves it idle */
+    }
+    return NULL;
+}
+
+static void check_idle_race(void)
+{
+    struct taker takers[TAKERS] = {0};
+    struct runner_call *call = host_call(-1, -1);
+    pthread_barrier_t start;
+    int n_failed = 0, n_threads = 0;
+
+    (void)pthread_barrier_init(&start, NULL, TAKERS);
+    for (int i = 0; i < TAKERS; i++) {
+        takers[i] = (struct taker){.start = &start, .call = call};
+        (void)snprintf(takers[i].name, sizeof takers[i].name, "ct-taker-%d", i);
+        n_threads += pthread_create(&takers[i].thread, NULL, take_main, &takers[i]) == 0;
+    }
+    if (n_threads < TAKERS)
+        abort(); /* the others wait for ever */
+    for (int i = 0; i < TAKERS; i++) {
+        pthread_join(takers[i].thread, NULL);
+        n_failed += takers[i].has_failed;
+    }
+    (void)pthread_barrier_destroy(&start);
+    tap_ok(n_failed == 0, "an idle TAP that %d are told of becomes one's, and stays it", TAKERS);
+    (void)RUN(.kind = RUNNER_TAP_DEL, .path = "ct-idle");
+}
+
 static void check_taps_here(void)
 {
     size_t before = count_in("/proc/self/fd");
@@ -183,6 +250,7 @@ static void check_taps_here(void)
                says(RUNNER_E_INVALID, "'sixteen-bytes-16'") && dial("tap", "ct%d") < 0 &&
                says(RUNNER_E_INVALID, "ct%d"),
            "dial tap: bad names");
+    check_idle_race();
     tap_ok(count_in("/proc/self/fd") == before, "dial tap: no descriptor is left");
 }
 

@@ -75,33 +75,42 @@ static int fail_create(const char *name, int r, struct runner_error *err)
     return fail_errno(err, -r, "make tap '%s'", name);
 }
 
-/* An interface to become step->path: the idle one when it is there and nobody holds it, else a new one. */
-static int obtain(const struct runner_step *step, const char *idle, int *ret_index, bool *ret_is_idle,
-                  struct runner_error *err)
+/* Two may have been told the same idle one: the kernel gives the name to the first who asks for it. An index would be
+ * that of a TAP that has become another's. */
+static bool take_idle(const char *idle, const char *name)
+{
+    auto_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = {.ifr_flags = 0};
+
+    memcpy(request.ifr_name, idle, strlen(idle));
+    memcpy(request.ifr_newname, name, strlen(name));
+    return fd >= 0 && ioctl(fd, SIOCSIFNAME, &request) == 0;
+}
+
+/* An interface that is step->path: the idle one when it is there and nobody holds it, else a new one. */
+static int obtain(const struct runner_step *step, const char *idle, int *ret_index, struct runner_error *err)
 {
     auto_close int fd = -1;
-    const char *name = step->path;
     int r = -ENODEV;
 
-    if (idle != NULL && if_nametoindex(idle) != 0) {
-        r = open_tap(idle, false, (uid_t)step->number, &fd);
-        name = idle;
-    }
-    *ret_is_idle = r == 0;
-    if (r < 0) {
-        name = step->path;
-        r = open_tap(name, true, (uid_t)step->number, &fd);
+    if (idle != NULL && take_idle(idle, step->path)) {
+        r = open_tap(step->path, false, (uid_t)step->number, &fd);
+        if (r < 0)
+            (void)netlink_delete((int)if_nametoindex(step->path));
     }
     if (r < 0)
+        r = open_tap(step->path, true, (uid_t)step->number, &fd);
+    if (r < 0)
         return fail_create(step->path, r, err);
-    *ret_index = (int)if_nametoindex(name);
-    if (*ret_index == 0)
-        return fail_errno(err, errno, "tap '%s'", name);
-    disable_ipv6(name);
+    r = (int)if_nametoindex(step->path);
+    if (r == 0)
+        return fail_errno(err, errno, "tap '%s'", step->path);
+    disable_ipv6(step->path);
+    *ret_index = r;
     return 0;
 }
 
-static int join(const struct runner_step *step, int index, bool is_idle, struct runner_error *err)
+static int join(const struct runner_step *step, int index, struct runner_error *err)
 {
     struct link_change change = {.index = index, .up = 1, .master = -1};
     int r;
@@ -111,11 +120,7 @@ static int join(const struct runner_step *step, int index, bool is_idle, struct 
         if (change.master == 0)
             return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s': bridge '%s'", step->path, step->to);
     }
-    if (is_idle)
-        change.rename = step->path;
     r = netlink_change(&change);
-    if (r == -EEXIST)
-        return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
     if (r == -EXFULL)
         return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' has no port left", step->path, step->to);
     if (r < 0)
@@ -132,8 +137,7 @@ static int join(const struct runner_step *step, int index, bool is_idle, struct 
 int tap_add(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
 {
     const char *idle;
-    bool is_idle;
-    int index, status;
+    int index = 0, status;
 
     (void)a;
     (void)result;
@@ -142,11 +146,11 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     if (if_nametoindex(step->path) != 0)
         return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
     launch_hold(); /* a VMM is about to open it: no copy of ours may be left in another child */
-    status = obtain(step, idle, &index, &is_idle, err);
+    status = obtain(step, idle, &index, err);
     launch_release();
     if (status < 0)
         return -1;
-    if (join(step, index, is_idle, err) == 0)
+    if (join(step, index, err) == 0)
         return 0;
     (void)netlink_delete(index);
     return -1;
