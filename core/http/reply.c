@@ -5,6 +5,7 @@
 #include <sys/time.h>
 
 #include "core/util/json.h"
+#include "core/util/recoverable.h"
 
 static const struct {
     int status;
@@ -100,28 +101,17 @@ static int64_t now_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_usec;
 }
 
-static bool is_recoverable(const char *message)
-{
-    return strcasestr(message, "no space left on device") != NULL || strcasestr(message, "storage limit") != NULL ||
-           strcasestr(message, "disk quota exceeded") != NULL;
-}
-
 void reply_add_error(struct str *out, const struct reply_error *error, int *ret_status)
 {
-    auto_str struct str inner = STR_INIT, reason = STR_INIT, time_text = STR_INIT;
+    auto_str struct str inner = STR_INIT, time_text = STR_INIT;
     auto_free char *path = mem_dup_n(error->path, error->path_len);
     auto_free char *method = mem_dup_n(error->method, error->method_len);
-    bool recoverable = is_recoverable(error->message);
+    bool recoverable = recoverable_is(error->message);
     const char *code = recoverable ? "BAD_REQUEST" : error->code;
 
     *ret_status = recoverable ? 400 : error->status;
-    if (recoverable) {
-        str_addf(&reason, "%s - you may attempt a recovery action", error->message);
-        json_open(&inner, NULL, '{');
-        json_add_text(&inner, "errorReason", str_text(&reason));
-        json_add_bool(&inner, "recoverable", true);
-        json_close(&inner, '}');
-    }
+    if (recoverable)
+        recoverable_add(&inner, error->message);
     reply_add_time(&time_text, now_us());
     json_open(out, NULL, '{');
     json_add_int(out, "statusCode", *ret_status);

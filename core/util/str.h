@@ -25,7 +25,8 @@ static inline void cleanup_str(struct str *s)
 }
 #define auto_str CLEANUP(cleanup_str)
 
-/* Out of memory ends the program in one place (mem_die). */
+/* Out of memory ends the program in one place. */
+_Noreturn void mem_die(void);
 void str_reserve(struct str *s, size_t more);
 void str_add(struct str *s, const char *text);
 void str_add_mem(struct str *s, const void *data, size_t len);
