@@ -8,9 +8,9 @@
 #include "core/util/num.h"
 
 static const struct op_type *const types[OP_KINDS] = {
-    [OP_CREATE] = &op_create, [OP_START] = &op_start,     [OP_STOP] = &op_stop,     [OP_PAUSE] = &op_pause,
-    [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy, [OP_EXITED] = &op_exited, [OP_PANICKED] = &op_panicked,
-    [OP_RECOVER] = &op_recover};
+    [OP_CREATE] = &op_create, [OP_START] = &op_start,       [OP_STOP] = &op_stop,
+    [OP_PAUSE] = &op_pause,   [OP_RESUME] = &op_resume,     [OP_DESTROY] = &op_destroy,
+    [OP_EXITED] = &op_exited, [OP_PANICKED] = &op_panicked, [OP_RECOVER] = &op_recover};
 
 const char *op_name(enum op_kind kind)
 {
@@ -134,6 +134,7 @@ static void undo(struct op *op, const struct op_type *type, size_t n_done)
 
     unregister_op(op);
     /* Undoing has time of its own and is not stopped by the cancel that may have caused it. */
+    op->is_undoing = true;
     call_done(call);
     call_init(call, op->host, op->id, op->engine->config->timeouts.stop_ms);
     while (n_done-- > 0)
@@ -179,7 +180,7 @@ static void report(struct op *op, int64_t us)
     for (size_t i = 0; i < op->n_timings; i++)
         str_addf(&phases, "%s%s:%.2f", i > 0 ? "," : "", op->timings[i].phase, (double)op->timings[i].us / 1000);
     log_event(is_failed ? RUNNER_LOG_WARN : RUNNER_LOG_INFO, is_failed ? "op.failed" : "op.done", "op",
-              op_name(op->kind), "id", op->id, "ms", ms, "phases", str_text(&phases), "error",
+              op_name(op->kind), "id", op->id, "job", op->job, "ms", ms, "phases", str_text(&phases), "error",
               is_failed ? op->err.message : NULL, NULL);
 }
 
@@ -205,6 +206,18 @@ static bool is_before_recovery(const struct op *op)
     return op->kind != OP_RECOVER && op->queued_us <= op->host->up_us;
 }
 
+/* Its job was done by a runner that was killed before it told the API. */
+static bool is_done(struct op *op)
+{
+    struct sandbox *sandbox = op->job != NULL ? index_get(op->engine->index, op->id) : NULL;
+    bool is_done = sandbox != NULL && sandbox->record->job != NULL && strcmp(sandbox->record->job, op->job) == 0;
+
+    if (is_done)
+        op->daemon_version = mem_dup(sandbox->record->daemon_version);
+    index_put(op->engine->index, sandbox);
+    return is_done;
+}
+
 static void run(struct task *task)
 {
     struct op *op = (struct op *)task;
@@ -220,7 +233,7 @@ static void run(struct task *task)
         (void)enqueue(op, true, NULL); /* internal ones are always taken */
         return;
     }
-    if (status == 0) {
+    if (status == 0 && !is_done(op)) {
         register_op(op);
         run_phases(op);
         unregister_op(op);
@@ -264,20 +277,28 @@ int op_add_record(struct op *op, uint32_t flags, struct runner_error *err)
 
 struct saved {
     enum sandbox_state state;
-    char *error;
+    char *error, *job;
 };
 
-static struct saved set_state(struct op *op, enum sandbox_state state, const char *error)
+/* A state in which an operation leaves a sandbox that did what it was to do. */
+static bool is_settled(const struct op *op, enum sandbox_state state)
+{
+    return !op->is_undoing && (state == SANDBOX_STARTED || state == SANDBOX_STOPPED || state == SANDBOX_PAUSED);
+}
+
+/* What was there before is handed back. */
+static struct saved set_state(struct op *op, struct saved to)
 {
     struct record *record = op->sandbox->record;
-    struct saved saved = {record->state, record->error};
+    struct saved saved = {record->state, record->error, record->job};
 
     index_lock(op->engine->index);
-    record->state = state;
-    record->error = mem_dup(error);
-    if (state == SANDBOX_STOPPED || state == SANDBOX_ERROR)
+    record->state = to.state;
+    record->error = to.error;
+    record->job = to.job;
+    if (to.state == SANDBOX_STOPPED || to.state == SANDBOX_ERROR)
         sandbox_release(op->sandbox);
-    if (op->daemon_version != NULL && state == SANDBOX_STARTED) {
+    if (op->daemon_version != NULL && to.state == SANDBOX_STARTED) {
         free(record->daemon_version);
         record->daemon_version = mem_dup(op->daemon_version);
     }
@@ -287,15 +308,18 @@ static struct saved set_state(struct op *op, enum sandbox_state state, const cha
 
 int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err)
 {
-    struct saved saved = set_state(op, state, error);
+    const char *job = op->job != NULL && is_settled(op, state) ? op->job : op->sandbox->record->job;
+    struct saved saved = set_state(op, (struct saved){state, mem_dup(error), mem_dup(job)}), failed;
 
     batch_free(op->batch);
     op->batch = batch_new(&op->call);
     if (op_add_record(op, RUNNER_S_SYNC, err) == 0 && batch_run(&op->call, op->batch, err) == 0) {
         free(saved.error);
+        free(saved.job);
         return OP_NEXT;
     }
-    free(set_state(op, saved.state, saved.error).error); /* what the file says is what the index says */
-    free(saved.error);
+    failed = set_state(op, saved); /* what the file says is what the index says */
+    free(failed.error);
+    free(failed.job);
     return error_wrap(err, "write the record");
 }

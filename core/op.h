@@ -28,6 +28,8 @@ struct op {
     bool is_refused; /* the runner stops: not begun, or cancelled */
     bool is_listed;  /* in the engine's list */
     struct op *next_running, *prev_running;
+    bool is_undoing;
+    const char *job; /* id of the API's job that it is for, or NULL; outlives it */
     bool is_heard, has_said_end; /* EXITED: its VMM was listened to; and said beforehand that it ends */
 
     struct runner_call call; /* id, deadline; cancel with call_cancel(&op->call) */

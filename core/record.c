@@ -31,6 +31,7 @@ void record_free(struct record *record)
     free(record->id);
     free(record->error);
     free(record->daemon_version);
+    free(record->job);
     free(record->snapshot);
     json_free(record->request);
     free(record->disk.path);
@@ -96,6 +97,7 @@ void record_print(const struct record *record, struct str *out)
     json_add_int(out, "createdMs", record->created_ms);
     json_add_text(out, "error", record->error);
     json_add_text(out, "daemonVersion", record->daemon_version);
+    json_add_text(out, "job", record->job);
     json_add_text(out, "snapshot", record->snapshot);
     json_add_int(out, "cpus", record->cpus);
     json_add_int(out, "memoryBytes", record->memory_bytes);
@@ -261,6 +263,7 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
         read_int(from, "createdMs", 0, INT64_MAX, &record->created_ms, err) < 0 ||
         read_text(from, "error", &record->error, err) < 0 ||
         read_text(from, "daemonVersion", &record->daemon_version, err) < 0 ||
+        read_text(from, "job", &record->job, err) < 0 ||
         read_text(from, "snapshot", &record->snapshot, err) < 0 || read_int(from, "cpus", 1, 1024, &cpus, err) < 0 ||
         read_int(from, "memoryBytes", 1, BYTES_MAX, &record->memory_bytes, err) < 0 ||
         read_int(from, "diskBytes", 0, BYTES_MAX, &record->disk_bytes, err) < 0)

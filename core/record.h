@@ -34,6 +34,7 @@ struct record {
     int64_t created_ms;   /* wall clock */
     char *error;          /* why state is ERROR, or NULL */
     char *daemon_version; /* as the daemon last said, or NULL */
+    char *job;            /* the API's job that was done last, or NULL */
 
     char *snapshot; /* ref it was made from */
     uint32_t cpus;
