@@ -10,7 +10,8 @@ static const struct {
     const char *group, *key;
 } variables[] = {
     {{"DAYTONA_API_URL", "SERVER_URL"}, "api", "url"}, {{"DAYTONA_RUNNER_TOKEN", "API_TOKEN"}, "api", "token"},
-    {{"API_VERSION", NULL}, "api", "version"},         {{"LOG_LEVEL", NULL}, "log", "level"},
+    {{"API_VERSION", NULL}, "api", "version"},         {{"HEALTHCHECK_INTERVAL", NULL}, "api", "healthcheck_interval"},
+    {{"LOG_LEVEL", NULL}, "log", "level"},
     {{"LOG_FORMAT", NULL}, "log", "format"},           {{"RUNNER_DOMAIN", NULL}, NULL, "domain"},
     {{"RUNNER_PLUGIN_DIR", NULL}, NULL, "plugin_dir"},
 };

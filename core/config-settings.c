@@ -56,6 +56,7 @@ static bool is_uid_range(const char *text)
 
 static const struct setting top[] = {
     PATH("plugin_dir", struct config, plugin_dir, PLUGIN_DIR),
+    PATH("state_dir", struct config, state_dir, "/var/lib/runner-ch"),
     NUMBER("workers", RUNNER_T_INT, struct config, workers, "64", 1, 1024),
     NUMBER("loops", RUNNER_T_INT, struct config, loops, "2", 1, 64),
     TEXT("domain", struct config, domain, NULL, is_host_name, "a host name or an IP address"),
@@ -69,6 +70,10 @@ static const struct setting api[] = {
      .expected = "1 to 1024 printable ASCII characters without blanks"},
     PATH("token_file", struct config_api, token_file, NULL),
     NUMBER("version", RUNNER_T_INT, struct config_api, version, "2", 0, 2),
+    NUMBER("healthcheck_interval", RUNNER_T_MSEC, struct config_api, healthcheck_ms, "30s", 1000, 60000),
+    PATH("ca_file", struct config_api, ca_file, NULL),
+    PATH("cert_file", struct config_api, cert_file, NULL),
+    PATH("key_file", struct config_api, key_file, NULL),
 };
 
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};

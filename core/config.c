@@ -133,6 +133,15 @@ static void token_read(struct build *b)
     free(text);
 }
 
+static void api_check(struct build *b)
+{
+    const struct config_api *api = &b->config->api;
+    const struct yaml *node = yaml_get(yaml_get(b->root, "api"), "url");
+
+    if (b->report.count == 0 && node != NULL && api->version == 2 && api->token == NULL)
+        build_refuse(b, node, "expected a token for it too (api.token, api.token_file or API_TOKEN), found none");
+}
+
 static void read_all(struct build *b)
 {
     struct config *config = b->config;
@@ -142,6 +151,7 @@ static void read_all(struct build *b)
     url_trim(&config->api);
     token_read(b);
     listen_read(b);
+    api_check(b);
     if (config->plugin_dir != NULL)
         config->loader = loader_new(config->plugin_dir, b->options->services);
     hosts_read(b);

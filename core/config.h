@@ -32,6 +32,10 @@ struct config_api {
                          Never print it. */
     char *token_file; /* where the token was read from, or NULL */
     int64_t version;  /* 0: only REST; 2: jobs too */
+    int64_t healthcheck_ms; /* between two healthchecks */
+    char *ca_file;    /* PEM: whom to trust; NULL: the system's */
+    char *cert_file;  /* PEM: client certificate; NULL: none */
+    char *key_file;   /* PEM: its key; NULL: in cert_file */
 };
 
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
@@ -101,6 +105,7 @@ struct config {
     struct config_limits limits;
     struct config_timeouts timeouts;
     char *plugin_dir;
+    char *state_dir;           /* absolute: what the runner itself must not forget */
     char *domain;              /* host name or IP under which the API reaches this runner; NULL: not set */
     int64_t workers;           /* threads that run operations */
     int64_t loops;             /* threads that serve HTTP */
