@@ -1,6 +1,10 @@
 /* The runner and its hosts: /info and /metrics. */
+#include <string.h>
+
 #include "core/figures.h"
+#include "core/jobs/agent.h"
 #include "core/op.h"
+#include "core/snapshot.h"
 #include "core/util/error.h"
 #include "core/view-capacity.h"
 #include "core/view.h"
@@ -18,12 +22,26 @@ static void add_up(const struct sandbox *sandbox, void *ctx)
     totals->by_state[sandbox->record->state]++;
 }
 
+static void add_service(struct str *out, const char *kind, const char *name, const char *problem)
+{
+    auto_free char *whole = mem_printf("%s/%s", kind, name);
+
+    json_open(out, NULL, '{');
+    json_add_text(out, "serviceName", whole);
+    json_add_bool(out, "healthy", problem == NULL);
+    if (problem != NULL)
+        json_add_text(out, "errorReason", problem);
+    json_close(out, '}');
+}
+
 static void add_services(struct host *host, struct str *out)
 {
     pthread_mutex_lock(&host->mutex);
+    if (!host->is_up)
+        add_service(out, "host", host->config->name,
+                    host->problem != NULL ? host->problem : "its records are being read");
     for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
         const struct instance *instance = host->instances[kind], *used = instance;
-        auto_free char *name = NULL;
 
         if (instance == NULL)
             continue;
@@ -31,13 +49,7 @@ static void add_services(struct host *host, struct str *out)
             used = used->next;
         if (used != NULL)
             instance = used;
-        name = mem_printf("%s/%s", loader_kind_name(kind), instance->plugin->desc.name);
-        json_open(out, NULL, '{');
-        json_add_text(out, "serviceName", name);
-        json_add_bool(out, "healthy", instance->problem == NULL);
-        if (instance->problem != NULL)
-            json_add_text(out, "errorReason", instance->problem);
-        json_close(out, '}');
+        add_service(out, loader_kind_name(kind), instance->plugin->desc.name, instance->problem);
     }
     pthread_mutex_unlock(&host->mutex);
 }
@@ -68,6 +80,24 @@ static struct figures read_figures(struct engine *engine, struct runner_call *ca
     return sum;
 }
 
+static int64_t count_snapshots(struct engine *engine, struct runner_call *call)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < engine->n_hosts; i++) {
+        auto_str struct str refs = STR_INIT;
+        struct runner_call child;
+
+        call_init_child(&child, call, call_left_ms(call));
+        child.host = engine->hosts[i];
+        if (snapshot_list(&child, engine->hosts[i]->config->root, &refs, NULL) < 0)
+            continue;
+        for (const char *p = str_text(&refs); (p = strchr(p, '\n')) != NULL; p++)
+            n++;
+    }
+    return n;
+}
+
 /* Contract 3.2. The totals are not asked for here, but a client would have to look elsewhere for them. */
 static void add_figures(struct engine *engine, struct runner_call *call, struct str *out)
 {
@@ -87,17 +117,15 @@ static void add_figures(struct engine *engine, struct runner_call *call, struct 
     json_add_int(out, "currentAllocatedCpu", allocated.of[RESOURCE_CPUS]);
     json_add_real(out, "currentAllocatedMemoryGiB", (double)allocated.of[RESOURCE_MEMORY] / GIB);
     json_add_real(out, "currentAllocatedDiskGiB", (double)allocated.of[RESOURCE_DISK] / GIB);
+    json_add_int(out, "currentSnapshotCount", count_snapshots(engine, call));
     json_add_int(out, "currentStartedSandboxes", (int64_t)totals.by_state[SANDBOX_STARTED]);
     json_add_int(out, "cpu", has.of[RESOURCE_CPUS]);
     json_add_real(out, "memoryGiB", (double)has.of[RESOURCE_MEMORY] / GIB);
     json_add_real(out, "diskGiB", (double)has.of[RESOURCE_DISK] / GIB);
 }
 
-void view_info(struct engine *engine, struct runner_call *call, struct str *out)
+static void add_health(struct engine *engine, struct runner_call *call, struct str *out)
 {
-    auto_free char *vmm = host_vmm_text(engine->hosts[0]);
-
-    json_open(out, NULL, '{');
     json_open(out, "serviceHealth", '[');
     for (size_t i = 0; i < engine->n_hosts; i++)
         add_services(engine->hosts[i], out);
@@ -105,6 +133,25 @@ void view_info(struct engine *engine, struct runner_call *call, struct str *out)
     json_open(out, "metrics", '{');
     add_figures(engine, call, out);
     json_close(out, '}');
+}
+
+void view_add_health(struct engine *engine, int64_t wait_ms, struct str *out)
+{
+    struct runner_call call;
+
+    call_init(&call, engine->hosts[0], NULL, wait_ms);
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        (void)host_wait_up(engine->hosts[i], &call, NULL);
+    add_health(engine, &call, out);
+    call_done(&call);
+}
+
+void view_info(struct engine *engine, struct runner_call *call, struct str *out)
+{
+    auto_free char *vmm = host_vmm_text(engine->hosts[0]);
+
+    json_open(out, NULL, '{');
+    add_health(engine, call, out);
     view_add_capacity(engine, out);
     json_add_text(out, "appVersion", VERSION_TEXT);
     if (vmm != NULL)
@@ -132,6 +179,23 @@ static void add_op_metrics(struct engine_stats *stats, struct str *out)
                  (double)atomic_load(&stats->op_us[kind]) / 1e6);
 }
 
+static void add_job_metrics(struct agent *agent, struct str *out)
+{
+    struct agent_stats stats;
+
+    agent_read_stats(agent, &stats);
+    add_metric(out, "jobs_total", "counter", "Jobs of the API that ended, by result.");
+    str_addf(out, "runner_jobs_total{result=\"completed\"} %lu\nrunner_jobs_total{result=\"failed\"} %lu\n",
+             stats.jobs_completed, stats.jobs_failed);
+    add_metric(out, "jobs", "gauge", "Jobs of the API in hand: done now, or done and still to be told.");
+    str_addf(out, "runner_jobs{state=\"running\"} %lu\nrunner_jobs{state=\"untold\"} %lu\n", stats.jobs_running,
+             stats.jobs_untold);
+    add_metric(out, "api_reachable", "gauge", "1: the API answered the last request.");
+    str_addf(out, "runner_api_reachable %d\n", stats.is_reachable);
+    add_metric(out, "api_failures_total", "counter", "Requests that the API did not answer.");
+    str_addf(out, "runner_api_failures_total %lu\n", stats.requests_failed);
+}
+
 void view_metrics(struct engine *engine, const struct http_server *server, struct str *out)
 {
     struct totals totals = {{0}};
@@ -146,6 +210,8 @@ void view_metrics(struct engine *engine, const struct http_server *server, struc
                  totals.by_state[i]);
     view_add_capacity_metrics(engine, out);
     add_op_metrics(&engine->stats, out);
+    if (engine->agent != NULL)
+        add_job_metrics(engine->agent, out);
     add_metric(out, "tasks", "gauge", "Tasks of the worker pool.");
     str_addf(out, "runner_tasks{state=\"running\"} %zu\nrunner_tasks{state=\"waiting\"} %zu\n", running,
              waiting - running);

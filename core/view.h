@@ -15,6 +15,8 @@ int view_sandbox(struct engine *engine, struct runner_call *call, const char *id
 /* The serial log, or its last `tail` bytes (decimal text; NULL: 1 MiB). */
 int view_log(struct engine *engine, struct runner_call *call, const char *id, const char *tail, struct str *out,
              struct runner_error *err);
+/* Adds "serviceHealth" and "metrics", as healthchecks have them (contract 3.1). Waits at most about wait_ms for hosts. */
+void view_add_health(struct engine *engine, int64_t wait_ms, struct str *out);
 /* RunnerInfoResponseDTO. */
 void view_info(struct engine *engine, struct runner_call *call, struct str *out);
 /* Prometheus text. */
