@@ -8,6 +8,7 @@
 #include "core/pool.h"
 #include "core/sandbox.h"
 
+struct agent;
 struct op;
 struct reaper;
 
@@ -23,6 +24,7 @@ struct engine {
     struct index *index;
     struct pool *pool;
     struct reaper *reaper;
+    struct agent *agent; /* NULL: no jobs are taken */
     pthread_mutex_t ops_mutex; /* guards the list */
     struct op *running;        /* operations that may be cancelled */
     /* A sandbox's VM has ended, whoever ended it: streams into it are dead, though nothing may tell them. Worker. */

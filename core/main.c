@@ -11,6 +11,8 @@
 
 #include "core/api.h"
 #include "core/doctor.h"
+#include "core/jobs-start.h"
+#include "core/jobs/agent.h"
 #include "core/log.h"
 #include "core/op.h"
 #include "core/reaper.h"
@@ -18,7 +20,15 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 
-enum { EXIT_CONFIG = 2, EXIT_SERVER = 1, CHECK_MS = 30000, CANCEL_MS = 10000, ANSWER_MS = 1000, ARENAS = 2 };
+enum {
+    EXIT_CONFIG = 2,
+    EXIT_SERVER = 1,
+    CHECK_MS = 30000,
+    CANCEL_MS = 10000,
+    ANSWER_MS = 1000,
+    TELL_MS = 5000,
+    ARENAS = 2
+};
 
 static const char usage[] =
     "Usage: runner-ch [OPTION]...\n"
@@ -285,6 +295,7 @@ static void drain(struct engine *engine, struct api *api)
     char text[24];
 
     log_event(RUNNER_LOG_INFO, "runner.draining", NULL);
+    agent_drain(engine->agent);
     pool_drain(engine->pool);
     (void)http_drain(api->server, left_ms(end_ms));
     left = pool_wait_idle(engine->pool, left_ms(end_ms));
@@ -296,7 +307,8 @@ static void drain(struct engine *engine, struct api *api)
     (void)snprintf(text, sizeof text, "%zu", left);
     log_event(RUNNER_LOG_INFO, "runner.stopped", "unfinished", text, NULL);
     if (left > 0)
-        _exit(0); /* their records tell the next start what to do */
+        _exit(0); /* their records tell the next start what to do, and the API which jobs it has */
+    agent_stop(engine->agent, TELL_MS);
 }
 
 static int serve(struct engine *engine)
@@ -320,7 +332,7 @@ static int serve(struct engine *engine)
         log_event(RUNNER_LOG_ERROR, "runner.failed", "error", "cannot start threads", NULL);
         return EXIT_SERVER;
     }
-    if (start_server(&api, config, &err) < 0) {
+    if (start_server(&api, config, &err) < 0 || jobs_start(engine, api.server, &err) < 0) {
         log_event(RUNNER_LOG_ERROR, "runner.failed", "error", err.message, NULL);
         return EXIT_SERVER;
     }

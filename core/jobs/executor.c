@@ -1,0 +1,166 @@
+/* From a job to an operation, and from its end to an outcome. What is not built fails, and says so. */
+#include <string.h>
+
+#include "core/create-request.h"
+#include "core/jobs/parts.h"
+#include "core/log.h"
+#include "core/op.h"
+#include "core/util/recoverable.h"
+#include "core/util/text.h"
+
+struct doing {
+    struct agent *agent;
+    struct job *job;
+};
+
+static void end(struct agent *agent, struct job *job, const struct runner_error *err)
+{
+    auto_str struct str text = STR_INIT;
+
+    if (err == NULL || err->code == 0) {
+        job_complete(job, NULL);
+    } else if (recoverable_is(err->message) && job->type != JOB_CREATE_SANDBOX) { /* of a create nothing is kept */
+        recoverable_add(&text, err->message);
+        job_fail(job, str_text(&text));
+    } else {
+        job_fail(job, err->message);
+    }
+    agent_job_ended(agent, job);
+}
+
+/* A paused sandbox that could not be paused has no way out of that state at the API (contract 2.7): its next start makes it
+ * right, whatever is left of it. */
+static bool forgives(const struct job *job)
+{
+    return job->type == JOB_PAUSE_SANDBOX;
+}
+
+static char *daemon_version(const struct op *op)
+{
+    auto_str struct str text = STR_INIT;
+
+    if (op->daemon_version == NULL)
+        return NULL;
+    json_open(&text, NULL, '{');
+    json_add_text(&text, "daemonVersion", op->daemon_version);
+    json_close(&text, '}');
+    return str_steal(&text);
+}
+
+/* Worker. */
+static void on_done(struct op *op, void *ctx)
+{
+    struct doing *doing = ctx;
+    struct agent *agent = doing->agent;
+    struct job *job = doing->job;
+
+    free(doing);
+    if (op->is_refused && op->err.code != 0) /* the API has it IN_PROGRESS, so the next runner finds it */
+        return;
+    if (op->err.code != 0 && !forgives(job)) {
+        end(agent, job, &op->err);
+        return;
+    }
+    if (op->err.code != 0)
+        log_event(RUNNER_LOG_ERROR, "job.forgiven", "job", job->id, "type", job->name, "id", op->id, "error",
+                  op->err.message, NULL);
+    job->is_told_twice = op->type == &op_resume;
+    job_complete(job, daemon_version(op));
+    agent_job_ended(agent, job);
+}
+
+static void submit(struct agent *agent, struct job *job, struct op *op)
+{
+    struct doing *doing = mem_alloc(sizeof *doing);
+    struct runner_error err = ERROR_INIT;
+
+    doing->agent = agent;
+    doing->job = job;
+    op->done = on_done;
+    op->ctx = doing;
+    op->job = job->id;
+    if (op_submit(op, &err) == 0)
+        return;
+    free(doing);
+    op_free(op);
+    end(agent, job, &err);
+}
+
+/* ---- what each type asks for ---- */
+
+typedef int begin_fn(struct agent *agent, struct job *job, struct runner_error *err);
+
+static int begin_create(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    struct engine *engine = agent->config.engine;
+    struct record *plan = NULL;
+    const char *field = "";
+
+    if (create_request_plan(engine->config, engine_pick_host(engine)->config, job->payload, &plan, &field, err) < 0)
+        return err->code == RUNNER_E_INVALID ? error_wrap(err, "%s", field) : -1;
+    submit(agent, job, op_new_create(engine, plan));
+    return 0;
+}
+
+static int begin_op(struct agent *agent, struct job *job, enum op_kind kind, struct runner_error *err)
+{
+    struct op *op;
+
+    if (!text_is_id(job->resource))
+        return fail(err, RUNNER_E_INVALID, 0, "resourceId: '%.80s' is not the id of a sandbox", job->resource);
+    op = op_new(agent->config.engine, kind, job->resource);
+    op->force = kind == OP_STOP && json_bool(job->payload, "force", false);
+    submit(agent, job, op);
+    return 0;
+}
+
+static int begin_start(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    return begin_op(agent, job, OP_START, err);
+}
+
+static int begin_stop(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    return begin_op(agent, job, OP_STOP, err);
+}
+
+static int begin_pause(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    return begin_op(agent, job, OP_PAUSE, err);
+}
+
+static int begin_destroy(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    return begin_op(agent, job, OP_DESTROY, err);
+}
+
+static const struct {
+    begin_fn *begin; /* NULL: not built */
+    bool needs_payload;
+} kinds[JOB_TYPES] = {
+    [JOB_CREATE_SANDBOX] = {begin_create, true},    [JOB_START_SANDBOX] = {begin_start, false},
+    [JOB_STOP_SANDBOX] = {begin_stop, false},       [JOB_PAUSE_SANDBOX] = {begin_pause, false},
+    [JOB_DESTROY_SANDBOX] = {begin_destroy, false},
+};
+
+static int begin(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    if (job->type == JOB_TYPES)
+        return fail(err, RUNNER_E_NOTSUP, 0, "unknown job type: %s", job->name);
+    if (kinds[job->type].begin == NULL)
+        return fail(err, RUNNER_E_NOTSUP, 0, "jobs of type %s are not supported yet", job->name);
+    if (job->payload_problem != NULL)
+        return fail(err, RUNNER_E_INVALID, 0, "%s", job->payload_problem);
+    if (kinds[job->type].needs_payload && job->payload == NULL)
+        return fail(err, RUNNER_E_INVALID, 0, "payload is required");
+    return kinds[job->type].begin(agent, job, err);
+}
+
+void executor_begin(struct agent *agent, struct job *job)
+{
+    struct runner_error err = ERROR_INIT;
+
+    log_event(RUNNER_LOG_DEBUG, "job.begin", "job", job->id, "type", job->name, "resource", job->resource, NULL);
+    if (begin(agent, job, &err) < 0)
+        end(agent, job, &err);
+}

@@ -1,0 +1,215 @@
+#include "core/jobs/journal.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "core/util/str.h"
+
+#define LINE_MAX  (64 * 1024) /* an error of 10 000 characters, each escaped, fits */
+#define GROWTH    (4 << 20)   /* bytes since the last rewrite that make another worth it */
+#define FILE_NAME "jobs.journal"
+
+struct journal {
+    char *path, *fresh_path;
+    int dir_fd, fd, fresh_fd;     /* fresh: while it is written anew, else -1 */
+    int64_t size, rewritten_size; /* bytes: now, and after the last rewrite */
+    struct str pending;
+};
+
+/* ---- lines ---- */
+
+static void add_line(struct journal *journal, const struct str *line)
+{
+    str_add_mem(&journal->pending, line->ptr, line->len);
+    str_add_char(&journal->pending, '\n');
+}
+
+void journal_add(struct journal *journal, const struct job *job)
+{
+    auto_str struct str line = STR_INIT;
+
+    json_open(&line, NULL, '{');
+    json_add_text(&line, "job", job->id);
+    json_add_text(&line, "type", job->name);
+    json_add_text(&line, "resource", job->resource);
+    json_add_bool(&line, "failed", job->is_failed);
+    json_add_text(&line, "error", job->error);
+    json_add_text(&line, "result", job->result);
+    json_close(&line, '}');
+    add_line(journal, &line);
+}
+
+void journal_add_told(struct journal *journal, const struct job *job)
+{
+    auto_str struct str line = STR_INIT;
+
+    json_open(&line, NULL, '{');
+    json_add_text(&line, "told", job->id);
+    json_close(&line, '}');
+    add_line(journal, &line);
+}
+
+static struct job *parse_outcome(const struct json *from)
+{
+    struct job *job = job_new(json_text(from, "job", ""));
+
+    job->state = JOB_ENDED;
+    job->name = mem_dup(json_text(from, "type", ""));
+    job->resource = mem_dup(json_text(from, "resource", ""));
+    job->is_failed = json_bool(from, "failed", false);
+    job->error = mem_dup(json_text(from, "error", NULL));
+    job->result = mem_dup(json_text(from, "result", NULL));
+    return job;
+}
+
+static int parse_line(const char *line, size_t len, struct job **ret, struct runner_error *err)
+{
+    auto_json struct json *from = NULL;
+    const char *told;
+
+    if (json_parse(line, len, &from, err) < 0)
+        return -1;
+    told = json_text(from, "told", NULL);
+    if (!job_is_id(told != NULL ? told : json_text(from, "job", "")))
+        return fail(err, RUNNER_E_INVALID, 0, "expected the id of a job in \"job\" or \"told\"");
+    if (told == NULL) {
+        *ret = parse_outcome(from);
+        return 0;
+    }
+    *ret = job_new(told);
+    (*ret)->state = JOB_TOLD;
+    return 0;
+}
+
+static int read_lines(struct journal *journal, void (*found)(void *, struct job *), void *ctx, struct runner_error *err)
+{
+    auto_fclose FILE *file = fopen(journal->path, "re");
+    auto_free char *line = NULL;
+    size_t size = 0, number = 0;
+    ssize_t len;
+
+    if (file == NULL)
+        return errno == ENOENT ? 0 : fail_errno(err, errno, "open '%s'", journal->path);
+    while ((len = getline(&line, &size, file)) > 0) {
+        struct job *job = NULL;
+        number++;
+        if (line[len - 1] != '\n')
+            return 0; /* cut short by a crash: it was not told either */
+        if (len > LINE_MAX || parse_line(line, (size_t)len, &job, err) < 0)
+            return len > LINE_MAX ? fail(err, RUNNER_E_INVALID, 0, "'%s', line %zu: too long", journal->path, number)
+                                  : error_wrap(err, "'%s', line %zu", journal->path, number);
+        found(ctx, job);
+    }
+    return ferror(file) ? fail_errno(err, EIO, "read '%s'", journal->path) : 0;
+}
+
+/* ---- the file ---- */
+
+int journal_open(const char *dir, void (*found)(void *ctx, struct job *job), void *ctx, struct journal **ret,
+                 struct runner_error *err)
+{
+    struct journal *journal;
+
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return fail_errno(err, errno, "make directory '%s'", dir);
+    journal = mem_alloc(sizeof *journal);
+    journal->path = mem_printf("%s/" FILE_NAME, dir);
+    journal->fresh_path = mem_printf("%s/" FILE_NAME ".new", dir);
+    journal->fd = journal->fresh_fd = -1;
+    journal->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (journal->dir_fd < 0) {
+        (void)fail_errno(err, errno, "open directory '%s'", dir);
+    } else if (flock(journal->dir_fd, LOCK_EX | LOCK_NB) < 0) {
+        (void)fail(err, RUNNER_E_BUSY, errno == EWOULDBLOCK ? 0 : errno, "directory '%s' is in use by another runner",
+                   dir);
+    } else if (read_lines(journal, found, ctx, err) == 0) {
+        *ret = journal;
+        return 0;
+    }
+    journal_close(journal);
+    return -1;
+}
+
+void journal_close(struct journal *journal)
+{
+    if (journal == NULL)
+        return;
+    for (size_t i = 0; i < 3; i++) {
+        int fd = i == 0 ? journal->fd : i == 1 ? journal->fresh_fd : journal->dir_fd;
+        if (fd >= 0)
+            close(fd);
+    }
+    str_done(&journal->pending);
+    free(journal->path);
+    free(journal->fresh_path);
+    free(journal);
+}
+
+/* All or nothing: a line that was written in part is cut off again. */
+static int append(int fd, const struct str *text, int64_t *size, struct runner_error *err)
+{
+    size_t done = 0;
+
+    while (done < text->len) {
+        ssize_t n = pwrite(fd, text->ptr + done, text->len - done, *size + (int64_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            int code = n < 0 ? errno : ENOSPC;
+            (void)!ftruncate(fd, *size);
+            return fail_errno(err, code, "write");
+        }
+        done += (size_t)n;
+    }
+    if (fdatasync(fd) < 0)
+        return fail_errno(err, errno, "fdatasync");
+    *size += (int64_t)done;
+    return 0;
+}
+
+int journal_sync(struct journal *journal, struct runner_error *err)
+{
+    if (journal->pending.len == 0)
+        return 0;
+    if (append(journal->fd, &journal->pending, &journal->size, err) < 0)
+        return error_wrap(err, "'%s'", journal->path);
+    str_clear(&journal->pending);
+    return 0;
+}
+
+bool journal_is_long(const struct journal *journal)
+{
+    return journal->size > 2 * journal->rewritten_size + GROWTH;
+}
+
+int journal_rewrite_begin(struct journal *journal, struct runner_error *err)
+{
+    journal->fresh_fd = open(journal->fresh_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (journal->fresh_fd < 0)
+        return fail_errno(err, errno, "open '%s'", journal->fresh_path);
+    str_clear(&journal->pending); /* all that is kept comes again */
+    return 0;
+}
+
+int journal_rewrite_end(struct journal *journal, struct runner_error *err)
+{
+    int64_t size = 0;
+    int status = append(journal->fresh_fd, &journal->pending, &size, err);
+
+    if (status == 0 && (rename(journal->fresh_path, journal->path) < 0 || fsync(journal->dir_fd) < 0))
+        status = fail_errno(err, errno, "rename to '%s'", journal->path);
+    if (status < 0) {
+        close(journal->fresh_fd);
+        journal->fresh_fd = -1;
+        return error_wrap(err, "'%s'", journal->fresh_path);
+    }
+    if (journal->fd >= 0)
+        close(journal->fd);
+    journal->fd = journal->fresh_fd;
+    journal->fresh_fd = -1;
+    journal->size = journal->rewritten_size = size;
+    str_clear(&journal->pending);
+    return 0;
+}
