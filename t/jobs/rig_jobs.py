@@ -1,0 +1,49 @@
+"""A runner that takes its work from a fake Daytona API."""
+
+import os
+
+from rig import Runner, own_ports
+
+
+class JobRunner(Runner):
+    """With a fake QEMU; `api` is the DaytonaApi it asks."""
+
+    CONFIG = Runner.CONFIG.replace("api: {{version: 0}}\n", """\
+state_dir: {dir}/state
+domain: 127.0.0.1
+api: {{version: 2, url: "@url@", token_file: {dir}/token, healthcheck_interval: 1s}}
+""").replace('"unix:{dir}/api.sock"', '"unix:{dir}/api.sock", "127.0.0.1:0"')
+    level = "debug"
+    is_test = True
+
+    def __init__(self, base, api, env=None):
+        self.api = api
+        self.CONFIG = self.CONFIG.replace("@url@", api.url)
+        super().__init__(base, env)
+
+    def begin(self):
+        path = os.path.join(self.dir, "token")
+        if not os.path.exists(path):
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(self.api.token + "\n")
+        super().begin()
+
+    def lines(self, event):
+        """Of its log, those with this event."""
+        with open(self.log.name, errors="replace") as file:
+            return [line for line in file if f"event={event} " in line]
+
+
+STATES = {"create": "started", "start": "started", "stop": "stopped", "pause": "paused", "destroy": "absent"}
+
+
+def do(api, id, what, timeout=60, **args):
+    """What a user does, until the API shows it done; the job."""
+    job = api.do(id, what, timeout, **args)
+    if job["status"] == "COMPLETED":
+        api.wait(timeout, sandbox=id, state=STATES[what])
+    return job
+
+
+def create(api, id, **args):
+    return do(api, id, "create", **{"snapshot": "tiny", **args})
