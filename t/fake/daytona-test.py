@@ -337,6 +337,9 @@ def results_that_come_too_late_for_the_user(api):
             api.add_job(type, id, {"cpu": 7})
             same((type, finish(api, client, id, status, **more)[1]), (type, state))
         same(api.sandbox(id)["cpu"], 1)
+    api.add_sandbox("broken", state="resizing")
+    api.add_job("RESIZE_SANDBOX", "broken", '{"cpu":')
+    same(finish(api, client, "broken")[1], "started")
 
 
 @test

@@ -81,11 +81,17 @@ class Api:
             self.loop.call_at(self.results[0][0], self.follow)
 
     def follow(self):
-        while self.results and self.results[0][0] <= self.loop.time():
-            self.sandboxes.finished(self.results[0][1])
+        """What goes wrong within is the result's alone."""
+        try:
+            while self.results and self.results[0][0] <= self.loop.time():
+                self.sandboxes.finished(self.results[0][1])
+                self.results.popleft()
+        except Exception:
             self.results.popleft()
-        if self.results:
-            self.loop.call_at(self.results[0][0], self.follow)
+            raise
+        finally:
+            if self.results:
+                self.loop.call_at(self.results[0][0], self.follow)
 
     # ---- a request from its arrival to its answer ----
 

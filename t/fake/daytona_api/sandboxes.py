@@ -51,18 +51,22 @@ class Row:
         return {**self.shown, "state": ON_THE_WAY.get((state, self.desired), state)}
 
 
-def metadata_of(job):
-    """The resultMetadata as an object; nothing of what is none."""
+def object_of(text):
     try:
-        found = json.loads(job.metadata or "{}")
+        found = json.loads(text or "{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
+def metadata_of(job):
+    """The resultMetadata as an object; an empty one of what is none."""
+    return object_of(job.metadata)
+
+
 def payload_of(job):
-    found = json.loads(job.payload or "{}")
-    return found if isinstance(found, dict) else {}
+    """Likewise."""
+    return object_of(job.payload)
 
 
 class Sandboxes:
