@@ -5,7 +5,9 @@
 #include "core/create-request.h"
 #include "core/guest.h"
 #include "core/op.h"
+#include "core/resize-request.h"
 #include "core/util/error.h"
+#include "core/util/recoverable.h"
 #include "core/view.h"
 
 /* ---- operations ---- */
@@ -42,10 +44,9 @@ static void reply_text(struct http_request *request, const char *text)
 
 static void reply_done(struct http_request *request, const struct op *op)
 {
-    static const char *const done[OP_KINDS] = {[OP_STOP] = "Sandbox stopped",
-                                               [OP_PAUSE] = "Sandbox paused",
-                                               [OP_RESUME] = "Sandbox resumed",
-                                               [OP_DESTROY] = "Sandbox destroyed"};
+    static const char *const done[OP_KINDS] = {
+        [OP_STOP] = "Sandbox stopped",      [OP_PAUSE] = "Sandbox paused",     [OP_RESUME] = "Sandbox resumed",
+        [OP_DESTROY] = "Sandbox destroyed", [OP_REPAIR] = "Sandbox recovered", [OP_RESIZE] = "Sandbox resized"};
     auto_str struct str body = STR_INIT;
 
     if (done[op->kind] != NULL) {
@@ -112,6 +113,36 @@ static void operate(struct api *api, struct http_request *request, enum op_kind 
 
     op->force = kind == OP_STOP && json_bool(request->body, "force", false);
     submit(api, request, op);
+}
+
+static void resize(struct api *api, struct http_request *request)
+{
+    struct engine *engine = api->engine;
+    struct op *op = op_new(engine, OP_RESIZE, request->id);
+    struct runner_error err = ERROR_INIT;
+
+    if (resize_request_read(engine->config, op->host->config, request->body, &op->resize, &err) == 0) {
+        submit(api, request, op);
+        return;
+    }
+    http_reply_error(request, &err);
+    op_free(op);
+}
+
+/* By its text alone (contract 1.3). */
+static void is_recoverable(struct http_request *request)
+{
+    const char *reason = json_text(request->body, "errorReason", "");
+    auto_str struct str body = STR_INIT;
+
+    if (reason[0] == '\0') {
+        http_reply_field(request, "errorReason", "is required");
+        return;
+    }
+    json_open(&body, NULL, '{');
+    json_add_bool(&body, "recoverable", recoverable_is(reason));
+    json_close(&body, '}');
+    http_reply_json(request, 200, &body);
 }
 
 /* ---- views: on a worker, since they may wait for start-up to end, or read from the host ---- */
@@ -222,6 +253,15 @@ static void handle(void *ctx, struct http_request *request)
     case HTTP_SANDBOX_DESTROY:
         operate(api, request, OP_DESTROY);
         break;
+    case HTTP_SANDBOX_RECOVER:
+        operate(api, request, OP_REPAIR);
+        break;
+    case HTTP_SANDBOX_RESIZE:
+        resize(api, request);
+        break;
+    case HTTP_SANDBOX_IS_RECOVERABLE:
+        is_recoverable(request);
+        break;
     case HTTP_INFO:
     case HTTP_METRICS:
     case HTTP_SANDBOX_LIST:
@@ -295,8 +335,9 @@ static int guest_nic(struct engine *engine, const char *id, struct host **ret_ho
     *ret_host = sandbox->host;
     index_unlock(engine->index);
     index_put(engine->index, sandbox);
-    return is_started ? 0
-                      : fail(err, RUNNER_E_INVALID, 0, "no IP address found for sandbox '%s'. Is the Sandbox started?", id);
+    return is_started
+               ? 0
+               : fail(err, RUNNER_E_INVALID, 0, "no IP address found for sandbox '%s'. Is the Sandbox started?", id);
 }
 
 static int on_dial(void *ctx, const char *id, int port, int64_t timeout_ms, struct http_dialed *ret,
@@ -318,7 +359,8 @@ static int on_dial(void *ctx, const char *id, int port, int64_t timeout_ms, stru
     if (status == 0)
         status = resolve(host, &nic, port, address, sizeof address, ret, err);
     if (status == 0)
-        (void)snprintf(ret->host, sizeof ret->host, "%s:%d", nic.address, ret->prefix[0] != '\0' ? GUEST_DAEMON_PORT : port);
+        (void)snprintf(ret->host, sizeof ret->host, "%s:%d", nic.address,
+                       ret->prefix[0] != '\0' ? GUEST_DAEMON_PORT : port);
     if (status == 0 && (status = host_dial(host, &call, address, &ret->fd, err)) < 0 && err->code == RUNNER_E_INVALID)
         err->code = RUNNER_E_UNREACHABLE; /* what the client asked for was fine */
     call_done(&call);

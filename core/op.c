@@ -8,8 +8,8 @@
 #include "core/util/num.h"
 
 static const struct op_type *const types[OP_KINDS] = {
-    [OP_CREATE] = &op_create, [OP_START] = &op_start,       [OP_STOP] = &op_stop,
-    [OP_PAUSE] = &op_pause,   [OP_RESUME] = &op_resume,     [OP_DESTROY] = &op_destroy,
+    [OP_CREATE] = &op_create, [OP_START] = &op_start,       [OP_STOP] = &op_stop,      [OP_PAUSE] = &op_pause,
+    [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy,   [OP_REPAIR] = &op_repair,  [OP_RESIZE] = &op_resize,
     [OP_EXITED] = &op_exited, [OP_PANICKED] = &op_panicked, [OP_RECOVER] = &op_recover};
 
 const char *op_name(enum op_kind kind)
@@ -227,8 +227,8 @@ static void run(struct task *task)
     /* From now: what ran before it in its lane, or on all workers, has a deadline of its own. */
     op->call.deadline_us = op->started_us + timeout_of(op->engine->config, op->kind) * 1000;
     op->is_refused = !is_internal(op) && pool_is_draining(op->engine->pool);
-    status = op->is_refused ? fail(&op->err, RUNNER_E_BUSY, 0, "not begun")
-                            : host_wait_up(op->host, &op->call, &op->err);
+    status =
+        op->is_refused ? fail(&op->err, RUNNER_E_BUSY, 0, "not begun") : host_wait_up(op->host, &op->call, &op->err);
     if (status == 0 && is_before_recovery(op)) {
         (void)enqueue(op, true, NULL); /* internal ones are always taken */
         return;

@@ -8,14 +8,32 @@
 #include "core/batch.h"
 #include "core/engine.h"
 
-enum op_kind { OP_CREATE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_DESTROY, OP_EXITED, OP_PANICKED, OP_RECOVER, OP_KINDS };
+enum op_kind {
+    OP_CREATE,
+    OP_START,
+    OP_STOP,
+    OP_PAUSE,
+    OP_RESUME,
+    OP_DESTROY,
+    OP_REPAIR,
+    OP_RESIZE,
+    OP_EXITED,
+    OP_PANICKED,
+    OP_RECOVER,
+    OP_KINDS
+};
 
-#define OP_PHASES_MAX 16
+#define OP_PHASES_MAX     16
 #define OP_DIRECTORY_MODE 0710 /* of a sandbox whose VMM has a user of its own */
 
 struct op_timing {
     const char *phase;
     int64_t us;
+};
+
+struct resize { /* new totals; 0: as it is */
+    uint32_t cpus;
+    int64_t memory_bytes, disk_bytes;
 };
 
 struct op {
@@ -29,7 +47,8 @@ struct op {
     bool is_listed;  /* in the engine's list */
     struct op *next_running, *prev_running;
     bool is_undoing;
-    const char *job; /* id of the API's job that it is for, or NULL; outlives it */
+    struct resize resize;        /* RESIZE */
+    const char *job;             /* id of the API's job that it is for, or NULL; outlives it */
     bool is_heard, has_said_end; /* EXITED: its VMM was listened to; and said beforehand that it ends */
 
     struct runner_call call; /* id, deadline; cancel with call_cancel(&op->call) */
@@ -65,8 +84,8 @@ struct op_type {
     const struct op_phase *phases;
     size_t n_phases;
 };
-extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_exited,
-    op_panicked, op_recover;
+extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_repair,
+    op_resize, op_exited, op_panicked, op_recover;
 
 /* id must be valid (text_is_id). */
 struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);

@@ -5,6 +5,7 @@
 #include "core/jobs/parts.h"
 #include "core/log.h"
 #include "core/op.h"
+#include "core/resize-request.h"
 #include "core/util/recoverable.h"
 #include "core/util/text.h"
 
@@ -102,13 +103,21 @@ static int begin_create(struct agent *agent, struct job *job, struct runner_erro
     return 0;
 }
 
+/* Of the sandbox that the job is about, or NULL. */
+static struct op *new_op(struct agent *agent, struct job *job, enum op_kind kind, struct runner_error *err)
+{
+    if (text_is_id(job->resource))
+        return op_new(agent->config.engine, kind, job->resource);
+    (void)fail(err, RUNNER_E_INVALID, 0, "resourceId: '%.80s' is not the id of a sandbox", job->resource);
+    return NULL;
+}
+
 static int begin_op(struct agent *agent, struct job *job, enum op_kind kind, struct runner_error *err)
 {
-    struct op *op;
+    struct op *op = new_op(agent, job, kind, err);
 
-    if (!text_is_id(job->resource))
-        return fail(err, RUNNER_E_INVALID, 0, "resourceId: '%.80s' is not the id of a sandbox", job->resource);
-    op = op_new(agent->config.engine, kind, job->resource);
+    if (op == NULL)
+        return -1;
     op->force = kind == OP_STOP && json_bool(job->payload, "force", false);
     submit(agent, job, op);
     return 0;
@@ -134,13 +143,33 @@ static int begin_destroy(struct agent *agent, struct job *job, struct runner_err
     return begin_op(agent, job, OP_DESTROY, err);
 }
 
+static int begin_recover(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    return begin_op(agent, job, OP_REPAIR, err);
+}
+
+static int begin_resize(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    struct engine *engine = agent->config.engine;
+    struct resize to;
+    struct op *op;
+
+    if (resize_request_read(engine->config, engine_pick_host(engine)->config, job->payload, &to, err) < 0 ||
+        (op = new_op(agent, job, OP_RESIZE, err)) == NULL)
+        return -1;
+    op->resize = to;
+    submit(agent, job, op);
+    return 0;
+}
+
 static const struct {
     begin_fn *begin; /* NULL: not built */
     bool needs_payload;
 } kinds[JOB_TYPES] = {
     [JOB_CREATE_SANDBOX] = {begin_create, true},    [JOB_START_SANDBOX] = {begin_start, false},
     [JOB_STOP_SANDBOX] = {begin_stop, false},       [JOB_PAUSE_SANDBOX] = {begin_pause, false},
-    [JOB_DESTROY_SANDBOX] = {begin_destroy, false},
+    [JOB_DESTROY_SANDBOX] = {begin_destroy, false}, [JOB_RECOVER_SANDBOX] = {begin_recover, false},
+    [JOB_RESIZE_SANDBOX] = {begin_resize, true},
 };
 
 static int begin(struct agent *agent, struct job *job, struct runner_error *err)
