@@ -1,7 +1,9 @@
 """A sandbox's life by jobs alone: each kind of job, what it leaves, and what the API is told."""
 
 import os
+import signal
 import tempfile
+import time
 import uuid
 
 import tap
@@ -9,7 +11,7 @@ from census import Census
 from daytona import DaytonaApi
 from rig_jobs import JobRunner, create, do
 
-NOT_BUILT = ("RESIZE_SANDBOX", "RECOVER_SANDBOX", "UPDATE_SANDBOX_NETWORK_SETTINGS", "CREATE_BACKUP", "SNAPSHOT_SANDBOX",
+NOT_BUILT = ("UPDATE_SANDBOX_NETWORK_SETTINGS", "CREATE_BACKUP", "SNAPSHOT_SANDBOX",
              "FORK_SANDBOX", "BUILD_SNAPSHOT", "PULL_SNAPSHOT", "REMOVE_SNAPSHOT", "INSPECT_SNAPSHOT_IN_REGISTRY")
 
 
@@ -58,6 +60,27 @@ def check_failures(api, runner):
     tap.ok("but the log has it", runner.lines("job.forgiven"))
 
 
+def check_change(api, runner):
+    id = str(uuid.uuid4())
+    create(api, id)
+    job = api.do(id, "resize", cpu=2)
+    tap.ok("a running machine is not resized yet", "stop it first" in job.get("errorMessage", ""), job)
+    do(api, id, "stop")
+    tap.equal("a stopped one is", api.do(id, "resize", cpu=2, memory=2)["status"], "COMPLETED")
+    do(api, id, "start")
+    words = runner.vmm_of(id)
+    tap.ok("and starts with two CPUs", words[words.index("-smp") + 1].split(",")[0] in ("2", "cpus=2"), words)
+    with open(os.path.join(runner.root, "sandboxes", id, "vmm.pid")) as file:
+        os.kill(int(file.readline()), signal.SIGKILL)
+    while local_state(runner, id) != "error":
+        time.sleep(0.01)
+    payload = {"snapshot": "the name of one", "errorReason": "it crashed", "skipStart": True}
+    job = api.result(api.add_job("RECOVER_SANDBOX", id, payload))
+    tap.equal("gotcha 41: recovered from what is stored", (job["status"], local_state(runner, id)),
+              ("COMPLETED", "stopped"))
+    tap.equal("destroy", api.result(api.add_job("DESTROY_SANDBOX", id))["status"], "COMPLETED")
+
+
 def check_skip_start(api, runner):
     id = str(uuid.uuid4())
     api.add_sandbox(id, state="creating", desired="stopped")
@@ -79,6 +102,7 @@ def main():
             empty = Census(runner)
             check_life(api, runner)
             check_failures(api, runner)
+            check_change(api, runner)
             check_skip_start(api, runner)
             runner.wait_idle()
             tap.equal("nothing is left", Census(runner).difference(empty, ["state/"]), [])
