@@ -3,7 +3,7 @@
 from collections import Counter, deque
 
 from .faults import Faults, html
-from .jobs import POSTS_MAX, STATUSES, ApiError
+from .jobs import KEPT_MAX, STATUSES, ApiError
 from .sandboxes import STATES
 from .wire import REASONS, Reply
 
@@ -182,7 +182,7 @@ class Api:
         post = {"seq": self.next_seq(), "at": self.clock.now(), "body": body, "code": None}
         if job is not None:
             job.posts.append(post)
-            del job.posts[:-POSTS_MAX]
+            del job.posts[:-KEPT_MAX]
             self.schema.check_result(request, job, body)
         try:
             self.check_status(body)

@@ -8,7 +8,7 @@ STATUSES = ("PENDING", "IN_PROGRESS", "COMPLETED", "FAILED")
 FINAL = ("COMPLETED", "FAILED")
 NEXT = {"PENDING": ("IN_PROGRESS", "FAILED"), "IN_PROGRESS": FINAL, "COMPLETED": (), "FAILED": ()}
 ERROR_MAX = 10000
-POSTS_MAX = 1000  # kept of one job
+KEPT_MAX = 1000  # posts, and deliveries, of one job
 
 
 class ApiError(Exception):
@@ -106,6 +106,7 @@ class Jobs:
     def note_delivery(self, job, how):
         self.seq += 1
         job.deliveries.append({"seq": self.seq, "at": self.clock.now(), "by": how})
+        del job.deliveries[1:-KEPT_MAX]  # the first of them tells how long it waited
 
     def claim(self, limit):
         """The oldest that wait, now in progress."""
