@@ -62,6 +62,7 @@ static const struct setting top[] = {
     TEXT("domain", struct config, domain, NULL, is_host_name, "a host name or an IP address"),
 };
 
+static const char *const orphans[] = {"keep", "report", "remove", NULL};
 static const struct setting api[] = {
     TEXT("url", struct config_api, url, NULL, is_url, "a URL such as https://host/api"),
     {.param = {.name = "token", .type = RUNNER_T_STRING, .flags = RUNNER_P_SECRET},
@@ -71,6 +72,9 @@ static const struct setting api[] = {
     PATH("token_file", struct config_api, token_file, NULL),
     NUMBER("version", RUNNER_T_INT, struct config_api, version, "2", 0, 2),
     NUMBER("healthcheck_interval", RUNNER_T_MSEC, struct config_api, healthcheck_ms, "30s", 1000, 60000),
+    NUMBER("sync_interval", RUNNER_T_MSEC, struct config_api, sync_ms, "15s", 1000, 3600000),
+    CHOICE("orphans", struct config_api, orphans, "remove", orphans, CONFIG_ORPHANS_KEEP),
+    NUMBER("orphan_grace", RUNNER_T_MSEC, struct config_api, orphan_grace_ms, "10m", 1000, 604800000),
     PATH("ca_file", struct config_api, ca_file, NULL),
     PATH("cert_file", struct config_api, cert_file, NULL),
     PATH("key_file", struct config_api, key_file, NULL),
@@ -137,14 +141,11 @@ static const struct setting host_defaults[] = {
 };
 const struct setting_group config_host_defaults = GROUP("defaults", host_defaults, 0);
 
-#define FACTOR(k, dflt) NUMBER(#k, VALUE_T_FACTOR, struct config_capacity, k, dflt, 0, 1000000)
+#define FACTOR(k, dflt)  NUMBER(#k, VALUE_T_FACTOR, struct config_capacity, k, dflt, 0, 1000000)
 #define RESERVE(k, dflt) NUMBER(#k, RUNNER_T_BYTES, struct config_capacity, k, dflt, 0, INT64_C(1) << 50)
 static const struct setting host_capacity[] = {
-    FACTOR(cpu_overcommit, "8"),
-    FACTOR(memory_overcommit, "1"),
-    RESERVE(memory_reserve, "512M"),
-    FACTOR(disk_overcommit, "5"),
-    RESERVE(disk_reserve, "1G"),
+    FACTOR(cpu_overcommit, "8"),  FACTOR(memory_overcommit, "1"), RESERVE(memory_reserve, "512M"),
+    FACTOR(disk_overcommit, "5"), RESERVE(disk_reserve, "1G"),
 };
 const struct setting_group config_host_capacity = GROUP("capacity", host_capacity, 0);
 

@@ -25,6 +25,8 @@ struct config_listen {
     uint16_t port;
 };
 
+enum config_orphans { CONFIG_ORPHANS_KEEP, CONFIG_ORPHANS_REPORT, CONFIG_ORPHANS_REMOVE };
+
 struct config_api {
     char *url;        /* base URL of the Daytona API, without trailing '/'; NULL: none (only REST, no jobs) */
     char *token;      /* Bearer token expected on TCP and sent to the API; NULL: none, then there is no TCP listener.
@@ -33,6 +35,9 @@ struct config_api {
     char *token_file; /* where the token was read from, or NULL */
     int64_t version;  /* 0: only REST; 2: jobs too */
     int64_t healthcheck_ms; /* between two healthchecks */
+    int64_t sync_ms;        /* between two comparisons of the API's sandboxes with ours */
+    int64_t orphans;        /* enum config_orphans */
+    int64_t orphan_grace_ms;
     char *ca_file;    /* PEM: whom to trust; NULL: the system's */
     char *cert_file;  /* PEM: client certificate; NULL: none */
     char *key_file;   /* PEM: its key; NULL: in cert_file */

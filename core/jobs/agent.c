@@ -99,22 +99,22 @@ static bool is_over(struct agent *agent, int64_t now_us)
 
 static void *run(void *ctx)
 {
+    static int64_t (*const steps[])(struct agent *, int64_t) = {reporter_step, poller_step, health_step, sync_step};
     struct agent *agent = ctx;
 
     for (;;) {
-        int64_t now_us, next_us, until_us;
+        int64_t now_us, until_us;
 
         keep_ended(agent);
         now_us = num_now_us();
         if (is_over(agent, now_us))
             return NULL;
-        next_us = reporter_step(agent, now_us);
-        until_us = poller_step(agent, now_us);
-        if (next_us < until_us)
-            until_us = next_us;
-        next_us = health_step(agent, now_us);
-        if (next_us < until_us)
-            until_us = next_us;
+        until_us = NEVER_US;
+        for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+            int64_t next_us = steps[i](agent, now_us);
+            if (next_us < until_us)
+                until_us = next_us;
+        }
         pthread_mutex_lock(&agent->mutex);
         if (agent->is_stopping && agent->stop_us < until_us)
             until_us = agent->stop_us;
@@ -127,6 +127,7 @@ static void agent_free(struct agent *agent)
 {
     client_free(agent->client);
     ledger_close(agent->ledger);
+    sync_free(&agent->sync);
     pthread_mutex_destroy(&agent->mutex);
     free(agent->health_body);
     free((char *)agent->config.domain);

@@ -1,6 +1,6 @@
 /*
- * The runner as a client of the Daytona API, protocol v2: one thread that polls for jobs, has workers do them as operations,
- * and tells how they ended. It waits for nothing but its own events; see parts.h for what it is made of.
+ * The runner as a client of the Daytona API, protocol v2: one thread that polls for jobs, has workers do them as
+ * operations, and tells how they ended. It waits for nothing but its own events; see parts.h for what it is made of.
  */
 #ifndef JOBS_AGENT_H
 #define JOBS_AGENT_H
@@ -27,8 +27,8 @@ struct agent_config { /* strings: copied */
 int agent_start(const struct agent_config *config, struct agent **ret, struct runner_error *err);
 /* No more jobs are taken; those that run go on. Takes NULL. */
 void agent_drain(struct agent *agent);
-/* Tells what has ended, for at most wait_ms, then ends the thread. What is not told is kept for the next start. No job runs
- * on a worker any more. Takes NULL. */
+/* Tells what has ended, for at most wait_ms, then ends the thread. What is not told is kept for the next start. No
+ * job runs on a worker any more. Takes NULL. */
 void agent_stop(struct agent *agent, int64_t wait_ms);
 
 void agent_read_stats(struct agent *agent, struct agent_stats *ret); /* any thread; agent may be NULL: all 0 */

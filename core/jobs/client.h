@@ -1,6 +1,6 @@
 /*
- * HTTP requests that wait for nothing: libcurl's multi interface, driven by one thread. All functions but client_wake are
- * that thread's alone. Redirects are not followed, so that the token goes to the configured server only.
+ * HTTP requests that wait for nothing: libcurl's multi interface, driven by one thread. All functions but client_wake
+ * are that thread's alone. Redirects are not followed, so that the token goes to the configured server only.
  */
 #ifndef JOBS_CLIENT_H
 #define JOBS_CLIENT_H

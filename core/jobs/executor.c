@@ -29,8 +29,8 @@ static void end(struct agent *agent, struct job *job, const struct runner_error 
     agent_job_ended(agent, job);
 }
 
-/* A paused sandbox that could not be paused has no way out of that state at the API (contract 2.7): its next start makes it
- * right, whatever is left of it. */
+/* A paused sandbox that could not be paused has no way out of that state at the API (contract 2.7): its next start
+ * makes it right, whatever is left of it. */
 static bool forgives(const struct job *job)
 {
     return job->type == JOB_PAUSE_SANDBOX;

@@ -1,6 +1,6 @@
 /*
- * What the API schedules by (contract 3): a healthcheck at once, then every interval. Its figures are read on a worker, since
- * they come from the hosts.
+ * What the API schedules by (contract 3): a healthcheck at once, then every interval. Its figures are read on a
+ * worker, since they come from the hosts.
  */
 #include <string.h>
 

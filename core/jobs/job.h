@@ -66,8 +66,8 @@ bool job_is_id(const char *text);
 struct job *job_new(const char *id);
 void job_free(struct job *job); /* takes NULL */
 
-/* from: an object of a poll or a list. INVALID: it has no id by which it could be answered. Anything else that is wrong is
- * the job's own failure, for its executor to tell. */
+/* from: an object of a poll or a list. INVALID: it has no id by which it could be answered. Anything else that is
+ * wrong is the job's own failure, for its executor to tell. */
 int job_parse(const struct json *from, struct job **ret, struct runner_error *err);
 
 /* How it ended; on any thread that has it. result: taken over, or NULL. */

@@ -1,6 +1,6 @@
 /*
- * Outcomes of jobs on the disk of this machine, so that each is told though the runner was killed (contract 2.4): a file of
- * JSON lines, appended to, and written anew at start-up and when most of it has been told. One thread.
+ * Outcomes of jobs on the disk of this machine, so that each is told though the runner was killed (contract 2.4): a
+ * file of JSON lines, appended to, and written anew at start-up and when most of it has been told. One thread.
  */
 #ifndef JOBS_JOURNAL_H
 #define JOBS_JOURNAL_H
@@ -9,8 +9,9 @@
 
 struct journal;
 
-/* dir is made (0700). found() gets each job that the file has, ENDED or TOLD, in order, and takes it over. A last line that
- * was cut short is dropped, one that is damaged is an error (INVALID, with its number): nothing is overwritten then. */
+/* dir is made (0700). found() gets each job that the file has, ENDED or TOLD, in order, and takes it over. A last
+ * line that was cut short is dropped, one that is damaged is an error (INVALID, with its number): nothing is
+ * overwritten then. */
 int journal_open(const char *dir, void (*found)(void *ctx, struct job *job), void *ctx, struct journal **ret,
                  struct runner_error *err);
 void journal_close(struct journal *journal); /* takes NULL */

@@ -1,6 +1,6 @@
 /*
- * The jobs in hand and those that ended lately, by id, so that each is done once however often it is delivered; outcomes are
- * on disk before they are told. One thread.
+ * The jobs in hand and those that ended lately, by id, so that each is done once however often it is delivered;
+ * outcomes are on disk before they are told. One thread.
  */
 #ifndef JOBS_LEDGER_H
 #define JOBS_LEDGER_H

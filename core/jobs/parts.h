@@ -1,7 +1,7 @@
 /*
- * Private to core/jobs: the parts of the agent. Each has a step, which does what is due and says when (monotonic us) it wants
- * to be called next; replies and jobs that ended lead to a step as well. All run on the agent's thread but for what says
- * otherwise.
+ * Private to core/jobs: the parts of the agent. Each has a step, which does what is due and says when (monotonic us)
+ * it wants to be called next; replies and jobs that ended lead to a step as well. All run on the agent's thread but
+ * for what says otherwise.
  */
 #ifndef JOBS_PARTS_H
 #define JOBS_PARTS_H
@@ -17,8 +17,8 @@
 #define NEVER_US  INT64_MAX
 #define SECOND_US INT64_C(1000000)
 
-/* Whether the API can be reached at all. While it cannot, only the list of jobs is asked for, now and then; its answer opens
- * the way for everything else. */
+/* Whether the API can be reached at all. While it cannot, only the list of jobs is asked for, now and then; its
+ * answer opens the way for everything else. */
 struct outage {
     bool is_on;
     unsigned failures; /* since the last quiet time: answers between them do not count, or they would come in bursts */
@@ -42,6 +42,12 @@ struct health {
     int64_t next_us;
 };
 
+struct sync {
+    bool is_asking;
+    int64_t next_us;
+    struct suspect *suspects; /* sandboxes that the API did not have lately */
+};
+
 struct agent {
     struct agent_config config;
     struct client *client;
@@ -50,6 +56,7 @@ struct agent {
     struct poller poller;
     struct reporter reporter;
     struct health health;
+    struct sync sync;
     unsigned random; /* of the jitter */
 
     pthread_t thread;
@@ -70,8 +77,8 @@ int64_t agent_jitter(struct agent *agent, int64_t us);
 
 /* outage.c */
 bool outage_is_on(const struct outage *outage);
-/* What an answer to `what` says of the API: false: it is no answer (status 0, 502 to 504, 429, 401, 403, no JSON where there
- * should be), and the outage begins or goes on. */
+/* What an answer to `what` says of the API: false: it is no answer (status 0, 502 to 504, 429, 401, 403, no JSON
+ * where there should be), and the outage begins or goes on. */
 bool outage_judge(struct agent *agent, const char *what, const struct client_reply *reply);
 
 /* poller.c */
@@ -80,10 +87,14 @@ int64_t poller_step(struct agent *agent, int64_t now_us);
 /* health.c */
 int64_t health_step(struct agent *agent, int64_t now_us);
 
+/* sync.c */
+int64_t sync_step(struct agent *agent, int64_t now_us);
+void sync_free(struct sync *sync);
+
 /* reporter.c */
 int64_t reporter_step(struct agent *agent, int64_t now_us);
-/* A new job for the resource: what was to be told of an earlier one once more is not any more, since it would be taken for
- * news. */
+/* A new job for the resource: what was to be told of an earlier one once more is not any more, since it would be
+ * taken for news. */
 void reporter_end_repeats(struct agent *agent, const char *resource);
 
 /* executor.c: has it done; job is RUNNING and in the ledger. It comes back by agent_job_ended(), maybe at once. */

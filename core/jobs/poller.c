@@ -1,6 +1,6 @@
 /*
- * Where jobs come from (contract 2.3): a long poll at a time, and the list of jobs that are IN_PROGRESS, since a poll whose
- * reply was lost has taken its jobs with it, and goes on doing so within the API until its time is over.
+ * Where jobs come from (contract 2.3): a long poll at a time, and the list of jobs that are IN_PROGRESS, since a poll
+ * whose reply was lost has taken its jobs with it, and goes on doing so within the API until its time is over.
  */
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /*
- * How jobs ended, told until the API has it (contract 2.4): in order for each sandbox, the others side by side; and a sign of
- * life for those that take long.
+ * How jobs ended, told until the API has it (contract 2.4): in order for each sandbox, the others side by side; and a
+ * sign of life for those that take long.
  */
 #include <stdio.h>
 #include <string.h>
