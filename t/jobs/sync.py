@@ -1,0 +1,135 @@
+"""What no job brings about: states that are reported, and orphans, which are removed when all evidence agrees and only then."""
+
+import os
+import signal
+import tempfile
+import time
+import uuid
+
+import tap
+from daytona import DaytonaApi
+from rig_jobs import JobRunner, create, do
+
+FAST = "sync_interval: 1s, orphan_grace: 2s, healthcheck_interval: 1s"
+
+
+class SyncRunner(JobRunner):
+    CONFIG = JobRunner.CONFIG.replace("healthcheck_interval: 1s", FAST)
+
+
+class ReportRunner(JobRunner):
+    CONFIG = JobRunner.CONFIG.replace("healthcheck_interval: 1s", FAST + ", orphans: report")
+
+
+def new_id():
+    return str(uuid.uuid4())
+
+
+def local_state(runner, id):
+    return runner.client.call("GET", f"/sandboxes/{id}")["state"]
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def passes(api, n):
+    """So many more lists of sandboxes were asked for, and the last one's consequences have come."""
+    api.wait(60, requests="for-runner", count=api.counts().get("for-runner", 0) + n + 1)
+
+
+def kill_vm(runner, id):
+    with open(os.path.join(runner.root, "sandboxes", id, "vmm.pid")) as file:
+        os.kill(int(file.readline()), signal.SIGKILL)
+
+
+def check_states(api, runner):
+    crashed, stopped, fine = new_id(), new_id(), new_id()
+    for id in (crashed, stopped, fine):
+        create(api, id)
+    kill_vm(runner, crashed)
+    api.wait(60, sandbox=crashed, state="error")
+    row = api.sandbox(crashed)
+    tap.ok("a machine that crashed is an error at the API too, with its reason", "VMM" in row["errorReason"], row)
+    tap.equal("which can be recovered from", row["recoverable"], True)
+    runner.client.call("POST", f"/sandboxes/{stopped}/stop", {})
+    api.wait(60, sandbox=stopped, state="stopped")
+    tap.ok("one that was stopped by REST is stopped", True)
+    runner.client.call("POST", f"/sandboxes/{stopped}/start", {})
+    api.wait(60, sandbox=stopped, state="started")
+    tap.ok("and started", True)
+    tap.equal("another is left alone", (api.state(fine), local_state(runner, fine)), ("started", "started"))
+    job = api.do(crashed, "recover")
+    api.wait(60, sandbox=crashed, state="started")
+    tap.equal("the crashed one is recovered, and starts", (job["status"], local_state(runner, crashed)),
+              ("COMPLETED", "started"))
+    for id in (crashed, stopped, fine):
+        do(api, id, "destroy")
+
+
+def check_orphans_are_removed(api, runner):
+    id, deleted, kept = new_id(), new_id(), new_id()
+    for each in (id, deleted, kept):
+        create(api, each)
+    api.call("DELETE", f"/sandboxes/{id}")
+    api.call("PATCH", f"/sandboxes/{deleted}", {"state": "error", "desiredState": "destroyed"})
+    passes(api, 1)
+    tap.equal("d17: an orphan is left alone in its grace period", local_state(runner, id), "started")
+    tap.ok("then it is removed", until(lambda: local_state(runner, id) == "destroyed"))
+    tap.ok("and so is what its user deleted while it was in error (gotcha 27)",
+           until(lambda: local_state(runner, deleted) == "destroyed"))
+    tap.equal("the log has both", len(runner.lines("orphan.removed")), 2)
+    tap.equal("what the API has stays", (local_state(runner, kept), api.state(kept)), ("started", "started"))
+    do(api, kept, "destroy")
+
+
+def check_wrong_answers(api, runner):
+    ids = [new_id() for _ in range(3)]
+    for id in ids:
+        create(api, id)
+    before = len(runner.lines("orphan.removed"))
+    for kind, more in (("empty", {}), ("partial", {"rows": 1}), ("status", {"status": 500}), ("status", {"status": 401}),
+                       ("garbage", {}), ("html", {}), ("cut-body", {}), ("status", {"status": 404})):
+        api.fault("for-runner", kind, count=None, **more)
+        passes(api, 5)  # longer than the grace period
+        api.end_faults()
+        what = kind if kind != "status" else str(more["status"])
+        tap.equal(f"d17: {what} as the list of sandboxes, again and again, removes nothing",
+                  ([local_state(runner, id) for id in ids], len(runner.lines("orphan.removed"))),
+                  (["started"] * 3, before))
+        tap.equal("and changes nothing at the API", [api.state(id) for id in ids], ["started"] * 3)
+    for id in ids:
+        do(api, id, "destroy")
+
+
+def check_report(api, runner):
+    id = new_id()
+    create(api, id)
+    api.call("DELETE", f"/sandboxes/{id}")
+    tap.ok("orphans: report: the log has it", until(lambda: runner.lines("orphan.found")))
+    tap.equal("and it stays", local_state(runner, id), "started")
+    runner.client.call("DELETE", f"/sandboxes/{id}")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
+        os.chmod(base, 0o711)
+        with DaytonaApi(base) as api, SyncRunner(base, api) as runner:
+            api.wait(60, runner="ready")
+            check_states(api, runner)
+            check_orphans_are_removed(api, runner)
+            check_wrong_answers(api, runner)
+            tap.equal("the API was asked as it wants to be", api.violations(), [])
+        with DaytonaApi(base) as api, ReportRunner(base, api) as runner:
+            api.wait(60, runner="ready")
+            check_report(api, runner)
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()
