@@ -151,6 +151,7 @@ static const struct {
     [RUNNER_KILL] = {"KILL", NEED_PATH},       [RUNNER_ALIVE] = {"ALIVE", NEED_PATH},
     [RUNNER_PATCH] = {"PATCH", NEED_PATH},     [RUNNER_OWN] = {"OWN", NEED_PATH},
     [RUNNER_WAIT] = {"WAIT", NEED_PATH},       [RUNNER_CGROUP_DEL] = {"CGROUP_DEL", NEED_PATH},
+    [RUNNER_ADOPT] = {"ADOPT", NEED_PATH | NEED_TO | NEED_ARGV},
 };
 
 static int validate(const struct runner_step *step, struct runner_error *err)

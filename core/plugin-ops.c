@@ -25,8 +25,11 @@ static const struct plugin_op vmm_ops[] = {
     OP_IF(vmm, next, RUNNER_VMM_CAP_EVENTS),
     OP_IF(vmm, unlisten, RUNNER_VMM_CAP_EVENTS),
     OP_IF(vmm, counters, RUNNER_VMM_CAP_COUNTERS),
+    OP_IF(vmm, read_config, RUNNER_VMM_CAP_ADOPT),
+    OP_IF(vmm, adopt, RUNNER_VMM_CAP_ADOPT),
 };
-static const struct plugin_op disk_ops[] = {OP(disk, clone), OP(disk, remove)};
+static const struct plugin_op disk_ops[] = {OP(disk, clone), OP(disk, remove),
+                                            OP_IF(disk, inspect, RUNNER_DISK_CAP_INSPECT)};
 static const struct plugin_op network_ops[] = {OP(network, setup), OP(network, attach), OP(network, detach),
                                                OP(network, adopt), OP(network, sweep),  OP(network, address)};
 static const struct plugin_op ipam_ops[] = {OP(ipam, lease), OP(ipam, adopt), OP(ipam, release), OP(ipam, usage)};
@@ -41,8 +44,8 @@ static const struct {
     [RUNNER_VMM] = {vmm_ops,
                     ARRAY_LEN(vmm_ops),
                     SIZES(struct runner_vmm_ops, cleanup),
-                    {"pause", "user-network", "events", "counters", "firmware", "early"}},
-    [RUNNER_DISK] = {disk_ops, ARRAY_LEN(disk_ops), SIZES(struct runner_disk_ops, remove), {"cow"}},
+                    {"pause", "user-network", "events", "counters", "firmware", "early", "adopt"}},
+    [RUNNER_DISK] = {disk_ops, ARRAY_LEN(disk_ops), SIZES(struct runner_disk_ops, remove), {"cow", "inspect"}},
     [RUNNER_NETWORK] = {network_ops,
                         ARRAY_LEN(network_ops),
                         SIZES(struct runner_network_ops, address),

@@ -105,8 +105,8 @@ enum {
      * RUNNER_S_EXCL: EXISTS when there is one. */
     RUNNER_WRITE,
     /* path, number: limit in bytes (more: INVALID). out: out, len. Absent: NOTFOUND, or with RUNNER_S_OPTIONAL
-     * status = 1. RUNNER_S_TAIL: of a file that is larger, its last `number` bytes; out also: number = the file's size
-     * in bytes. */
+     * status = 1. RUNNER_S_TAIL: of a file that is larger, its last `number` bytes; RUNNER_S_HEAD: its first. With
+     * either out also: number = the file's size in bytes. */
     RUNNER_READ,
     /* path -> to, number: mode. A copy that shares blocks where the file system can (reflink), else copies the data and
      * keeps holes; with RUNNER_S_REFLINK it is NOTSUP where sharing is not possible. EXISTS when `to` exists. */
@@ -153,7 +153,13 @@ enum {
     RUNNER_WAIT,
     /* path: a name as runner_spawn.cgroup. Kills what runs in the cgroup, waits for its end and removes it. Absent, or
      * cgroups cannot be written: fine. */
-    RUNNER_CGROUP_DEL
+    RUNNER_CGROUP_DEL,
+    /* path: a pid file; to: a unix socket. Whoever began to listen there, which no SPAWN started, is from now on the
+     * process of the pid file, for KILL, ALIVE, watch and WAIT: its number and the time of its start are written, since
+     * there is no lock. argv: how its program's file name may begin. out: number = its pid; status = 1: nobody listens
+     * there, and nothing is written. Another program, or one that cannot be seen: INVALID; a SPAWN's process runs:
+     * BUSY. */
+    RUNNER_ADOPT
 };
 
 enum { /* runner_step.flags */
@@ -167,8 +173,9 @@ enum { /* runner_step.flags */
     RUNNER_S_ISOLATED = 128,
     RUNNER_S_SECRET = 256,  /* data is not shown when the batch is printed */
     RUNNER_S_TAIL = 512,
-    RUNNER_S_OWNED = 1024   /* MKDIR, WRITE: what is made belongs to uid, gid, as OWN would give it; a directory that is
+    RUNNER_S_OWNED = 1024,  /* MKDIR, WRITE: what is made belongs to uid, gid, as OWN would give it; a directory that is
                                there already stays as it is. Without it: to the runner */
+    RUNNER_S_HEAD = 2048
 };
 
 enum {                      /* runner_fd.kind: what the transport opens for a new process */
@@ -397,8 +404,16 @@ struct runner_disk_ops {
     /* Add the steps that remove it. */
     int (*remove)(void *self, struct runner_call *, struct runner_batch *, const struct runner_disk *,
                   struct runner_error *err);
+    /* CAP_INSPECT. What the image at path is, which another program made: strings as clone() hands them over,
+     * backing_path absolute. Changes nothing. NOTFOUND: absent; INVALID: no image that a sandbox can have (format,
+     * features, a damaged head). The backing image is not looked at. */
+    int (*inspect)(void *self, struct runner_call *, const char *path, struct runner_image *ret_image,
+                   struct runner_error *err);
 };
-enum { RUNNER_DISK_CAP_COW = 1 /* clones share the base's blocks */ };
+enum {
+    RUNNER_DISK_CAP_COW = 1,    /* clones share the base's blocks */
+    RUNNER_DISK_CAP_INSPECT = 2
+};
 
 /* ---- kind: network (planner) ---------------------------------------------------------------------------------- */
 
@@ -510,6 +525,17 @@ struct runner_vm_counters {  /* since boot, as the VMM counts; sums over all dis
     uint64_t net_rx_bytes, net_tx_bytes, net_rx_packets, net_tx_packets; /* rx: what the guest received */
 };
 
+/* What is known of a machine that another program made. Strings are from host->alloc, NULL or "": not said; none of it
+ * is to be trusted. */
+struct runner_machine {
+    uint32_t size, cpus;     /* cpus 0: not said */
+    int64_t memory_bytes;    /* 0: not said */
+    const char *kernel, *initramfs, *cmdline, *firmware;
+    const char *disk_path;   /* the first one that it may write to */
+    const char *extra;       /* a part of it that struct runner_vm has no place for: "disks[2]" */
+    char tap[16], mac[18];
+};
+
 struct runner_vmm_ops {
     /* Planner: add the SPAWN step (undo: KILL and removal of the socket). */
     int (*spawn)(void *self, struct runner_call *, struct runner_batch *, const struct runner_vm *, struct runner_error *);
@@ -539,6 +565,14 @@ struct runner_vmm_ops {
     /* CAP_COUNTERS. Beside other operations on the machine: only id, dir and socket_path are set. */
     int (*counters)(void *self, struct runner_call *, const struct runner_vm *, struct runner_vm_counters *ret,
                     struct runner_error *);
+    /* CAP_ADOPT. The configuration of a machine as this VMM's users keep it in a file. INVALID names the member that is
+     * wrong. Touches no host. */
+    int (*read_config)(void *self, const char *text, size_t len, struct runner_machine *ret, struct runner_error *);
+    /* CAP_ADOPT. Takes over the process that serves socket_path, which another program started: it becomes that of
+     * pid_path (ADOPT). Only id, dir, socket_path and pid_path are set. The machine notices nothing. *ret_machine: what
+     * it runs with, *ret_status: its state; nobody there: ABSENT, and no pid file. -1: none of it happened. */
+    int (*adopt)(void *self, struct runner_call *, const struct runner_vm *, struct runner_machine *ret_machine,
+                 struct runner_vm_status *ret_status, struct runner_error *);
 };
 enum {
     RUNNER_VMM_CAP_PAUSE = 1,
@@ -546,8 +580,9 @@ enum {
     RUNNER_VMM_CAP_EVENTS = 4,
     RUNNER_VMM_CAP_COUNTERS = 8,
     RUNNER_VMM_CAP_FIRMWARE = 16,    /* takes runner_vm.firmware */
-    RUNNER_VMM_CAP_EARLY = 32        /* until boot() the process needs no more than its directory and what spawn() gives
+    RUNNER_VMM_CAP_EARLY = 32,       /* until boot() the process needs no more than its directory and what spawn() gives
                                         it: core may start it before disk, seed and network are there */
+    RUNNER_VMM_CAP_ADOPT = 64
 };
 
 #ifdef __cplusplus

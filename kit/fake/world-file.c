@@ -80,11 +80,13 @@ static int do_read(struct world *w, const struct runner_step *step, struct runne
     }
     if (item == NULL)
         return world_absent(err, step->path);
-    if (item->size > step->number && !(step->flags & RUNNER_S_TAIL))
+    if (item->size > step->number && !(step->flags & (RUNNER_S_TAIL | RUNNER_S_HEAD)))
         return fail(err, RUNNER_E_INVALID, 0, "'%s' is larger than %lld bytes", step->path, (long long)step->number);
-    if (step->flags & RUNNER_S_TAIL)
+    if (step->flags & (RUNNER_S_TAIL | RUNNER_S_HEAD))
         result->number = item->size;
-    if ((int64_t)item->data.len > step->number)
+    if ((int64_t)item->data.len > step->number && (step->flags & RUNNER_S_HEAD))
+        world_give(result, item->data.ptr, (size_t)step->number);
+    else if ((int64_t)item->data.len > step->number)
         world_give(result, item->data.ptr + item->data.len - step->number, (size_t)step->number);
     else
         world_give(result, item->data.ptr, item->data.len);

@@ -1,5 +1,6 @@
 /* Steps on interfaces and processes, in the world. */
 #include <string.h>
+#include <unistd.h>
 
 #include "core/util/error.h"
 #include "kit/fake/world-inner.h"
@@ -93,6 +94,21 @@ static int do_alive(struct world *w, const struct runner_step *step, struct runn
     return 0;
 }
 
+static int do_adopt(struct world *w, const struct runner_step *step, struct runner_result *result,
+                    struct runner_error *err)
+{
+    if (world_find(w, "s", step->to) == NULL && access(step->to, F_OK) < 0) { /* dialling is for real */
+        result->status = 1;
+        return 0;
+    }
+    if (world_put_file(w, step->path, err) == NULL)
+        return -1;
+    if (world_find(w, "p", step->path) == NULL)
+        (void)world_put(w, 'p', step->path);
+    result->number = FAKE_PID;
+    return 0;
+}
+
 static int do_wait(struct world *w, const struct runner_step *step, struct runner_result *result,
                    struct runner_error *err)
 {
@@ -122,5 +138,5 @@ static int do_nothing(struct world *w, const struct runner_step *step, struct ru
 world_do_fn *const world_machine_steps[WORLD_STEPS] = {
     [RUNNER_RUN] = do_run,         [RUNNER_SPAWN] = do_spawn,         [RUNNER_TAP_ADD] = do_tap_add,
     [RUNNER_TAP_DEL] = do_tap_del, [RUNNER_KILL] = do_kill,           [RUNNER_ALIVE] = do_alive,
-    [RUNNER_WAIT] = do_wait,       [RUNNER_CGROUP_DEL] = do_nothing,
+    [RUNNER_WAIT] = do_wait,       [RUNNER_CGROUP_DEL] = do_nothing,  [RUNNER_ADOPT] = do_adopt,
 };

@@ -69,7 +69,7 @@ static int remove_disk(void *self, struct runner_call *call, struct runner_batch
     return index < 0 ? -1 : 0;
 }
 
-static const struct runner_disk_ops ops = {clone_disk, remove_disk};
+static const struct runner_disk_ops ops = {.clone = clone_disk, .remove = remove_disk};
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_DISK, "rawcopy", ops), .threads = RUNNER_PARALLEL, .version = "0.1",
     .summary = "raw copies of raw images", .load = load, .create = create, .destroy = destroy};
