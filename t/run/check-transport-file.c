@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void check_tail(const char *f) /* which holds abcdef */
+static void check_parts(const char *f) /* which holds abcdef */
 {
     tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 2, .flags = RUNNER_S_TAIL) == 0 && result.len == 2 &&
                memcmp(result.out, "ef", 3) == 0 && result.number == 6,
@@ -17,6 +17,9 @@ static void check_tail(const char *f) /* which holds abcdef */
     tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 0, .flags = RUNNER_S_TAIL) == 0 && result.len == 0 &&
                result.number == 6,
            "READ with TAIL: nothing of it");
+    tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 2, .flags = RUNNER_S_HEAD) == 0 && result.len == 2 &&
+               memcmp(result.out, "ab", 3) == 0 && result.number == 6,
+           "READ with HEAD: the first bytes of a larger file, and its size");
     tap_ok(RUN(.kind = RUNNER_READ, .path = at("none"), .number = 5, .flags = RUNNER_S_OPTIONAL | RUNNER_S_TAIL) == 0 &&
                result.status == 1 && RUN(.kind = RUNNER_READ, .path = dir, .number = 5, .flags = RUNNER_S_TAIL) < 0 &&
                says(RUNNER_E_INVALID, "not a regular file"),
@@ -40,7 +43,7 @@ static void check_write_and_read(void)
                RUN(.kind = RUNNER_READ, .path = f, .number = 6) == 0 && result.len == 6 &&
                memcmp(result.out, "abcdef", 7) == 0,
            "WRITE replaces, READ reads, ended by NUL");
-    check_tail(f);
+    check_parts(f);
     tap_ok(RUN(.kind = RUNNER_READ, .path = f, .number = 5) < 0 && says(RUNNER_E_INVALID, "larger than 5 bytes"),
            "READ: over the limit");
     tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "x", .len = 1, .flags = RUNNER_S_EXCL) < 0 &&

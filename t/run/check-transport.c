@@ -190,6 +190,7 @@ int main(void)
     check_undo();
     check_processes();
     check_threads();
+    check_adopt();
     check_confined();
     check_dial();
     check_fifo();

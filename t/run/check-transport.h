@@ -45,6 +45,7 @@ void check_own(void);
 void check_wait(void);
 void check_processes(void);
 void check_threads(void);
+void check_adopt(void);
 void check_confined(void);
 void check_dial(void);
 void check_fifo(void);

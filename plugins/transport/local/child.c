@@ -156,6 +156,17 @@ enum child_state child_find(struct local *self, const char *pid_path, pid_t *ret
     return state;
 }
 
+void child_forget(struct local *self, const char *pid_path)
+{
+    struct child **link;
+
+    pthread_mutex_lock(&self->lock);
+    link = link_of(self, pid_path);
+    if (*link != NULL)
+        child_remove(self, link);
+    pthread_mutex_unlock(&self->lock);
+}
+
 void child_free_all(struct local *self)
 {
     for (size_t i = 0; i < CHILD_BUCKETS; i++)

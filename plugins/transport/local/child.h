@@ -12,6 +12,8 @@ enum child_state { CHILD_UNKNOWN, CHILD_RUNS, CHILD_ENDED };
 /* What is known of the last process of that pid file, when it is a child of ours. ret_status, when it has ended: its
  * wait status, or -1. ret_pidfd (may be NULL), while it runs: a copy for the caller to close. */
 enum child_state child_find(struct local *self, const char *pid_path, pid_t *ret_pid, int *ret_status, int *ret_pidfd);
+/* Nothing is known of that pid file any more. */
+void child_forget(struct local *self, const char *pid_path);
 void child_free_all(struct local *self);
 
 #endif

@@ -168,7 +168,7 @@ static int read_all(int fd, const struct runner_step *step, struct str *text, st
             return fail_errno(err, errno, "read '%s'", step->path);
         if (n == 0)
             return 0;
-        if ((size_t)n > limit - text->len && (step->flags & RUNNER_S_TAIL)) { /* it grew meanwhile */
+        if ((size_t)n > limit - text->len && (step->flags & (RUNNER_S_TAIL | RUNNER_S_HEAD))) { /* tail: it grew */
             str_add_mem(text, buffer, limit - text->len);
             return 0;
         }
@@ -178,12 +178,13 @@ static int read_all(int fd, const struct runner_step *step, struct str *text, st
     }
 }
 
-/* From where the last bytes begin that may be read. */
-static int seek_tail(int fd, const struct runner_step *step, const struct stat *st, struct runner_result *result,
+/* To where the bytes begin that may be read. */
+static int seek_part(int fd, const struct runner_step *step, const struct stat *st, struct runner_result *result,
                      struct runner_error *err)
 {
     result->number = st->st_size;
-    if (step->number >= 0 && st->st_size > step->number && lseek(fd, st->st_size - step->number, SEEK_SET) < 0)
+    if ((step->flags & RUNNER_S_TAIL) && step->number >= 0 && st->st_size > step->number &&
+        lseek(fd, st->st_size - step->number, SEEK_SET) < 0)
         return fail_errno(err, errno, "read '%s'", step->path);
     return 0;
 }
@@ -206,7 +207,7 @@ int file_read(const struct act *a, const struct runner_step *step, struct runner
         return fail_errno(err, errno, "read '%s'", step->path);
     if (!S_ISREG(st.st_mode))
         return fail(err, RUNNER_E_INVALID, 0, "read '%s': not a regular file", step->path);
-    if ((step->flags & RUNNER_S_TAIL) && seek_tail(fd, step, &st, result, err) < 0)
+    if ((step->flags & (RUNNER_S_TAIL | RUNNER_S_HEAD)) && seek_part(fd, step, &st, result, err) < 0)
         return -1;
     if (read_all(fd, step, &text, err) < 0)
         return -1;

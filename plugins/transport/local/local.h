@@ -56,6 +56,8 @@ step_fn proc_kill, proc_alive;
 int proc_find(struct local *self, const char *pid_path, pid_t *ret_pid, int *ret_pidfd, int *ret_status,
               struct runner_error *err);
 int proc_watch(const struct act *a, const char *pid_path, int *ret_fd, struct runner_error *err);
+/* adopt.c */
+step_fn adopt_run;
 /* file.c */
 step_fn file_mkdir, file_write, file_patch, file_read, file_grow, file_rename, file_stat, file_list, file_statfs;
 /* own.c */

@@ -8,10 +8,13 @@
 #include <sys/stat.h>
 
 #include "core/util/num.h"
+#include "plugins/transport/local/path.h"
 
 #define TRIES    32
 #define COPY_MS  2
 #define COPY_MAX 5000 /* milliseconds: on a busy machine a process being started may stand still for a while */
+#define TEXT_MAX 128
+#define BOOT_ID  36
 
 /* Whether path still names the open file: another may have removed and made it anew before we had the lock. */
 static bool is_same_file(int fd, const char *path)
@@ -47,6 +50,94 @@ static pid_t read_pid(int fd)
     return num_int(text, 1, INT32_MAX, &pid) ? (pid_t)pid : 0;
 }
 
+/* ---- processes that were adopted: "PID\nstarted TICKS BOOT_ID\n" ---- */
+
+struct birth {                /* of a process; no other has the same, and its number */
+    unsigned long long ticks; /* after the boot, proc_pid_stat(5) */
+    char boot_id[BOOT_ID + 1];
+};
+
+static size_t read_text(const char *path, char *ret, size_t size)
+{
+    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, ret, size - 1) : -1;
+
+    ret[n > 0 ? n : 0] = '\0';
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* False: it has ended, though its parent may not have asked how yet. */
+static bool read_birth(pid_t pid, struct birth *ret)
+{
+    char path[64], text[1024];
+    const char *rest;
+    char state;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (read_text(path, text, sizeof text) == 0)
+        return false;
+    rest = strrchr(text, ')'); /* its name may have any bytes */
+    if (rest == NULL ||
+        sscanf(rest + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &state,
+               &ret->ticks) != 2)
+        return false;
+    if (state == 'Z' || state == 'X')
+        return false;
+    return read_text("/proc/sys/kernel/random/boot_id", ret->boot_id, sizeof ret->boot_id) == BOOT_ID;
+}
+
+/* Whether the pid file is that of an adopted process. */
+static bool read_adopted(int fd, pid_t *ret_pid, struct birth *ret)
+{
+    char text[TEXT_MAX];
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    return sscanf(text, "%d\nstarted %llu %36s", ret_pid, &ret->ticks, ret->boot_id) == 3 && *ret_pid > 0;
+}
+
+/* As pidfile_find(). The number cannot change hands while there is a pidfd: who has it then and was born at that time
+ * has had it all along. */
+static int find_adopted(int fd, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err)
+{
+    struct birth written, found;
+    auto_close int pidfd = -1;
+    pid_t pid;
+
+    if (!read_adopted(fd, &pid, &written))
+        return 1;
+    pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0)
+        return errno == ESRCH ? 1 : fail_errno(err, errno, "process %d", (int)pid);
+    if (!read_birth(pid, &found) || found.ticks != written.ticks || strcmp(found.boot_id, written.boot_id) != 0)
+        return 1;
+    *ret_pid = pid;
+    *ret_pidfd = pidfd;
+    pidfd = -1;
+    return 0;
+}
+
+int pidfile_adopt(const char *path, pid_t pid, struct runner_error *err)
+{
+    auto_draft struct draft d = DRAFT_INIT;
+    char text[TEXT_MAX];
+    struct birth birth;
+    int len;
+
+    if (!read_birth(pid, &birth))
+        return fail(err, RUNNER_E_INVALID, 0, "process %d has ended", (int)pid);
+    len = snprintf(text, sizeof text, "%d\nstarted %llu %s\n", (int)pid, birth.ticks, birth.boot_id);
+    if (draft_open(path, 0600, &d, err) < 0)
+        return error_wrap(err, "pid file '%s'", path);
+    if (write(d.fd, text, (size_t)len) != len)
+        return fail_errno(err, errno, "pid file '%s'", path);
+    return draft_publish(&d, false, false, err) < 0 ? error_wrap(err, "pid file '%s'", path) : 0;
+}
+
+/* ---- processes that hold the lock ---- */
+
 /* A helper that the process left behind may hold the lock, and the number may be another's by now: the process proper
  * has the pid file at its known descriptor. Not allowed to look: the lock has to do. */
 static bool holds_file(pid_t pid, int fd)
@@ -72,7 +163,7 @@ int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_
         int sys_errno = errno;
 
         if (!is_locked(self, fd))
-            return 1;
+            return find_adopted(fd, ret_pid, ret_pidfd, err);
         if (pid == 0 || read_pid(fd) != pid) /* it is being started at this moment */
             continue;
         if (pidfd < 0)
@@ -90,7 +181,16 @@ int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_
     return -1;
 }
 
-enum { LOCK_GOT, LOCK_HELD, LOCK_MOVED }; /* moved: the path names another file by now */
+/* moved: the path names another file by now; adopted: its process needs no lock */
+enum { LOCK_GOT, LOCK_HELD, LOCK_MOVED, LOCK_ADOPTED };
+
+static bool is_adopted(int fd)
+{
+    auto_close int pidfd = -1;
+    pid_t pid;
+
+    return find_adopted(fd, &pid, &pidfd, NULL) == 0;
+}
 
 static int try_lock(struct local *self, const char *path, struct pidfile *ret, struct runner_error *err)
 {
@@ -112,6 +212,8 @@ static int try_lock(struct local *self, const char *path, struct pidfile *ret, s
         return fail_errno(err, errno, "pid file '%s'", path);
     if (writer < 0 || !is_same_file(fd, path) || !is_same_file(writer, path))
         return LOCK_MOVED;
+    if (is_adopted(fd))
+        return LOCK_ADOPTED;
     if (ftruncate(writer, 0) < 0)
         return fail_errno(err, errno, "pid file '%s'", path);
     *ret = (struct pidfile){.lock = fd, .writer = writer};
@@ -132,7 +234,7 @@ int pidfile_lock(const struct act *a, const char *path, struct pidfile *ret, str
             return r;
         if (r == LOCK_MOVED)
             continue;
-        if (pidfile_find(a->self, path, &pid, &pidfd, NULL) == 0)
+        if (pidfile_find(a->self, path, &pid, &pidfd, NULL) == 0) /* adopted, or with the lock */
             return fail(err, RUNNER_E_BUSY, 0, "pid file '%s': process %d still runs", path, (int)pid);
         /* Held, but by no process of this file: a program that another thread is starting has copies of our descriptors
          * until its exec, and there is no event for that. */

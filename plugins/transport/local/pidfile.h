@@ -15,7 +15,11 @@ struct pidfile {
  * unlocks. */
 int pidfile_lock(const struct act *a, const char *path, struct pidfile *ret, struct runner_error *err);
 
-/* The process that holds the lock: 0 and a pidfd for the caller to close; 1 when there is none; -1. */
+/* Writes it for a process that no SPAWN started: there is no lock, so the time of its start tells it from a later one
+ * with its number. INVALID: it has ended. */
+int pidfile_adopt(const char *path, pid_t pid, struct runner_error *err);
+
+/* The process that holds the lock, or was adopted: 0 and a pidfd for the caller to close; 1 when there is none; -1. */
 int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err);
 
 #endif

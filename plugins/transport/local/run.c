@@ -30,6 +30,7 @@ static const struct {
     [RUNNER_OWN] = {"own", own_run, NEEDS_PATH},
     [RUNNER_CGROUP_DEL] = {"cgroup_del", cgroup_del, IS_NAME},
     [RUNNER_WAIT] = {"wait", growth_run, NEEDS_PATH},
+    [RUNNER_ADOPT] = {"adopt", adopt_run, NEEDS_PATH | NEEDS_TO | NEEDS_ARGV},
 };
 
 static int check_path(const char *kind, const char *path, struct runner_error *err)
