@@ -5,6 +5,7 @@
 #include "core/util/str.h"
 #include "include/runner-plugin.h"
 #include "plugins/disk/qcow2/header.h"
+#include "plugins/disk/qcow2/inspect.h"
 
 static const struct runner_host *host;
 
@@ -80,46 +81,58 @@ static char *host_copy(const char *text)
     return copy == NULL ? NULL : memcpy(copy, text, size);
 }
 
-static int describe_image(const struct runner_disk *disk, const char *path, struct runner_image *ret,
-                          struct runner_error *err)
+/* Gives copies of the texts of `image` to *ret. */
+static int hand_over(const struct runner_image *image, struct runner_image *ret, struct runner_error *err)
 {
-    char *own[] = {host_copy(path), host_copy("qcow2"), host_copy(disk->base->path), host_copy(disk->base->format)};
+    const char *const texts[] = {image->path, image->format, image->backing_path, image->backing_format};
+    char *own[ARRAY_LEN(texts)] = {NULL};
+    struct runner_image made = {.size = ret->size, .size_bytes = image->size_bytes};
 
-    for (size_t i = 0; i < ARRAY_LEN(own); i++)
-        if (own[i] == NULL) {
-            for (size_t j = 0; j < ARRAY_LEN(own); j++)
-                host->release(own[j]);
-            return fail(err, RUNNER_E_NOMEM, 0, "disk of '%s'", disk->id);
-        }
-    ret->flags = 0;
-    ret->path = own[0];
-    ret->format = own[1];
-    ret->backing_path = own[2];
-    ret->backing_format = own[3];
-    ret->size_bytes = disk->size_bytes;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        own[i] = texts[i] != NULL ? host_copy(texts[i]) : NULL;
+        if (texts[i] == NULL || own[i] != NULL)
+            continue;
+        while (i-- > 0)
+            host->release(own[i]);
+        return fail(err, RUNNER_E_NOMEM, 0, "image '%s'", image->path);
+    }
+    made.path = own[0];
+    made.format = own[1];
+    made.backing_path = own[2];
+    made.backing_format = own[3];
+    *ret = made;
     return 0;
+}
+
+static void take_back(const struct runner_image *image)
+{
+    host->release((void *)image->path);
+    host->release((void *)image->format);
+    host->release((void *)image->backing_path);
+    host->release((void *)image->backing_format);
 }
 
 static int qcow2_clone(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_disk *disk,
                        struct runner_image *ret_image, struct runner_error *err)
 {
     struct qcow2_image image = {disk->size_bytes, disk->base->path, disk->base->format};
-    struct runner_image made = {.size = sizeof made};
     auto_qcow2_file struct qcow2_file file = QCOW2_FILE_INIT;
     auto_free char *path = disk_path(disk);
+    struct runner_image made = {.path = path,
+                                .format = "qcow2",
+                                .backing_path = disk->base->path,
+                                .backing_format = disk->base->format,
+                                .size_bytes = disk->size_bytes};
+    struct runner_image given = {.size = ret_image->size};
 
     (void)self, (void)call;
-    if (check_base(disk, err) < 0 || qcow2_header(&image, &file, err) < 0 || describe_image(disk, path, &made, err) < 0)
+    if (check_base(disk, err) < 0 || qcow2_header(&image, &file, err) < 0 || hand_over(&made, &given, err) < 0)
         return -1;
     if (add_steps(batch, path, &file, err) < 0) {
-        host->release((void *)made.path);
-        host->release((void *)made.format);
-        host->release((void *)made.backing_path);
-        host->release((void *)made.backing_format);
+        take_back(&given);
         return -1;
     }
-    made.size = ret_image->size;
-    *ret_image = made;
+    *ret_image = given;
     return 0;
 }
 
@@ -133,15 +146,59 @@ static int qcow2_remove(void *self, struct runner_call *call, struct runner_batc
     return host->add(batch, &step, err) < 0 ? -1 : 0;
 }
 
+/* ---- images that others made ---- */
+
+/* A relative name is one from where the image is. */
+static char *absolute(const char *path, const char *backing)
+{
+    return backing == NULL || backing[0] == '/'
+               ? mem_dup(backing)
+               : mem_printf("%.*s/%s", (int)(strrchr(path, '/') - path), path, backing);
+}
+
+static int read_head(struct runner_batch *batch, struct runner_call *call, const char *path, struct inspected *ret,
+                     struct runner_error *err)
+{
+    const struct runner_step step = {RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_HEAD, .path = path,
+                                     .number = INSPECT_HEAD};
+    const struct runner_result *result;
+
+    if (batch == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "look at '%s'", path);
+    if (host->add(batch, &step, err) < 0 || host->run(call, batch, err) < 0)
+        return -1;
+    result = host->result(batch, 0);
+    return inspect_head(result->out, result->len, result->number, ret, err) < 0 ? error_wrap(err, "'%s'", path) : 0;
+}
+
+static int qcow2_inspect(void *self, struct runner_call *call, const char *path, struct runner_image *ret_image,
+                         struct runner_error *err)
+{
+    auto_inspected struct inspected found = {.size_bytes = 0};
+    struct runner_batch *batch = host->batch_new(call);
+    int status = read_head(batch, call, path, &found, err);
+    auto_free char *backing = absolute(path, found.backing_path);
+    const struct runner_image image = {.path = path,
+                                       .format = found.is_qcow2 ? "qcow2" : "raw",
+                                       .backing_path = backing,
+                                       .backing_format = found.backing_format,
+                                       .size_bytes = found.size_bytes};
+
+    (void)self;
+    host->batch_free(batch);
+    return status < 0 ? -1 : hand_over(&image, ret_image, err);
+}
+
 static const struct runner_disk_ops ops = {
     .clone = qcow2_clone,
     .remove = qcow2_remove,
+    .inspect = qcow2_inspect,
 };
 
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_DISK, "qcow2", ops),
     .threads = RUNNER_PARALLEL,
-    .caps = RUNNER_DISK_CAP_COW,
+    .caps = RUNNER_DISK_CAP_COW | RUNNER_DISK_CAP_INSPECT,
     .version = "1.0",
     .summary = "copy-on-write overlays on a base image, without a process to make them",
     .load = qcow2_load,
