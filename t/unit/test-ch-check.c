@@ -501,10 +501,12 @@ Test(ch_plan, cleanup)
     const struct runner_vmm_ops *ops = runner_plugin_1()->ops;
     struct runner_vm vm = machine();
 
-    expect_plan(ops->cleanup, &vm, "REMOVE /run/sb-1.sock\nREMOVE /s/vmm/vsock.sock\nREMOVE /s/events\n");
+    expect_plan(ops->cleanup, &vm,
+                "REMOVE /run/sb-1.sock\nREMOVE /run/sb-1.sock.lock\nREMOVE /s/vmm/vsock.sock\nREMOVE /s/events\n");
     vm.cgroup = "sb-1";
     expect_plan(ops->cleanup, &vm,
-                "REMOVE /run/sb-1.sock\nREMOVE /s/vmm/vsock.sock\nREMOVE /s/events\nCGROUP_DEL sb-1\n");
+                "REMOVE /run/sb-1.sock\nREMOVE /run/sb-1.sock.lock\nREMOVE /s/vmm/vsock.sock\nREMOVE "
+                "/s/events\nCGROUP_DEL sb-1\n");
 }
 
 Test(ch_plan, user_network)

@@ -7,12 +7,14 @@
 
 #include "core/util/error.h"
 #include "core/util/str.h"
+#include "plugins/vmm/cloud-hypervisor/adopt.h"
 #include "plugins/vmm/cloud-hypervisor/check.h"
 #include "plugins/vmm/cloud-hypervisor/client.h"
 #include "plugins/vmm/cloud-hypervisor/diagnose.h"
 #include "plugins/vmm/cloud-hypervisor/event.h"
 #include "plugins/vmm/cloud-hypervisor/machine.h"
 #include "plugins/vmm/cloud-hypervisor/vmconfig.h"
+#include "plugins/vmm/cloud-hypervisor/vmread.h"
 #include "plugins/vmm/common/request.h"
 #include "plugins/vmm/common/values.h"
 
@@ -223,7 +225,8 @@ static int ch_cleanup(void *self, struct runner_call *call, struct runner_batch 
 {
     const struct runner_vm whole = request_vm(given), *vm = &whole;
     auto_free char *vsock = ch_vsock_path(vm), *events = ch_events_path(vm);
-    const char *const paths[] = {vm->socket_path, vsock, events};
+    auto_free char *lock = mem_printf("%s.lock", vm->socket_path); /* of one that made its socket itself */
+    const char *const paths[] = {vm->socket_path, lock, vsock, events};
 
     (void)call;
     client_forget(self, vm->id);
@@ -341,13 +344,15 @@ static const struct runner_vmm_ops ops = {
     .next = event_next,
     .unlisten = event_unlisten,
     .counters = machine_counters,
+    .read_config = vmread_text,
+    .adopt = adopt_machine,
 };
 
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_VMM, "cloud-hypervisor", ops),
     .threads = RUNNER_PARALLEL,
     .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_EVENTS | RUNNER_VMM_CAP_COUNTERS | RUNNER_VMM_CAP_FIRMWARE |
-            RUNNER_VMM_CAP_EARLY,
+            RUNNER_VMM_CAP_EARLY | RUNNER_VMM_CAP_ADOPT,
     .version = "1.0",
     .summary = "virtual machines by Cloud Hypervisor, on hosts with a KVM that works",
     .params = params,
