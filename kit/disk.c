@@ -81,6 +81,21 @@ static void op_remove(struct subject *s, struct trial *t)
     fake_host()->batch_free(batch);
 }
 
+/* Of the base image, as another program may have made one. */
+static void op_inspect(struct subject *s, struct trial *t)
+{
+    struct request r = request_make(s, t->layout, DISK_BYTES);
+    struct runner_image image = {.size = 0};
+
+    TRY(t, ops_of(s)->inspect(s->self, fake_call(), s->base_path, r.image, &t->err));
+    if (!guard_take(r.image, &image, sizeof image))
+        flaw("inspect writes beyond the image that it knows");
+    if (t->status == 0 && (image.path == NULL || image.format == NULL || image.size_bytes <= 0))
+        flaw("inspect says nothing of a raw image of %d bytes", BASE_BYTES);
+    if (t->status == 0)
+        image_release(&image);
+}
+
 /* ---- plans ---- */
 
 static void add_clone(struct subject *s, struct runner_batch *batch, struct runner_image *ret)
@@ -237,5 +252,6 @@ static const struct op ops[] = {
     {.name = "clone", .call = op_clone},
     {.name = "clone-too-large", .call = op_clone_too_large, .refuses = RUNNER_E_INVALID},
     {.name = "remove", .call = op_remove},
+    {.name = "inspect", .flags = OP_MAY_FAIL, .call = op_inspect},
 };
 const struct kind kind_disk = {ops, ARRAY_LEN(ops), add_points};

@@ -253,6 +253,63 @@ static void op_counters(struct subject *s, struct trial *t)
         flaw("counters writes beyond what it knows");
 }
 
+static void release_machine(const struct runner_machine *machine)
+{
+    const char *const texts[] = {machine->kernel,   machine->initramfs, machine->cmdline,
+                                 machine->firmware, machine->disk_path, machine->extra};
+
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        fake_host()->release((void *)(uintptr_t)texts[i]);
+}
+
+static void look_at_machine(const char *what, struct trial *t, const struct runner_machine *kept)
+{
+    struct runner_machine machine = {.size = 0};
+
+    if (!guard_take(kept, &machine, sizeof machine))
+        flaw("%s writes beyond the machine that it knows", what);
+    if (t->status != 0)
+        return;
+    if (memchr(machine.tap, '\0', sizeof machine.tap) == NULL || memchr(machine.mac, '\0', sizeof machine.mac) == NULL)
+        flaw("%s gives a text that has no end", what);
+    release_machine(&machine);
+}
+
+/* What form its file has only the plugin knows: what everybody could have written there. */
+static void op_read_config(struct subject *s, struct trial *t)
+{
+    static const char text[] =
+        "{\"cpus\": {\"boot_vcpus\": 1}, \"memory\": {\"size\": 1073741824}, "
+        "\"payload\": {\"kernel\": \"/k\", \"cmdline\": \"quiet\"}, \"disks\": [{\"path\": \"/d\"}]}";
+    struct runner_machine none = {.size = 0};
+    struct runner_machine *ret;
+
+    guard_reset();
+    ret = guard_put(t->layout, &none, sizeof none, sizeof none);
+    TRY(t, vmm_ops_of(s)->read_config(s->self, text, sizeof text - 1, ret, &t->err));
+    look_at_machine("read_config", t, ret);
+}
+
+/* Of nobody, or of a peer that is no VMM. */
+static void op_adopt(struct subject *s, struct trial *t)
+{
+    struct runner_machine none = {.size = 0};
+    struct runner_vm_status status = {.size = 0};
+    const struct runner_vm *vm;
+    struct runner_machine *ret;
+    struct runner_vm_status *ret_status;
+    struct machine m;
+
+    machine_init(s, &m);
+    vm = machine_in(t->layout, &m);
+    ret = guard_put(t->layout, &none, sizeof none, sizeof none);
+    ret_status = guard_put(t->layout, &status, sizeof status, sizeof status);
+    TRY(t, vmm_ops_of(s)->adopt(s->self, fake_call(), vm, ret, ret_status, &t->err));
+    if (!guard_take(ret_status, &status, sizeof status))
+        flaw("adopt writes beyond the status that it knows");
+    look_at_machine("adopt", t, ret);
+}
+
 /* With what it says first, when it says something. */
 static void op_listen(struct subject *s, struct trial *t)
 {
@@ -333,6 +390,8 @@ static void point_caps(struct subject *s, const struct point *point)
         flaw("there is listen, and caps does not say so");
     if (ops->counters != NULL && !(caps & RUNNER_VMM_CAP_COUNTERS))
         flaw("there is counters, and caps does not say so");
+    if ((ops->adopt != NULL || ops->read_config != NULL) && !(caps & RUNNER_VMM_CAP_ADOPT))
+        flaw("there is adopt or read_config, and caps does not say so");
 }
 
 /* ---- at once ---- */
@@ -390,6 +449,7 @@ static void add_points(struct checklist *list, const struct plugin *plugin)
         {.name = "pause", .flags = OP_MAY_FAIL, .call = op_pause},                                                     \
         {.name = "resume", .flags = OP_MAY_FAIL, .call = op_resume}, {.name = "status", .call = op_status},            \
         {.name = "counters", .flags = OP_MAY_FAIL, .call = op_counters},                                               \
+        {.name = "adopt", .flags = OP_MAY_FAIL, .call = op_adopt},                                                     \
     {                                                                                                                  \
         .name = "listen", .flags = OP_MAY_FAIL, .call = op_listen                                                      \
     }
@@ -398,6 +458,7 @@ static const struct op ops[] = {
     GENERAL_OPS,
     {.name = "spawn", .call = op_spawn},
     {.name = "cleanup", .call = op_cleanup},
+    {.name = "read_config", .flags = OP_MAY_FAIL | OP_ALONE, .call = op_read_config},
     TALKING,
 };
 const struct kind kind_vmm = {ops, ARRAY_LEN(ops), add_points};
