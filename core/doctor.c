@@ -140,7 +140,8 @@ static struct part part_of(struct host *host, struct instance *instance)
 /* Looks that need no plugin but the transport. */
 static void host_look(struct doctor *d, struct host *host)
 {
-    static void (*const looks[])(const struct look *) = {doctor_kernel, doctor_files, doctor_capacity, doctor_process};
+    static void (*const looks[])(const struct look *) = {doctor_kernel, doctor_files, doctor_sandboxes, doctor_capacity,
+                                                         doctor_process};
 
     for (size_t i = 0; i < ARRAY_LEN(looks) && !is_interrupted; i++) {
         struct runner_call call;

@@ -65,6 +65,8 @@ void doctor_kernel(const struct look *look);
 void doctor_files(const struct look *look);
 /* doctor-capacity.c: how many sandboxes the host has room for. */
 void doctor_capacity(const struct look *look);
+/* doctor-sandboxes.c: how many sandboxes there are, and whose. */
+void doctor_sandboxes(const struct look *look);
 /* doctor-process.c: a process as a VMM's is: its user, its cgroup, /dev/kvm. */
 void doctor_process(const struct look *look);
 

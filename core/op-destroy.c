@@ -8,6 +8,8 @@ static int find(struct op *op, struct runner_error *err)
 {
     if (op_find(op, err) < 0)
         return err->code == RUNNER_E_NOTFOUND ? OP_ENOUGH : -1;
+    if (op->sandbox->is_foreign && op_find_foreign_process(op, err) < 0)
+        return error_wrap(err, "its process could not be found, and so cannot be ended");
     reaper_forget(op->engine->reaper, op->sandbox);
     return OP_NEXT;
 }

@@ -35,6 +35,20 @@ static int start_again(struct op *op, struct runner_error *err)
     return op_tear_down(op, err) < 0 ? -1 : OP_NEXT;
 }
 
+/* A machine that was taken over may have run with what this runner cannot give it. */
+static bool has_boot(const struct op *op, struct runner_error *err)
+{
+    const struct record *record = op->sandbox->record;
+
+    if (record->boot.kernel != NULL || record->boot.firmware != NULL)
+        return true;
+    fail(err, RUNNER_E_NOTSUP, 0,
+         "cannot start sandbox '%s': it was taken over from another runner, and of what its "
+         "config.json says nothing can be booted here",
+         op->id);
+    return false;
+}
+
 static int start_admit(struct op *op, struct runner_error *err)
 {
     if (op_find(op, err) < 0)
@@ -47,7 +61,9 @@ static int start_admit(struct op *op, struct runner_error *err)
         return OP_BECOME;
     case SANDBOX_STOPPED:
     case SANDBOX_ERROR: /* its VM is gone; its disk is there */
-        return op->sandbox->record->disk.path == NULL ? refuse_state(op, "start", err) : OP_NEXT;
+        if (op->sandbox->record->disk.path == NULL)
+            return refuse_state(op, "start", err);
+        return has_boot(op, err) ? OP_NEXT : -1;
     default:
         return refuse_state(op, "start", err);
     }
@@ -101,6 +117,8 @@ static int stop_admit(struct op *op, struct runner_error *err)
 {
     if (op_find(op, err) < 0)
         return -1;
+    if (op->sandbox->is_foreign)
+        return refuse_state(op, "stop", err);
     switch (op->sandbox->record->state) {
     case SANDBOX_STOPPED:
         return OP_ENOUGH;

@@ -129,6 +129,10 @@ static int recover(struct op *op, struct runner_error *err)
 
     if (op_find(op, err) < 0)
         return -1;
+    if (op->sandbox->is_foreign) {
+        op->type = &op_takeover;
+        return OP_BECOME;
+    }
     switch (op->sandbox->record->state) {
     case SANDBOX_CREATING: /* never acknowledged */
     case SANDBOX_DESTROYING:

@@ -85,7 +85,7 @@ struct op_type {
     size_t n_phases;
 };
 extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_repair,
-    op_resize, op_exited, op_panicked, op_recover;
+    op_resize, op_exited, op_panicked, op_recover, op_takeover;
 
 /* id must be valid (text_is_id). */
 struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);
@@ -119,6 +119,10 @@ int op_ready(struct op *op, struct runner_error *err);
 
 /* Whether the VMM's process lives; else its wait status, -1 when nobody knows (it was not this runner's child). */
 int op_probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_error *err);
+
+/* The process of a sandbox that is another runner's still: it is that of vmm.pid from now on. None runs: fine. -1: one
+ * does, and cannot be taken over. */
+int op_find_foreign_process(struct op *op, struct runner_error *err);
 
 /* Ends the VM's process: the power button and grace_ms first (0: not), then SIGTERM, then SIGKILL; each step waits for
  * the event. Nothing running: fine. */

@@ -316,7 +316,9 @@ static void watch_events(struct reaper *reaper, struct sandbox *sandbox, struct 
         watch_add(reaper, watch, fd, &sandbox->event_fd);
         return;
     }
-    log_event(RUNNER_LOG_WARN, "vm.events_lost", "id", sandbox->record->id, "error", err.message, NULL);
+    /* One that another program started writes its events to nobody. */
+    log_event(err.code == RUNNER_E_NOTFOUND && sandbox->record->taken_over_ms != 0 ? RUNNER_LOG_DEBUG : RUNNER_LOG_WARN,
+              "vm.events_lost", "id", sandbox->record->id, "error", err.message, NULL);
     free(watch);
 }
 

@@ -6,6 +6,7 @@
 #include "core/figures.h"
 #include "core/log.h"
 #include "core/op.h"
+#include "core/takeover.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
 #include "core/util/text.h"
@@ -17,7 +18,9 @@ struct bring_up {
     struct engine *engine;
     struct host *host;
     struct runner_call call;
-    size_t n_found, n_unreadable;
+    size_t n_found, n_foreign, n_unreadable;
+    char **foreign; /* ids of directories without a record: looked at when all records have what is theirs */
+    size_t n_foreign_ids;
 };
 
 /* What cannot be read is kept as it is, shown as an error, and removed only when somebody asks for that. */
@@ -99,9 +102,8 @@ static bool is_empty(const struct runner_result *names)
     return true;
 }
 
-/* A directory that is empty is what a create killed at its first steps leaves, or a destroy at its last. Others without a
- * record are not ours. */
-static void leftover(struct bring_up *b, const char *id)
+/* A directory that is empty is what a create killed at its first steps leaves, or a destroy at its last. */
+static bool is_leftover(struct bring_up *b, const char *id)
 {
     auto_free char *dir = host_sandbox_dir(b->host, id);
     auto_batch struct runner_batch *look = batch_new(&b->call), *clean = batch_new(&b->call);
@@ -110,11 +112,74 @@ static void leftover(struct bring_up *b, const char *id)
     struct runner_error err = ERROR_INIT;
 
     if (batch_add(look, &list, &err) < 0 || batch_run(&b->call, look, &err) < 0)
-        return;
+        return true; /* no directory */
     if (!is_empty(batch_result(look, 0)))
-        log_event(RUNNER_LOG_WARN, "reconcile.foreign", "dir", dir, "note", "no runner.json in it: left alone", NULL);
-    else if (batch_add(clean, &drop, &err) < 0 || batch_run(&b->call, clean, &err) < 0)
+        return false;
+    if (batch_add(clean, &drop, &err) < 0 || batch_run(&b->call, clean, &err) < 0)
         log_event(RUNNER_LOG_WARN, "reconcile.leftover", "dir", dir, "error", err.message, NULL);
+    return true;
+}
+
+/* ---- sandboxes of another runner: see core/op-takeover.c ---- */
+
+/* A record in memory, until it is taken over or for as long as it cannot be. */
+static void add_foreign(struct bring_up *b, const char *id, const struct foreign *foreign, const struct runner_nic *nic,
+                        const char *problem)
+{
+    struct record *record = record_new(id);
+    struct sandbox *sandbox;
+
+    record->state = problem != NULL ? SANDBOX_ERROR : SANDBOX_UNKNOWN;
+    record->error = mem_dup(problem);
+    record->snapshot = mem_dup("unknown");
+    record->cpus = foreign->cpus != 0 ? foreign->cpus : 1;
+    record->memory_bytes = foreign->memory_bytes != 0 ? foreign->memory_bytes : 1;
+    record->nic = *nic;
+    sandbox = index_add(b->engine->index, b->host, record);
+    sandbox->is_foreign = true; /* nobody uses it before the host is up */
+    index_put(b->engine->index, sandbox);
+    b->n_foreign++;
+    if (problem != NULL)
+        log_event(RUNNER_LOG_ERROR, "reconcile.not_taken_over", "id", id, "error", problem, NULL);
+}
+
+/* Its address and, when that is known, its TAP are its own before anybody can ask for one. */
+static void take_foreign(struct bring_up *b, const char *id)
+{
+    auto_free char *dir = host_sandbox_dir(b->host, id);
+    auto_foreign struct foreign foreign = FOREIGN_INIT;
+    struct runner_error err = ERROR_INIT;
+    struct runner_nic nic = {.size = 0};
+    int status = takeover_read(&b->call, id, &foreign, &err);
+
+    if (status > 0) {
+        log_event(RUNNER_LOG_WARN, "reconcile.foreign", "dir", dir, "note", "no sandbox: left alone", NULL);
+        return;
+    }
+    if (status == 0)
+        status = takeover_lease(&b->call, id, &foreign, &nic, &err);
+    if (status == 0 && nic.name[0] != '\0')
+        status = HOST_CALL(b->host, RUNNER_NETWORK, network, adopt, &b->call, id, &nic, &err);
+    add_foreign(b, id, &foreign, &nic, status < 0 ? err.message : NULL);
+}
+
+static void take_all_foreign(struct bring_up *b)
+{
+    for (size_t i = 0; i < b->n_foreign_ids; i++) {
+        take_foreign(b, b->foreign[i]);
+        free(b->foreign[i]);
+    }
+    free(b->foreign);
+    b->foreign = NULL;
+}
+
+/* Others without a record are looked at last. */
+static void no_record(struct bring_up *b, const char *id)
+{
+    if (is_leftover(b, id))
+        return;
+    b->foreign = mem_grow(b->foreign, b->n_foreign_ids + 1, sizeof *b->foreign);
+    b->foreign[b->n_foreign_ids++] = mem_dup(id);
 }
 
 static void take_record(struct bring_up *b, const char *id, const struct runner_result *result)
@@ -125,7 +190,7 @@ static void take_record(struct bring_up *b, const char *id, const struct runner_
     if (result == NULL)
         add_unreadable(b, id, "its record could not be read");
     else if (result->status == 1)
-        leftover(b, id);
+        no_record(b, id);
     else if (record_parse(result->out, result->len, id, &record, &err) < 0)
         add_unreadable(b, id, err.message);
     else {
@@ -207,6 +272,7 @@ static int read_all(struct bring_up *b, struct runner_error *err)
         }
     }
     read_some(b, ids, n);
+    take_all_foreign(b);
     return 0;
 }
 
@@ -266,9 +332,11 @@ static void sweep(struct bring_up *b)
     struct owned owned = {.cap = index_count(b->engine->index), .host = b->host};
     struct runner_error err = ERROR_INIT;
 
-    if (b->n_unreadable > 0) {
+    if (b->n_unreadable > 0 || b->n_foreign > 0) { /* whose interface it is, is known when they are taken over */
         log_event(RUNNER_LOG_WARN, "reconcile.no_sweep", "host", b->host->config->name, "note",
-                  "some records are unreadable: network interfaces are left alone", NULL);
+                  b->n_unreadable > 0 ? "some records are unreadable: network interfaces are left alone"
+                                      : "there are sandboxes of another runner: network interfaces are left alone",
+                  NULL);
         return;
     }
     owned.nics = mem_array(owned.cap, sizeof *owned.nics);
@@ -322,7 +390,7 @@ static void run(struct task *task)
     struct bring_up *b = (struct bring_up *)task;
     struct recovery recovery = {b->engine, b->host};
     struct runner_error err = ERROR_INIT;
-    char found[32], ms[32];
+    char found[32], foreign[32], ms[32];
     int64_t begin_ms = num_now_ms();
 
     if (HOST_CALL(b->host, RUNNER_NETWORK, network, setup, &b->call, &err) < 0 || read_all(b, &err) < 0) {
@@ -335,8 +403,10 @@ static void run(struct task *task)
         index_each(b->engine->index, recover, &recovery); /* operations queued earlier go behind them, see op.c */
         host_set_up(b->host, NULL);
         (void)snprintf(found, sizeof found, "%zu", b->n_found);
+        (void)snprintf(foreign, sizeof foreign, "%zu", b->n_foreign);
         (void)snprintf(ms, sizeof ms, "%lld", (long long)(num_now_ms() - begin_ms));
-        log_event(RUNNER_LOG_INFO, "host.up", "host", b->host->config->name, "sandboxes", found, "ms", ms, NULL);
+        log_event(RUNNER_LOG_INFO, "host.up", "host", b->host->config->name, "sandboxes", found, "foreign", foreign,
+                  "ms", ms, NULL);
     }
     (void)host_check(b->host, &b->call, NULL);
     call_done(&b->call);

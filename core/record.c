@@ -7,9 +7,9 @@
 #define BYTES_MAX (INT64_C(1) << 50) /* of memory, of a disk: the most that limits may allow */
 
 static const char *const state_names[] = {
-    [SANDBOX_CREATING] = "creating", [SANDBOX_STARTED] = "started",      [SANDBOX_PAUSED] = "paused",
-    [SANDBOX_STOPPED] = "stopped",   [SANDBOX_ERROR] = "error",          [SANDBOX_STARTING] = "starting",
-    [SANDBOX_STOPPING] = "stopping", [SANDBOX_DESTROYING] = "destroying"};
+    [SANDBOX_CREATING] = "creating", [SANDBOX_STARTED] = "started",       [SANDBOX_PAUSED] = "paused",
+    [SANDBOX_STOPPED] = "stopped",   [SANDBOX_ERROR] = "error",           [SANDBOX_STARTING] = "starting",
+    [SANDBOX_STOPPING] = "stopping", [SANDBOX_DESTROYING] = "destroying", [SANDBOX_UNKNOWN] = "unknown"};
 
 const char *sandbox_state_name(enum sandbox_state state)
 {
@@ -95,6 +95,8 @@ void record_print(const struct record *record, struct str *out)
     json_add_text(out, "id", record->id);
     json_add_text(out, "state", sandbox_state_name(record->state));
     json_add_int(out, "createdMs", record->created_ms);
+    if (record->taken_over_ms != 0)
+        json_add_int(out, "takenOverMs", record->taken_over_ms);
     json_add_text(out, "error", record->error);
     json_add_text(out, "daemonVersion", record->daemon_version);
     json_add_text(out, "job", record->job);
@@ -181,7 +183,7 @@ static int read_state(const struct json *from, enum sandbox_state *ret, struct r
 {
     const char *text = json_text(from, "state", "");
 
-    for (size_t i = 0; i < ARRAY_LEN(state_names); i++)
+    for (size_t i = 0; i < SANDBOX_UNKNOWN; i++)
         if (strcmp(text, state_names[i]) == 0) {
             *ret = (enum sandbox_state)i;
             return 0;
@@ -261,6 +263,8 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
         return wrong(err, "id", "the name of its directory");
     if (read_state(from, &record->state, err) < 0 ||
         read_int(from, "createdMs", 0, INT64_MAX, &record->created_ms, err) < 0 ||
+        (json_get(from, "takenOverMs") != NULL &&
+         read_int(from, "takenOverMs", 0, INT64_MAX, &record->taken_over_ms, err) < 0) ||
         read_text(from, "error", &record->error, err) < 0 ||
         read_text(from, "daemonVersion", &record->daemon_version, err) < 0 ||
         read_text(from, "job", &record->job, err) < 0 ||

@@ -23,7 +23,8 @@ enum sandbox_state {
     SANDBOX_ERROR,    /* its VM ended unexpectedly, or it could not be read: see error */
     SANDBOX_STARTING, /* on the way; found at start-up: the VM may or may not run */
     SANDBOX_STOPPING,
-    SANDBOX_DESTROYING /* found at start-up: finished */
+    SANDBOX_DESTROYING, /* found at start-up: finished */
+    SANDBOX_UNKNOWN     /* found at start-up without a record, and not looked at yet; in memory only */
 };
 
 const char *sandbox_state_name(enum sandbox_state state);
@@ -32,6 +33,7 @@ struct record {
     char *id;
     enum sandbox_state state;
     int64_t created_ms;   /* wall clock */
+    int64_t taken_over_ms; /* when it was, from another runner; 0: it is of this one's making */
     char *error;          /* why state is ERROR, or NULL */
     char *daemon_version; /* as the daemon last said, or NULL */
     char *job;            /* the API's job that was done last, or NULL */

@@ -143,6 +143,25 @@ void sandbox_release(struct sandbox *sandbox)
     sandbox->has_machine = false;
 }
 
+void index_replace(struct index *index, struct sandbox *sandbox, struct record *record)
+{
+    struct amounts amounts;
+    struct record other = *record;
+    char *id = sandbox->record->id; /* others may be reading it */
+
+    index_lock(index);
+    amounts = amounts_of(sandbox->record, sandbox->has_machine);
+    capacity_give_back(&sandbox->host->capacity, &amounts);
+    *record = *sandbox->record;
+    *sandbox->record = other;
+    record->id = other.id;
+    sandbox->record->id = id;
+    sandbox->has_machine = needs_machine(sandbox->record);
+    amounts = amounts_of(sandbox->record, sandbox->has_machine);
+    capacity_add(&sandbox->host->capacity, &amounts);
+    index_unlock(index);
+}
+
 int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err)
 {
     const struct amounts machine = machine_of(sandbox->record);

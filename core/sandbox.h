@@ -20,6 +20,7 @@ struct sandbox {
     unsigned refs;                 /* guarded by the index, as all of it */
     bool is_gone;                  /* taken out of the index */
     bool has_machine;              /* its vCPUs and its memory are allocated on the host; its disk always is */
+    bool is_foreign;               /* another runner's: only OP_RECOVER and OP_DESTROY write a record for it */
     int watch_fd, event_fd;        /* the reaper's: its end, its words; 0: not watched */
     bool is_heard;                 /* the reaper's: its VMM was listened to from the start of the watch */
     bool has_said_end;             /* the reaper's: and said that it ends */
@@ -44,6 +45,9 @@ int index_admit(struct index *index, struct host *host, struct record *record, s
                 struct runner_error *err);
 /* One that was found at start-up: is not asked whether it fits. A reference. */
 struct sandbox *index_add(struct index *index, struct host *host, struct record *record);
+/* What a found one is turned out to be otherwise: its record and *record change places (but for the id), and the host's
+ * capacity follows, which is not asked. */
+void index_replace(struct index *index, struct sandbox *sandbox, struct record *record);
 /* Before a stopped one starts: takes its vCPUs and memory, or -1 with NOSPACE. It has them already: fine. */
 int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err);
 /* Its VM is gone: gives them back. Under the lock. */
