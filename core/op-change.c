@@ -13,6 +13,10 @@ static int repair_admit(struct op *op, struct runner_error *err)
 
     if (op_find(op, err) < 0)
         return -1;
+    if (op->sandbox->is_foreign) { /* what was wrong with its files may have been put right */
+        op->type = &op_takeover;
+        return OP_BECOME;
+    }
     record = op->sandbox->record;
     if (record->state == SANDBOX_STOPPED)
         return OP_ENOUGH;

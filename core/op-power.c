@@ -117,8 +117,6 @@ static int stop_admit(struct op *op, struct runner_error *err)
 {
     if (op_find(op, err) < 0)
         return -1;
-    if (op->sandbox->is_foreign)
-        return refuse_state(op, "stop", err);
     switch (op->sandbox->record->state) {
     case SANDBOX_STOPPED:
         return OP_ENOUGH;

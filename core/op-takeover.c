@@ -60,12 +60,14 @@ int op_find_foreign_process(struct op *op, struct runner_error *err)
 
 /* ---- its network ------------------------------------------------------------------------------------------------- */
 
-/* The start-up has leased its address, and reserved the TAP when that was known. */
+/* The start-up has leased its address, and reserved the TAP when that was known; unless its files were not understood. */
 static int plan_nic(struct op *op, const struct foreign *foreign, struct runner_nic *nic, struct runner_error *err)
 {
     struct runner_nic before = op->sandbox->record->nic;
     auto_batch struct runner_batch *discarded = batch_new(&op->call);
 
+    if (before.size == 0 && takeover_lease(&op->call, op->id, foreign, &before, err) < 0)
+        return -1;
     *nic = before;
     memcpy(nic->name, foreign->tap, sizeof nic->name);
     if (nic->name[0] == '\0')
@@ -169,6 +171,8 @@ static int try_take_over(struct op *op, struct runner_error *err)
     record->error = mem_dup(err->message);
     index_unlock(op->engine->index);
     log_event(RUNNER_LOG_ERROR, "reconcile.not_taken_over", "id", op->id, "error", err->message, NULL);
+    if (op->kind != OP_RECOVER)
+        return -1;
     error_clear(err);
     return OP_ENOUGH;
 }

@@ -101,7 +101,8 @@ const char *op_name(enum op_kind kind);
 void op_list(struct str *out);
 
 /* Phases that several types share (core/op.c, core/op-vm.c). */
-int op_find(struct op *op, struct runner_error *err); /* NOTFOUND when there is no such sandbox */
+/* NOTFOUND: there is no such sandbox; BUSY: it is another runner's still, and is to be taken over or destroyed first. */
+int op_find(struct op *op, struct runner_error *err);
 /* Says in the record which VMM the machine gets, as whom it runs and in which cgroup; core/op-process.c. */
 int op_assign(struct op *op, struct runner_error *err);
 void op_unassign(struct op *op); /* its uid is free again */

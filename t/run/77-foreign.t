@@ -225,16 +225,21 @@ for id in "${!wanted[@]}"; do
 done
 is "nothing of them has changed" \
     "$(cd "$root/sandboxes" && find "${!wanted[@]}" -type f ! -name vmm.pid -exec sha256sum {} + | sort)" "$files"
-for verb in start stop pause; do
+for verb in start stop pause resume; do
     run "$ctl" $verb kernel-away
     is "$verb of one is refused" "$((code != 0)) $(state kernel-away)" "1 error"
 done
 ok "the running one runs" kill -0 ${pids[wild]}
-mv "$root/sandboxes/kernel-away/config.json" "$dir/bad.json"
+foreign_text snapshot record >"$root/sandboxes/snapshot/config.json"
+http POST /sandboxes/snapshot/recover -d '{}'
+is "put right, it is taken over by recover" "$code $(state snapshot)" "200 stopped"
+http POST /sandboxes/gone/recover -d '{}'
+is "recover of another says what is still wrong" "$((code >= 400)) $(state gone)" "1 error"
+like "by its text" "$(message)" "other.qcow2"
 foreign_text kernel-away vm >"$root/sandboxes/kernel-away/config.json"
 stop_runner KILL
 start_runner "timeouts: {stop_grace: 1s}"
-ok "put right, it is taken over by the next start" await 60 is_state kernel-away stopped
+ok "or by the next start" await 60 is_state kernel-away stopped
 run "$ctl" rm -f wild
 is "destroy of a running one that is not understood" "$code" 0
 ok "ends its process" await 60 has_ended ${pids[wild]}
