@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <netinet/in.h>
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 void check_dial(void)
 {
@@ -220,6 +223,52 @@ static void check_idle_race(void)
     (void)RUN(.kind = RUNNER_TAP_DEL, .path = "ct-idle");
 }
 
+/* ---- killed on the way -------------------------------------------------------------------------------------------- */
+
+#define KILLS   150
+#define KILL_US 4 /* later each time: somewhere on the way of the step */
+
+/* A process that adds a TAP is killed so long after it began; whether what it left is nothing, or whole: up is set last. */
+static bool leaves_no_half(int us)
+{
+    struct ifreq request = {.ifr_name = "ct-killed"};
+    auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int begun[2];
+    pid_t pid;
+
+    if (pipe2(begun, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+        abort();
+    if (pid == 0) {
+        (void)!write(begun[1], "", 1);
+        (void)RUN(.kind = RUNNER_TAP_ADD, .path = "ct-killed", .to = "ct-bridge", .number = 54321);
+        _exit(0);
+    }
+    (void)!read(begun[0], &(char){0}, 1);
+    for (int64_t until = num_now_us() + us; num_now_us() < until;)
+        ;
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    close(begun[0]);
+    close(begun[1]);
+    return ioctl(fd, SIOCGIFFLAGS, &request) < 0 || (request.ifr_flags & IFF_UP) != 0;
+}
+
+static void check_killed_add(void)
+{
+    auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int n_half = 0;
+
+    if (ioctl(fd, SIOCBRADDBR, "ct-bridge") < 0) {
+        tap_ok(true, "killed in TAP_ADD # SKIP no bridges here");
+        return;
+    }
+    for (int i = 0; i < KILLS; i++) {
+        n_half += !leaves_no_half(i * KILL_US);
+        (void)RUN(.kind = RUNNER_TAP_DEL, .path = "ct-killed");
+    }
+    tap_ok(n_half == 0, "killed in TAP_ADD: a TAP is on its bridge, or not there (%d of %d are not)", n_half, KILLS);
+}
+
 static void check_taps_here(void)
 {
     size_t before = count_in("/proc/self/fd");
@@ -251,6 +300,7 @@ static void check_taps_here(void)
                says(RUNNER_E_INVALID, "ct%d"),
            "dial tap: bad names");
     check_idle_race();
+    check_killed_add();
     tap_ok(count_in("/proc/self/fd") == before, "dial tap: no descriptor is left");
 }
 

@@ -36,8 +36,8 @@ static int idle_name(const struct runner_step *step, const char **ret_name, stru
     return check_name(*ret_name, err);
 }
 
-/* Makes a TAP (excl) or attaches to a persistent one, and sets it up; 0 or a negative errno. A new one lasts only when
- * all of it worked. */
+/* Makes a TAP (excl) or attaches to one that is there, so that nobody else can; 0 or a negative errno. It is gone with the
+ * descriptor: what the runner leaves half made when it is killed would be on no bridge, and so nobody's. */
 static int open_tap(const char *name, bool excl, uid_t owner, int *ret_fd)
 {
     auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -47,9 +47,9 @@ static int open_tap(const char *name, bool excl, uid_t owner, int *ret_fd)
     if (fd < 0)
         return -errno;
     memcpy(request.ifr_name, name, strlen(name));
-    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETOWNER, owner) < 0 ||
-        ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 || ioctl(fd, TUNSETOFFLOAD, OFFLOADS) < 0 ||
-        ioctl(fd, TUNSETPERSIST, 1) < 0)
+    if (ioctl(fd, TUNSETIFF, &request) < 0 || (!excl && ioctl(fd, TUNSETPERSIST, 0) < 0) ||
+        ioctl(fd, TUNSETOWNER, owner) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
+        ioctl(fd, TUNSETOFFLOAD, OFFLOADS) < 0)
         return -errno;
     *ret_fd = fd;
     fd = -1;
@@ -75,42 +75,33 @@ static int fail_create(const char *name, int r, struct runner_error *err)
     return fail_errno(err, -r, "make tap '%s'", name);
 }
 
-/* Two may have been told the same idle one: the kernel gives the name to the first who asks for it. An index would be
- * that of a TAP that has become another's. */
-static bool take_idle(const char *idle, const char *name)
+/* An interface to become step->path: the idle one when it is there and nobody holds it, else a new one. Two may have been
+ * told the same idle one: while the descriptor is open it is ours alone. */
+static int obtain(const struct runner_step *step, const char *idle, int *ret_fd, int *ret_index, bool *ret_is_idle,
+                  struct runner_error *err)
 {
-    auto_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct ifreq request = {.ifr_flags = 0};
-
-    memcpy(request.ifr_name, idle, strlen(idle));
-    memcpy(request.ifr_newname, name, strlen(name));
-    return fd >= 0 && ioctl(fd, SIOCSIFNAME, &request) == 0;
-}
-
-/* An interface that is step->path: the idle one when it is there and nobody holds it, else a new one. */
-static int obtain(const struct runner_step *step, const char *idle, int *ret_index, struct runner_error *err)
-{
-    auto_close int fd = -1;
+    const char *name = step->path;
     int r = -ENODEV;
 
-    if (idle != NULL && take_idle(idle, step->path)) {
-        r = open_tap(step->path, false, (uid_t)step->number, &fd);
-        if (r < 0)
-            (void)netlink_delete((int)if_nametoindex(step->path));
+    if (idle != NULL && if_nametoindex(idle) != 0) {
+        r = open_tap(idle, false, (uid_t)step->number, ret_fd);
+        name = idle;
+    }
+    *ret_is_idle = r == 0;
+    if (r < 0) {
+        name = step->path;
+        r = open_tap(name, true, (uid_t)step->number, ret_fd);
     }
     if (r < 0)
-        r = open_tap(step->path, true, (uid_t)step->number, &fd);
-    if (r < 0)
         return fail_create(step->path, r, err);
-    r = (int)if_nametoindex(step->path);
-    if (r == 0)
-        return fail_errno(err, errno, "tap '%s'", step->path);
-    disable_ipv6(step->path);
-    *ret_index = r;
+    *ret_index = (int)if_nametoindex(name);
+    if (*ret_index == 0)
+        return fail_errno(err, errno, "tap '%s'", name);
+    disable_ipv6(name);
     return 0;
 }
 
-static int join(const struct runner_step *step, int index, struct runner_error *err)
+static int join(const struct runner_step *step, int index, bool is_idle, struct runner_error *err)
 {
     struct link_change change = {.index = index, .up = 1, .master = -1};
     int r;
@@ -120,7 +111,11 @@ static int join(const struct runner_step *step, int index, struct runner_error *
         if (change.master == 0)
             return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s': bridge '%s'", step->path, step->to);
     }
+    if (is_idle)
+        change.rename = step->path;
     r = netlink_change(&change);
+    if (r == -EEXIST)
+        return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
     if (r == -EXFULL)
         return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' has no port left", step->path, step->to);
     if (r < 0)
@@ -128,7 +123,7 @@ static int join(const struct runner_step *step, int index, struct runner_error *
     if (step->to == NULL)
         return 0;
     r = netlink_isolate(index, step->flags & RUNNER_S_ISOLATED);
-    /* Nothing has it open yet, so that no packet passed in between. */
+    /* No guest has it yet, so that no packet passed in between. */
     if (r < 0 && (step->flags & RUNNER_S_ISOLATED))
         return fail_errno(err, -r, "tap '%s': isolate the bridge port", step->path);
     return 0;
@@ -137,7 +132,8 @@ static int join(const struct runner_step *step, int index, struct runner_error *
 int tap_add(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
 {
     const char *idle;
-    int index = 0, status;
+    bool is_idle;
+    int fd = -1, index, status;
 
     (void)a;
     (void)result;
@@ -146,14 +142,14 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     if (if_nametoindex(step->path) != 0)
         return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
     launch_hold(); /* a VMM is about to open it: no copy of ours may be left in another child */
-    status = obtain(step, idle, &index, err);
+    status = obtain(step, idle, &fd, &index, &is_idle, err);
+    if (status == 0)
+        status = join(step, index, is_idle, err);
+    if (status == 0 && ioctl(fd, TUNSETPERSIST, 1) < 0)
+        status = fail_errno(err, errno, "keep tap '%s'", step->path);
+    cleanup_close(&fd);
     launch_release();
-    if (status < 0)
-        return -1;
-    if (join(step, index, err) == 0)
-        return 0;
-    (void)netlink_delete(index);
-    return -1;
+    return status;
 }
 
 /* A queue of the TAP that has this name; 0 or a negative errno. Where there is none by now, the kernel makes one, which
