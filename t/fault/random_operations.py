@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Random operations by many clients over a few sandboxes, with VMMs and the runner killed meanwhile, against a model.
+
+From the environment: VMM (fake-qemu, fake-ch; default: one after the other), OPERATIONS, CLIENTS, SANDBOXES, TMPDIR,
+SEED (default: for one of the two always the same, for the other a random one, which is printed), KEEP_LOG (where to keep
+the runner's log when something was wrong). Prints TAP. With the same SEED each client asks for the same, in the same order, and the same goes wrong
+after as many operations; which client is when served is for the threads to say, so an interleaving does not come back
+for certain, only its likes.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+import reality
+import tap
+from census import Census
+from chaos import PER_1000, Chaos
+from clients import ClientThread, Gate
+from hosts import ChHost, QemuHost, enter_namespace
+from model import Model
+from rig import Skip
+
+HOSTS = {"fake-qemu": QemuHost, "fake-ch": ChHost}
+SEED = 23            # whose run is the same each time, as far as threads allow
+QUIET_FROM = 0.6     # of the operations: afterwards the runner is left alone, and its memory watched
+RESTS = 5            # how often all is compared with reality on the way
+FLAT = 1.05          # what the runner's memory may grow by
+MEMORY_FROM = 3000   # operations in the last part: fewer do not warm it up
+SOCKETS_KEPT = 42    # 20 pairs for requests, one in use
+REST_S = 60          # until descriptors and threads are given back
+FAULTS_SHOWN = 5
+
+
+class Run:
+    def __init__(self, host, seed, n_operations, n_clients):
+        self.host = host
+        ids = [f"r{i:02}-{seed}" for i in range(host.n_sandboxes)]
+        self.model, self.gate, self.n_operations = Model(ids), Gate(), n_operations
+        self.lines = []  # what was not so when all was at rest
+        each = n_operations // n_clients
+        self.clients = [ClientThread(i, seed, host, self.model, self.gate, each) for i in range(n_clients)]
+        self.chaos = Chaos(seed, host, self.model, self.gate, each * n_clients, PER_1000, QUIET_FROM)
+
+    def warm_up(self):
+        """What the first sandbox brings is the runner's own."""
+        self.host.create()
+        self.host.destroy_all()
+        return self.census()
+
+    def census(self):
+        """With nothing there, and the runner at rest."""
+        self.host.status_at_rest()
+        return Census(self.host)
+
+    def settle(self, when):
+        self.lines += [f"{when}: {line}" for line in reality.settle(self.host, self.model)]
+
+    def clear(self, when):
+        """No sandbox is left; the census of that."""
+        self.chaos.take_back_all()
+        self.settle(when)
+        self.lines += [f"{when}: {line}" for line in reality.destroy_all(self.host, self.model)]
+        self.settle(f"{when}, all destroyed")
+        return self.census()
+
+    def go(self):
+        for thread in self.clients + [self.chaos]:
+            thread.start()
+        stops = [(self.n_operations * (i + 1) // (RESTS + 1), None) for i in range(RESTS)]
+        stops.append((int(self.n_operations * (QUIET_FROM + 0.1)), "quiet"))
+        warm = None
+        for at, what in sorted(stops, key=lambda stop: stop[0]):
+            if not self.gate.await_done(at):
+                break
+            self.gate.close()
+            if what == "quiet":
+                warm = self.clear(f"after {at}")
+            else:
+                self.settle(f"after {at}")
+            self.gate.open()
+        for client in self.clients:
+            client.join()
+        self.gate.end()
+        self.chaos.join()
+        if any(thread.error for thread in self.clients + [self.chaos]):  # there may be no runner any more
+            return None, None
+        return warm, self.clear("at the end")
+
+    def tell(self):
+        """What happened, in numbers."""
+        counts = {}
+        for (kind, outcome), n in sorted(self.model.outcomes.items()):
+            counts.setdefault(kind, []).append(f"{n} {outcome}")
+        for kind, texts in counts.items():
+            tap.diag(f"{kind}: {', '.join(texts)}")
+        tap.diag(", ".join(f"{action}: {n}" for action, n in self.chaos.counts.items()))
+
+
+def sockets(host):
+    """How many of the runner's descriptors are sockets."""
+    at = f"/proc/{host.pid}/fd"
+    return sum(os.readlink(f"{at}/{fd}").startswith("socket:") for fd in os.listdir(at))
+
+
+def no_leftovers(run, before, n_sockets, is_long):
+    """Waits for what is closed a moment later; the lines of what is left. Connections within the runner are kept for reuse,
+    half a minute long, which only a long run waits for."""
+    until = time.monotonic() + REST_S
+    kept = 0 if is_long else SOCKETS_KEPT
+    while True:
+        now, n_now = Census(run.host), sockets(run.host)
+        lines = now.difference(before)
+        if n_now > n_sockets + kept or now.numbers["fds"] - n_now > before.numbers["fds"] - n_sockets:
+            lines.append(f"descriptors: {before.numbers['fds']} with {n_sockets} sockets before, "
+                         f"{now.numbers['fds']} with {n_now} now")
+        if now.numbers["threads"] > before.numbers["threads"]:
+            lines.append(f"threads: {before.numbers['threads']} before, {now.numbers['threads']} now")
+        if not lines or time.monotonic() > until:
+            return lines
+        time.sleep(0.2)  # for this there is no event
+
+
+def judge(run, before, warm, last, is_long):
+    model, chaos = run.model, run.chaos
+    tap.ok(f"d23: every answer of {run.gate.n_done} operations is one that may be", not model.faults,
+           *model.faults[:FAULTS_SHOWN])
+    tap.ok("d23: at rest all is as told: processes, TAPs, files, guests", not run.lines, *run.lines[:20])
+    tap.ok(f"d23: {len(chaos.statuses)} runners that were told to end did with status 0", not any(chaos.statuses),
+           chaos.statuses)
+    if last is None:
+        return
+    lines = no_leftovers(run, *before, is_long)
+    tap.ok("d23: nothing is left: TAPs, records, files, processes, cgroups, descriptors, threads", not lines, *lines[:20])
+    text = f"memory of the runner: {warm.numbers['rss']} KiB warm, {last.numbers['rss']} KiB at the end"
+    if is_long:
+        tap.ok(f"d23: flat within 5 %: {text}", last.numbers["rss"] <= warm.numbers["rss"] * FLAT)
+    else:
+        tap.diag(text)
+
+
+def number(name, default):
+    return int(os.environ.get(name, default))
+
+
+def random_seed():
+    return int.from_bytes(os.urandom(3), "big")
+
+
+def plan():
+    """(VMM, seed) of each run."""
+    vmms = os.environ.get("VMM", " ".join(HOSTS)).split()
+    if "SEED" in os.environ:
+        return [(vmm, int(os.environ["SEED"])) for vmm in vmms]
+    seeds = [SEED, random_seed()] if len(vmms) > 1 else [random_seed()]
+    random.shuffle(seeds)
+    return list(zip(vmms, seeds))
+
+
+def try_one(vmm, seed, has_bridge):
+    n_operations, n_clients, n_sandboxes = number("OPERATIONS", 1000), number("CLIENTS", 16), number("SANDBOXES", 24)
+    tap.diag(f"SEED={seed} VMM={vmm} OPERATIONS={n_operations} CLIENTS={n_clients} SANDBOXES={n_sandboxes}; "
+             f"network: {'bridge' if has_bridge else 'without TAPs'}")
+    host = HOSTS[vmm](os.environ.get("TMPDIR", tempfile.gettempdir()), n_sandboxes, has_bridge)
+    run = Run(host, seed, n_operations, n_clients)
+    try:
+        before = run.warm_up(), sockets(host)
+        begin = time.monotonic()
+        warm, last = run.go()
+        tap.diag(f"in {time.monotonic() - begin:.0f} s")
+        run.tell()
+        judge(run, before, warm, last, n_operations >= MEMORY_FROM)
+        if tap.failed and "KEEP_LOG" in os.environ:
+            shutil.copy(host.log.name, os.environ["KEEP_LOG"])
+    finally:
+        host.close()
+
+
+def main():
+    has_bridge = enter_namespace()
+    for vmm, seed in plan():
+        try:
+            try_one(vmm, seed, has_bridge)
+        except Skip as reason:
+            tap.skip(reason)
+    tap.done()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    main()
