@@ -9,10 +9,16 @@ static const struct {
     const char *names[2]; /* the first one that is set counts */
     const char *group, *key;
 } variables[] = {
-    {{"DAYTONA_API_URL", "SERVER_URL"}, "api", "url"}, {{"DAYTONA_RUNNER_TOKEN", "API_TOKEN"}, "api", "token"},
-    {{"API_VERSION", NULL}, "api", "version"},         {{"HEALTHCHECK_INTERVAL", NULL}, "api", "healthcheck_interval"},
+    {{"DAYTONA_API_URL", "SERVER_URL"}, "api", "url"},
+    {{"DAYTONA_RUNNER_TOKEN", "API_TOKEN"}, "api", "token"},
+    {{"API_VERSION", NULL}, "api", "version"},
+    {{"HEALTHCHECK_INTERVAL", NULL}, "api", "healthcheck_interval"},
     {{"LOG_LEVEL", NULL}, "log", "level"},
-    {{"LOG_FORMAT", NULL}, "log", "format"},           {{"RUNNER_DOMAIN", NULL}, NULL, "domain"},
+    {{"OTEL_EXPORTER_OTLP_ENDPOINT", NULL}, "otlp", "endpoint"},
+    {{"OTEL_EXPORTER_OTLP_HEADERS", NULL}, "otlp", "headers"},
+    {{"OTEL_TRACING_ENABLED", NULL}, "otlp", "traces"},
+    {{"LOG_FORMAT", NULL}, "log", "format"},
+    {{"RUNNER_DOMAIN", NULL}, NULL, "domain"},
     {{"RUNNER_PLUGIN_DIR", NULL}, NULL, "plugin_dir"},
 };
 

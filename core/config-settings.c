@@ -80,6 +80,13 @@ static const struct setting api[] = {
     PATH("key_file", struct config_api, key_file, NULL),
 };
 
+static const struct setting otlp[] = {
+    TEXT("endpoint", struct config_otlp, endpoint, NULL, is_url, "a URL such as http://host:4318"),
+    {.param = {.name = "headers", .type = RUNNER_T_STRING, .flags = RUNNER_P_SECRET},
+     .offset = offsetof(struct config_otlp, headers)},
+    NUMBER("traces", RUNNER_T_BOOL, struct config_otlp, traces, "false", 0, 1),
+};
+
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 static const struct setting log_settings[] = {
@@ -112,6 +119,7 @@ const struct setting_group config_groups[] = {
     GROUP(NULL, top, 0),
     GROUP("api", api, offsetof(struct config, api)),
     GROUP("log", log_settings, offsetof(struct config, log)),
+    GROUP("otlp", otlp, offsetof(struct config, otlp)),
     GROUP("limits", limits, offsetof(struct config, limits)),
     GROUP("timeouts", timeouts, offsetof(struct config, timeouts)),
     {NULL, NULL, 0, 0},

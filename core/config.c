@@ -83,7 +83,7 @@ static int root_check(struct build *b)
 
 static void groups_read(struct build *b)
 {
-    static const char *const more[] = {"listen", "api", "log", "limits", "timeouts", "hosts"};
+    static const char *const more[] = {"listen", "api", "log", "otlp", "limits", "timeouts", "hosts"};
 
     for (const struct setting_group *group = config_groups; group->n > 0; group++) {
         bool is_top = group->key == NULL;
@@ -93,10 +93,10 @@ static void groups_read(struct build *b)
     }
 }
 
-static void url_trim(struct config_api *api)
+static void url_trim(char *url)
 {
-    for (size_t len = api->url != NULL ? strlen(api->url) : 0; len > 0 && api->url[len - 1] == '/'; len--)
-        api->url[len - 1] = '\0';
+    for (size_t len = url != NULL ? strlen(url) : 0; len > 0 && url[len - 1] == '/'; len--)
+        url[len - 1] = '\0';
 }
 
 /* token_file: read here, so that what is wrong with it is found before anything starts. */
@@ -148,7 +148,8 @@ static void read_all(struct build *b)
 
     env_overlay(b);
     groups_read(b);
-    url_trim(&config->api);
+    url_trim(config->api.url);
+    url_trim(config->otlp.endpoint);
     token_read(b);
     listen_read(b);
     api_check(b);

@@ -43,6 +43,12 @@ struct config_api {
     char *key_file;   /* PEM: its key; NULL: in cert_file */
 };
 
+struct config_otlp {
+    char *endpoint; /* base URL of a collector of traces (OTLP over HTTP, JSON), without trailing '/'; or NULL */
+    char *headers;  /* "key=value,key=value" for it, or NULL. Never print it. */
+    int64_t traces; /* bool: spans of jobs are sent */
+};
+
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
 struct config_log {
@@ -107,6 +113,7 @@ struct config {
     size_t n_listen;
     struct config_api api;
     struct config_log log;
+    struct config_otlp otlp;
     struct config_limits limits;
     struct config_timeouts timeouts;
     char *plugin_dir;

@@ -192,6 +192,9 @@ static void add_job_metrics(struct agent *agent, struct str *out)
              stats.jobs_untold);
     add_metric(out, "api_reachable", "gauge", "1: the API answered the last request.");
     str_addf(out, "runner_api_reachable %d\n", stats.is_reachable);
+    add_metric(out, "spans_total", "counter", "Spans of traces, by what became of them.");
+    str_addf(out, "runner_spans_total{result=\"sent\"} %lu\nrunner_spans_total{result=\"dropped\"} %lu\n",
+             stats.spans.sent, stats.spans.dropped);
     add_metric(out, "api_failures_total", "counter", "Requests that the API did not answer.");
     str_addf(out, "runner_api_failures_total %lu\n", stats.requests_failed);
 }

@@ -54,11 +54,12 @@ static struct job *take_ended(struct agent *agent)
 
 static void log_ended(const struct job *job)
 {
+    const char *trace = job->trace.trace_id[0] != '\0' ? job->trace.trace_id : NULL;
     char ms[24];
 
     (void)snprintf(ms, sizeof ms, "%lld", (long long)((num_now_us() - job->begun_us) / 1000));
     log_event(job->is_failed ? RUNNER_LOG_WARN : RUNNER_LOG_INFO, job->is_failed ? "job.failed" : "job.completed",
-              "job", job->id, "type", job->name, "resource", job->resource, "ms", ms, "error",
+              "job", job->id, "type", job->name, "resource", job->resource, "trace", trace, "ms", ms, "error",
               job->is_failed ? job->error : NULL, NULL);
 }
 
@@ -72,6 +73,7 @@ static void keep_ended(struct agent *agent)
         next = job->next;
         *(job->is_failed ? &n_failed : &n_completed) += 1;
         log_ended(job);
+        trace_job(agent->trace, job);
         ledger_end(agent->ledger, job);
     }
     if (ledger_sync(agent->ledger, &err) < 0)
@@ -81,6 +83,7 @@ static void keep_ended(struct agent *agent)
     agent->stats.jobs_failed += n_failed;
     agent->stats.jobs_running = ledger_count(agent->ledger, JOB_RUNNING);
     agent->stats.jobs_untold = ledger_count(agent->ledger, JOB_ENDED);
+    agent->stats.spans = trace_stats(agent->trace);
     pthread_mutex_unlock(&agent->mutex);
 }
 
@@ -97,35 +100,49 @@ static bool is_over(struct agent *agent, int64_t now_us)
     return is_over;
 }
 
-static void *run(void *ctx)
+/* Does what is due; when something will be again. */
+static int64_t step(struct agent *agent, int64_t now_us, bool is_last)
 {
     static int64_t (*const steps[])(struct agent *, int64_t) = {reporter_step, poller_step, health_step, sync_step};
+    int64_t until_us = trace_step(agent->trace, now_us, is_last);
+
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        int64_t next_us = steps[i](agent, now_us);
+        if (next_us < until_us)
+            until_us = next_us;
+    }
+    pthread_mutex_lock(&agent->mutex);
+    if (agent->is_stopping && agent->stop_us < until_us)
+        until_us = agent->stop_us;
+    pthread_mutex_unlock(&agent->mutex);
+    return until_us;
+}
+
+static void *run(void *ctx)
+{
     struct agent *agent = ctx;
+    int64_t flush_until_us = NEVER_US; /* all is over but for spans */
 
     for (;;) {
         int64_t now_us, until_us;
+        bool is_last;
 
         keep_ended(agent);
         now_us = num_now_us();
-        if (is_over(agent, now_us))
+        is_last = is_over(agent, now_us);
+        if (is_last && flush_until_us == NEVER_US)
+            flush_until_us = now_us + SECOND_US;
+        if (is_last && (trace_is_idle(agent->trace) || now_us >= flush_until_us))
             return NULL;
-        until_us = NEVER_US;
-        for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
-            int64_t next_us = steps[i](agent, now_us);
-            if (next_us < until_us)
-                until_us = next_us;
-        }
-        pthread_mutex_lock(&agent->mutex);
-        if (agent->is_stopping && agent->stop_us < until_us)
-            until_us = agent->stop_us;
-        pthread_mutex_unlock(&agent->mutex);
-        client_step(agent->client, until_us);
+        until_us = step(agent, now_us, is_last);
+        client_step(agent->client, until_us < flush_until_us ? until_us : flush_until_us);
     }
 }
 
 static void agent_free(struct agent *agent)
 {
     client_free(agent->client);
+    trace_free(agent->trace);
     ledger_close(agent->ledger);
     sync_free(&agent->sync);
     pthread_mutex_destroy(&agent->mutex);
@@ -157,6 +174,8 @@ int agent_start(const struct agent_config *config, struct agent **ret, struct ru
                                    .cert_file = api->cert_file,
                                    .key_file = api->key_file,
                                    .user_agent = "runner-ch/" VERSION_TEXT};
+    const struct config_otlp *otlp = &engine->config->otlp;
+    struct trace_config trace = {.endpoint = otlp->traces ? otlp->endpoint : NULL, .headers = otlp->headers};
     struct agent *agent = mem_alloc(sizeof *agent);
     int64_t now_us = num_now_us();
 
@@ -167,7 +186,12 @@ int agent_start(const struct agent_config *config, struct agent **ret, struct ru
     agent->poller = (struct poller){.page = 1, .list_often_until_us = now_us + ABANDONED_US};
     pthread_mutex_init(&agent->mutex, NULL);
     if (client_new(&client, &agent->client, err) < 0 ||
-        ledger_open(engine->config->state_dir, &agent->ledger, err) < 0 || start_thread(agent, err) < 0) {
+        ledger_open(engine->config->state_dir, &agent->ledger, err) < 0) {
+        agent_free(agent);
+        return -1;
+    }
+    agent->trace = trace_new(&trace, agent->client);
+    if (start_thread(agent, err) < 0) {
         agent_free(agent);
         return -1;
     }

@@ -10,8 +10,13 @@
 
 struct agent;
 
+struct trace_stats {
+    unsigned long sent, dropped; /* spans */
+};
+
 struct agent_stats { /* for /metrics */
     unsigned long jobs_completed, jobs_failed, jobs_running, jobs_untold, requests_failed;
+    struct trace_stats spans;
     bool is_reachable; /* the API answered the last request */
 };
 

@@ -122,8 +122,12 @@ static void set_headers(const struct client *client, struct transfer *transfer, 
 {
     auto_free char *trace = request->traceparent != NULL ? mem_printf("traceparent: %s", request->traceparent) : NULL;
 
-    add_header(transfer, client->authorization);
-    add_header(transfer, "X-Daytona-Source: runner");
+    if (request->url == NULL) {
+        add_header(transfer, client->authorization);
+        add_header(transfer, "X-Daytona-Source: runner");
+    }
+    for (const char *const *header = request->headers; header != NULL && *header != NULL; header++)
+        add_header(transfer, *header);
     add_header(transfer, "Accept: application/json");
     add_header(transfer, "Expect:");
     add_header(transfer, request->body != NULL ? "Content-Type: application/json" : NULL);
@@ -143,7 +147,8 @@ static void set_tls(const struct client_config *config, CURL *easy)
 
 void client_send(struct client *client, const struct client_request *request)
 {
-    auto_free char *url = mem_printf("%s%s", client->config.url, request->path);
+    auto_free char *url =
+        request->url != NULL ? mem_dup(request->url) : mem_printf("%s%s", client->config.url, request->path);
     struct transfer *transfer = take_kept(client);
     CURL *easy = transfer->easy;
 

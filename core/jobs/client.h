@@ -30,12 +30,14 @@ struct client_reply {
 };
 
 struct client_request {
-    const char *method;                                        /* "GET", "POST", "PUT"; copied, as all texts are */
-    const char *path;                                          /* behind the base URL, begins with '/' */
-    const char *body;                                          /* JSON, or NULL */
-    const char *traceparent;                                   /* W3C trace context, or NULL */
-    int64_t timeout_ms;                                        /* of all of it */
-    size_t reply_max;                                          /* bytes; a longer body is no answer */
+    const char *method;         /* "GET", "POST", "PUT"; copied, as all texts are */
+    const char *url;            /* whole, of someone else: the token is not sent; or NULL */
+    const char *const *headers; /* more of them, "key: value"; NULL-terminated, or NULL */
+    const char *path;           /* behind the base URL, begins with '/' */
+    const char *body;           /* JSON, or NULL */
+    const char *traceparent;    /* W3C trace context, or NULL */
+    int64_t timeout_ms;         /* of all of it */
+    size_t reply_max;           /* bytes; a longer body is no answer */
     void (*done)(void *ctx, const struct client_reply *reply); /* once, from client_step or client_free */
     void *ctx;
 };

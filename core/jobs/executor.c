@@ -48,6 +48,17 @@ static char *daemon_version(const struct op *op)
     return str_steal(&text);
 }
 
+static void take_phases(struct job *job, const struct op *op)
+{
+    int64_t at_us = op->started_us;
+
+    job->phases[job->n_phases++] = (struct job_phase){"queue", op->queued_us, op->started_us - op->queued_us};
+    for (size_t i = 0; i < op->n_timings && job->n_phases < JOB_PHASES_MAX; i++) {
+        job->phases[job->n_phases++] = (struct job_phase){op->timings[i].phase, at_us, op->timings[i].us};
+        at_us += op->timings[i].us;
+    }
+}
+
 /* Worker. */
 static void on_done(struct op *op, void *ctx)
 {
@@ -56,6 +67,7 @@ static void on_done(struct op *op, void *ctx)
     struct job *job = doing->job;
 
     free(doing);
+    take_phases(job, op);
     if (op->is_refused && op->err.code != 0) /* the API has it IN_PROGRESS, so the next runner finds it */
         return;
     if (op->err.code != 0 && !forgives(job)) {

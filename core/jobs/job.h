@@ -35,6 +35,13 @@ enum job_state {
     JOB_STATES
 };
 
+#define JOB_PHASES_MAX 20
+
+struct job_phase {
+    const char *name; /* constant */
+    int64_t begin_us, us;
+};
+
 struct job {
     char *id;   /* [0-9a-fA-F-]+ */
     char *name; /* of the type, as it came */
@@ -50,6 +57,12 @@ struct job {
     char *result;       /* COMPLETED: resultMetadata (JSON), or NULL */
     bool is_told_twice; /* the API may lose the first word (contract 10.5) ... */
     bool is_told_once;  /* ... which it has had */
+
+    struct job_phase phases[JOB_PHASES_MAX]; /* of its operation */
+    size_t n_phases;
+    struct {
+        char trace_id[33], span_id[17]; /* hexadecimal; "": not traced */
+    } trace;
 
     /* The reporter's: monotonic times, requests. */
     int64_t begun_us, told_us, retry_us, beat_us;

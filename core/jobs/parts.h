@@ -13,6 +13,7 @@
 #include "core/jobs/client.h"
 #include "core/jobs/job.h"
 #include "core/jobs/ledger.h"
+#include "core/jobs/trace.h"
 
 #define NEVER_US  INT64_MAX
 #define SECOND_US INT64_C(1000000)
@@ -52,6 +53,7 @@ struct agent {
     struct agent_config config;
     struct client *client;
     struct ledger *ledger;
+    struct trace *trace; /* NULL: none */
     struct outage outage;
     struct poller poller;
     struct reporter reporter;

@@ -50,6 +50,7 @@ static void take(struct agent *agent, const struct json *from)
     }
     reporter_end_repeats(agent, job->resource);
     job->begun_us = num_now_us();
+    trace_begin(agent->trace, job);
     ledger_add(agent->ledger, job);
     executor_begin(agent, job);
 }

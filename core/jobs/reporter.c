@@ -22,17 +22,20 @@
 struct telling {
     struct agent *agent;
     struct job *job;
+    int64_t begin_us;
 };
 
 static void send_status(struct agent *agent, struct job *job, const char *body,
                         void (*done)(void *, const struct client_reply *))
 {
     auto_free char *path = mem_printf("/jobs/%s/status", job->id);
+    auto_free char *own =
+        job->trace.span_id[0] != '\0' ? mem_printf("00-%s-%s-01", job->trace.trace_id, job->trace.span_id) : NULL;
     struct telling *telling = mem_alloc(sizeof *telling);
     struct client_request request = {.method = "POST",
                                      .path = path,
                                      .body = body,
-                                     .traceparent = job->traceparent,
+                                     .traceparent = own != NULL ? own : job->traceparent,
                                      .timeout_ms = STATUS_MS,
                                      .reply_max = REPLY_MAX,
                                      .done = done,
@@ -40,18 +43,20 @@ static void send_status(struct agent *agent, struct job *job, const char *body,
 
     telling->agent = agent;
     telling->job = job;
+    telling->begin_us = num_now_us();
     job->is_in_flight = true;
     agent->reporter.n_in_flight++;
     client_send(agent->client, &request);
 }
 
-static struct agent *landed(struct telling *telling, struct job **ret)
+static struct agent *landed(struct telling *telling, const struct client_reply *reply, struct job **ret)
 {
     struct agent *agent = telling->agent;
 
     *ret = telling->job;
     telling->job->is_in_flight = false;
     agent->reporter.n_in_flight--;
+    trace_told(agent->trace, telling->job, telling->begin_us, reply->status);
     free(telling);
     return agent;
 }
@@ -70,7 +75,7 @@ static void retry_later(struct agent *agent, struct job *job)
 static void on_outcome(void *ctx, const struct client_reply *reply)
 {
     struct job *job;
-    struct agent *agent = landed(ctx, &job);
+    struct agent *agent = landed(ctx, reply, &job);
     char status[16];
 
     if (!outage_judge(agent, "status of a job", reply) || reply->status >= 500) {
@@ -154,7 +159,7 @@ void reporter_end_repeats(struct agent *agent, const char *resource)
 static void on_beat(void *ctx, const struct client_reply *reply)
 {
     struct job *job;
-    struct agent *agent = landed(ctx, &job);
+    struct agent *agent = landed(ctx, reply, &job);
 
     (void)outage_judge(agent, "heartbeat of a job", reply);
 }
