@@ -109,10 +109,41 @@ static void report(const struct op *op)
               record->snapshot, NULL);
 }
 
-/* Nobody has written a record yet. */
-static int make_ours(struct op *op, struct record *plan, enum sandbox_state state, struct runner_error *err)
+/* All that can be said against it is said before anything is written. */
+static int plan_record(struct op *op, struct runner_machine *machine, const struct runner_vm_status *status,
+                       struct foreign *foreign, struct record *plan, struct runner_error *err)
 {
-    plan->state = state;
+    if (foreign_take_machine(foreign, machine, err) < 0 || state_of(status, &plan->state, err) < 0 ||
+        takeover_plan(&op->call, foreign, plan->state != SANDBOX_STOPPED, plan, err) < 0)
+        return -1;
+    return plan_nic(op, foreign, &plan->nic, err);
+}
+
+/* The process goes on without being known: what is not ours has nothing of ours in its directory. */
+static void forget_process(struct op *op)
+{
+    auto_free char *path = host_sandbox_path(op->host, op->id, "vmm.pid");
+    auto_batch struct runner_batch *batch = batch_new(&op->call);
+    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+
+    if (batch_add(batch, &step, NULL) == 0)
+        (void)batch_run(&op->call, batch, NULL);
+}
+
+/* A process without a guest goes. */
+static int end_empty(struct op *op, const struct runner_vm_status *status, const char *vmm, struct runner_error *err)
+{
+    if (status->state != RUNNER_VM_ENDED)
+        return 0;
+    set_vmm(op, vmm);
+    return op_tear_down(op, err);
+}
+
+/* Nobody has written a record yet. Whatever a failed write has left, the process stays known. */
+static int make_ours(struct op *op, struct record *plan, struct runner_error *err)
+{
+    enum sandbox_state state = plan->state;
+
     index_replace(op->engine->index, op->sandbox, plan);
     if (op_commit(op, state, NULL, err) < 0) {
         index_replace(op->engine->index, op->sandbox, plan);
@@ -121,6 +152,9 @@ static int make_ours(struct op *op, struct record *plan, enum sandbox_state stat
     index_lock(op->engine->index);
     op->sandbox->is_foreign = false;
     index_unlock(op->engine->index);
+    report(op);
+    if (state != SANDBOX_STOPPED)
+        reaper_watch(op->engine->reaper, op->sandbox);
     return 0;
 }
 
@@ -130,31 +164,21 @@ static int take_over(struct op *op, struct runner_error *err)
     struct runner_vm_status status = {.size = sizeof status};
     auto_foreign struct foreign foreign = FOREIGN_INIT;
     auto_record struct record *plan = record_new(op->id);
-    enum sandbox_state state = SANDBOX_STOPPED;
     const char *vmm = NULL;
-    int taken;
+    int planned;
 
     if (takeover_read(&op->call, op->id, &foreign, err) < 0 || adopt_process(op, &machine, &status, &vmm, err) < 0)
         return -1;
-    taken = foreign_take_machine(&foreign, &machine, err);
+    planned = plan_record(op, &machine, &status, &foreign, plan, err);
     foreign_release(&machine);
-    if (taken < 0 || state_of(&status, &state, err) < 0 ||
-        takeover_plan(&op->call, &foreign, state != SANDBOX_STOPPED, plan, err) < 0 ||
-        plan_nic(op, &foreign, &plan->nic, err) < 0)
+    if (planned < 0) {
+        if (vmm != NULL)
+            forget_process(op);
         return -1;
+    }
     plan->vmm.plugin = mem_dup(vmm);
     plan->taken_over_ms = num_wall_ms();
-    if (status.state == RUNNER_VM_ENDED) { /* a process without a guest */
-        set_vmm(op, vmm);
-        if (op_tear_down(op, err) < 0)
-            return -1;
-    }
-    if (make_ours(op, plan, state, err) < 0)
-        return -1;
-    report(op);
-    if (state != SANDBOX_STOPPED)
-        reaper_watch(op->engine->reaper, op->sandbox);
-    return 0;
+    return end_empty(op, &status, vmm, err) < 0 ? -1 : make_ours(op, plan, err);
 }
 
 /* It stays what it is, and shows why. */

@@ -210,6 +210,13 @@ rm "$root/sandboxes/no-size/config.json"
 bad large "config.json: larger than"
 head -c 300000 /dev/zero | tr '\0' ' ' >>"$root/sandboxes/large/config.json"
 
+foreign loose vm # runs, and its disk is not its own
+foreign_start loose
+pids[loose]=$foreign_pid
+disk_at "/etc/passwd" >"$root/sandboxes/loose/config.json"
+wanted[loose]="begins like a raw image"
+mv "$root/sandboxes/loose/disk.qcow2" "$dir/loose" && truncate -s 1M "$root/sandboxes/loose/disk.qcow2"
+
 foreign wild vm # runs, and what it is cannot be read
 foreign_start wild
 pids[wild]=$foreign_pid
@@ -224,12 +231,12 @@ for id in "${!wanted[@]}"; do
     like "$id: whose text says what" "$(error_of "$id")" "${wanted[$id]}"
 done
 is "nothing of them has changed" \
-    "$(cd "$root/sandboxes" && find "${!wanted[@]}" -type f ! -name vmm.pid -exec sha256sum {} + | sort)" "$files"
+    "$(cd "$root/sandboxes" && find "${!wanted[@]}" -type f -exec sha256sum {} + | sort)" "$files"
 for verb in start stop pause resume; do
     run "$ctl" $verb kernel-away
     is "$verb of one is refused" "$((code != 0)) $(state kernel-away)" "1 error"
 done
-ok "the running one runs" kill -0 ${pids[wild]}
+ok "the running ones run" kill -0 ${pids[wild]} ${pids[loose]}
 foreign_text snapshot record >"$root/sandboxes/snapshot/config.json"
 http POST /sandboxes/snapshot/recover -d '{}'
 is "put right, it is taken over by recover" "$code $(state snapshot)" "200 stopped"
@@ -240,6 +247,9 @@ foreign_text kernel-away vm >"$root/sandboxes/kernel-away/config.json"
 stop_runner KILL
 start_runner "timeouts: {stop_grace: 1s}"
 ok "or by the next start" await 60 is_state kernel-away stopped
+mv "$dir/loose" "$root/sandboxes/loose/disk.qcow2"
+http POST /sandboxes/loose/recover -d '{}'
+is "recover of a running one" "$code $(state loose) $(pid_of loose)" "200 started ${pids[loose]}"
 run "$ctl" rm -f wild
 is "destroy of a running one that is not understood" "$code" 0
 ok "ends its process" await 60 has_ended ${pids[wild]}
