@@ -1,101 +1,249 @@
 /*
- * A reference of the bench: one VMM started by hand, its daemon polled as the runner polls it.
+ * The reference of the bench: machines made by hand, one after the other.
  *
- *   by-hand PORT SOCKET SERIAL OUTPUT PROGRAM [ARG...]
+ *   by-hand --dir=DIR --disk=FILE --seed=FILE [OPTION...] -- PROGRAM [ARG...]
  *
- * PROGRAM gets a listening socket at descriptor 3 and the serial log at 4, as the runner gives them. Once the daemon at
- * 127.0.0.1:PORT answers GET /version, one line: the process id, and in microseconds the time since PROGRAM was started
- * and the processor time that this program took. PROGRAM goes on running. Status 1: it ended, or nobody answered.
+ * PROGRAM, a path, gets at descriptor 3 a socket that listens at DIR/N/api.sock, and at 4 what the runner gives its VMM
+ * there: QEMU the serial log to append to, Cloud Hypervisor (--config) something to write events to. In its arguments, in
+ * CONFIG and in NIC stand @DIR@, @PORT@ and @MAC@ for what the machine has of its own. Each machine is one line: the
+ * process id, and in microseconds the processor time that this program took and the time of each phase: host, boot (Cloud
+ * Hypervisor's calls, QEMU's greeting), ready (its guest is heard), commit. Status 1: something failed.
  */
 #include "t/bench/by-hand.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <stdbool.h>
+#include <fcntl.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-/* As core/guest.c. */
-#define ATTEMPT_FIRST_MS 25
-#define ATTEMPT_MAX_MS   1000
-#define ATTEMPT_GROWTH   16
-#define PAUSE_MS         5
-#define GIVE_UP_S        600
+#define BLOCK 4096 /* as the runner leaves out holes */
 
-/* Ready for events before end_us. */
-static bool await(int fd, short events, int64_t end_us)
+static int64_t read_clock(clockid_t clock)
 {
-    struct pollfd p = {.fd = fd, .events = events};
-    int64_t left_ms = (end_us - hand_now_us() + 999) / 1000;
+    struct timespec now;
 
-    return left_ms > 0 && poll(&p, 1, (int)left_ms) > 0;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static bool ask(int fd, int port, int64_t end_us)
+int64_t hand_now_us(void)
 {
-    static const char request[] = "GET /version HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n";
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    char reply[4096];
-    ssize_t n;
-    int one = 1;
-
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 && (errno != EINPROGRESS || !await(fd, POLLOUT, end_us)))
-        return false;
-    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)sizeof request - 1)
-        return false;
-    while ((n = recv(fd, reply, sizeof reply - 1, 0)) < 0 && errno == EAGAIN)
-        if (!await(fd, POLLIN, end_us))
-            return false;
-    reply[n > 0 ? n : 0] = '\0';
-    return strncmp(reply, "HTTP/1.", 7) == 0 && strstr(reply, " 200 ") != NULL;
+    return read_clock(CLOCK_MONOTONIC);
 }
 
-static bool wait_ready(int port, int pidfd)
+void hand_die(const char *what)
 {
-    int64_t give_up_us = hand_now_us() + (int64_t)GIVE_UP_S * 1000000, attempt_ms = ATTEMPT_FIRST_MS;
+    (void)fprintf(stderr, "by-hand: %s: %s\n", what, strerrordesc_np(errno));
+    exit(1);
+}
 
-    while (hand_now_us() < give_up_us) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        bool is_up = fd >= 0 && ask(fd, port, hand_now_us() + attempt_ms * 1000);
+char *hand_words(const struct machine *m, const char *text)
+{
+    char port[12];
+    const struct {
+        const char *name, *value;
+    } words[] = {{"@DIR@", m->dir}, {"@MAC@", m->mac}, {"@PORT@", port}};
+    char *out = NULL;
+    size_t len;
+    FILE *file = open_memstream(&out, &len);
 
-        if (fd >= 0)
-            close(fd);
-        if (is_up)
-            return true;
-        attempt_ms += attempt_ms / ATTEMPT_GROWTH + 1;
-        if (attempt_ms > ATTEMPT_MAX_MS)
-            attempt_ms = ATTEMPT_MAX_MS;
-        if (await(pidfd, POLLIN, hand_now_us() + PAUSE_MS * 1000))
-            return false;
+    (void)snprintf(port, sizeof port, "%d", m->port);
+    while (*text != '\0') {
+        size_t i = 0;
+
+        while (i < 3 && strncmp(text, words[i].name, strlen(words[i].name)) != 0)
+            i++;
+        if (i < 3) {
+            (void)fputs(words[i].value, file);
+            text += strlen(words[i].name);
+        } else {
+            (void)fputc(*text++, file);
+        }
     }
-    return false;
+    (void)fclose(file);
+    return out;
+}
+
+static bool is_zero(const char *data, size_t len)
+{
+    return data[0] == '\0' && memcmp(data, data + 1, len - 1) == 0;
+}
+
+static void find_extents(struct hand_file *file)
+{
+    size_t len;
+    bool is_new = true;
+
+    for (size_t at = 0; at < file->size; at += len) {
+        len = file->size - at < BLOCK ? file->size - at : BLOCK;
+        if (is_zero(file->data + at, len)) {
+            is_new = true;
+            continue;
+        }
+        if (is_new && file->n_extents < HAND_EXTENTS_MAX)
+            file->extents[file->n_extents++].at = at;
+        is_new = false;
+        file->extents[file->n_extents - 1].len = at + len - file->extents[file->n_extents - 1].at;
+    }
+}
+
+static struct hand_file read_file(const char *path)
+{
+    struct hand_file file = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        hand_die(path);
+    file.size = (size_t)st.st_size;
+    file.data = malloc(file.size + 1);
+    if (file.data == NULL || read(fd, file.data, file.size) != (ssize_t)file.size)
+        hand_die(path);
+    find_extents(&file);
+    close(fd);
+    return file;
+}
+
+/* A VMM that needs nothing before it is spoken to gets up while the rest is made. */
+static void make_machine(struct machine *m)
+{
+    bool is_ch = m->hand->config != NULL;
+
+    hand_make_folder(m);
+    if (is_ch) {
+        close(m->serial);
+        m->serial = -1;
+    }
+    hand_open_socket(m);
+    if (is_ch)
+        hand_start(m);
+    if (m->hand->tap != NULL)
+        hand_make_tap(m);
+    hand_make_disks(m);
+    if (m->hand->port == 0)
+        hand_watch_serial(m);
+    if (!is_ch)
+        hand_start(m);
+}
+
+static void done(const struct machine *m)
+{
+    const int all[] = {m->at, m->api, m->events, m->log, m->serial, m->tap, m->inotify, m->pidfd};
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i] >= 0)
+            close(all[i]);
+}
+
+static int run_one(const struct hand *hand, int number)
+{
+    struct machine m = {.hand = hand, .number = number, .serial = -1, .tap = -1, .inotify = -1};
+    int64_t at_us[5] = {hand_now_us()}, cpu_us = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+
+    m.port = hand->config != NULL ? hand->port : hand->port + number;
+    (void)snprintf(m.dir, sizeof m.dir, "%s/%d", hand->dir, number);
+    (void)snprintf(m.mac, sizeof m.mac, "02:00:00:07:%02x:%02x", number / 250 % 256, number % 250);
+    make_machine(&m);
+    at_us[1] = hand_now_us();
+    if (hand->config != NULL)
+        hand_boot_ch(&m);
+    else
+        hand_await_qemu(&m);
+    at_us[2] = hand_now_us();
+    if (!hand_wait_ready(&m)) {
+        (void)fprintf(stderr, "by-hand: the guest says nothing, see %s\n", m.dir);
+        return 1;
+    }
+    at_us[3] = hand_now_us();
+    hand_commit(&m);
+    at_us[4] = hand_now_us();
+    printf("%d %lld", (int)m.pid, (long long)(read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu_us));
+    for (int i = 1; i < 5; i++)
+        printf(" %lld", (long long)(at_us[i] - at_us[i - 1]));
+    printf("\n");
+    done(&m);
+    return fflush(stdout);
+}
+
+static int usage(void)
+{
+    (void)fputs("usage: by-hand --dir=DIR --disk=FILE --seed=FILE [--record=FILE] [--uid=N] [--cgroup=DIR]\n"
+                "               [--tap=NAME --bridge=NAME] [--config=JSON [--nic=JSON]] [--port=N] [--machines=N]\n"
+                "               [--first=N] [--pause=US] -- PROGRAM [ARG...]\n",
+                stderr);
+    return 2;
 }
 
 int main(int argc, char **argv)
 {
-    int64_t begin_us = hand_now_us();
-    pid_t pid;
+    static const struct option options[] = {
+        {"dir", 1, NULL, 'd'},    {"disk", 1, NULL, 'k'},  {"seed", 1, NULL, 's'},   {"record", 1, NULL, 'r'},
+        {"uid", 1, NULL, 'u'},    {"tap", 1, NULL, 't'},   {"bridge", 1, NULL, 'b'}, {"cgroup", 1, NULL, 'g'},
+        {"config", 1, NULL, 'c'}, {"nic", 1, NULL, 'n'},   {"port", 1, NULL, 'p'},   {"machines", 1, NULL, 'm'},
+        {"first", 1, NULL, 'f'},  {"pause", 1, NULL, 'w'}, {NULL, 0, NULL, 0}};
+    struct hand hand = {0};
+    unsigned pause_us = 0;
+    int option, machines = 1, first = 0;
 
-    if (argc < 6) {
-        (void)fputs("usage: by-hand PORT SOCKET SERIAL OUTPUT PROGRAM [ARG...]\n", stderr);
-        return 2;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        switch (option) {
+        case 'd':
+            hand.dir = optarg;
+            break;
+        case 'k':
+            hand.disk = read_file(optarg);
+            break;
+        case 's':
+            hand.seed = read_file(optarg);
+            break;
+        case 'r':
+            hand.record = read_file(optarg);
+            break;
+        case 'u':
+            hand.uid = (uint32_t)strtoul(optarg, NULL, 10);
+            break;
+        case 't':
+            hand.tap = optarg;
+            break;
+        case 'b':
+            hand.bridge = optarg;
+            break;
+        case 'g':
+            hand.cgroup = optarg;
+            break;
+        case 'c':
+            hand.config = optarg;
+            break;
+        case 'n':
+            hand.nic = optarg;
+            break;
+        case 'p':
+            hand.port = atoi(optarg);
+            break;
+        case 'm':
+            machines = atoi(optarg);
+            break;
+        case 'f':
+            first = atoi(optarg);
+            break;
+        case 'w':
+            pause_us = (unsigned)atoi(optarg);
+            break;
+        default:
+            return usage();
+        }
+    if (hand.dir == NULL || hand.disk.size == 0 || hand.seed.size == 0 || optind == argc)
+        return usage();
+    hand.argv = argv + optind;
+    for (int i = first; i < first + machines; i++) {
+        if (run_one(&hand, i) != 0)
+            return 1;
+        (void)usleep(pause_us); /* as between the runner's creates: caches get cold */
     }
-    pid = hand_start(argv + 5, hand_listen(argv[2]), hand_open_log(argv[3]), hand_open_log(argv[4]));
-    if (pid < 0)
-        hand_die("fork");
-    if (!wait_ready(atoi(argv[1]), pidfd_open(pid, 0))) {
-        (void)fprintf(stderr, "by-hand: no daemon at port %s, see %s\n", argv[1], argv[4]);
-        return 1;
-    }
-    hand_report(pid, begin_us);
     return 0;
 }

@@ -1,17 +1,69 @@
-/* What the references of the bench share: a VMM started by hand, with no more care than it takes. */
+/*
+ * The references of the bench: machines made by hand, by a small program that knows everything beforehand and needs to
+ * undo nothing. What it does of a host it does as the runner does it: the same folder, disk, seed, users, cgroup and TAP.
+ */
 #ifndef BENCH_BY_HAND_H
 #define BENCH_BY_HAND_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/un.h>
+
+#define HAND_EXTENTS_MAX 16
+
+struct hand_file { /* what a file of each machine consists of; zeros between its extents are holes */
+    char *data;
+    size_t size;
+    struct {
+        size_t at, len;
+    } extents[HAND_EXTENTS_MAX];
+    size_t n_extents;
+};
+
+struct hand {                            /* what all machines have in common, from the command line */
+    const char *dir;                     /* each has a folder below, its number */
+    struct hand_file disk, seed, record; /* record: written first and, durably, last; size 0: none */
+    uint32_t uid;                        /* 0: as this program */
+    const char *cgroup;                  /* a directory; NULL: none */
+    const char *tap, *bridge;            /* NULL: none */
+    const char *config, *nic;            /* Cloud Hypervisor: bodies of vm.create and vm.add-net; NULL: another VMM */
+    int port; /* of the daemon of machine 0; 0: ready is the first byte on the serial console */
+    char **argv;
+};
+
+struct machine {
+    const struct hand *hand;
+    int number, port;
+    char dir[256], mac[18];
+    int at;                     /* the folder */
+    struct sockaddr_un address; /* of what the VMM listens at */
+    int api, events, log;       /* what the VMM gets: a socket that listens, a descriptor to write, its output */
+    int serial;                 /* QEMU: its serial log; else -1 */
+    int tap, inotify;
+    pid_t pid;
+    int pidfd;
+};
 
 int64_t hand_now_us(void);
 void hand_die(const char *what) __attribute__((noreturn)); /* says errno */
-int hand_listen(const char *path);
-int hand_open_log(const char *path);
-/* argv as a process in a session of its own, with third and fourth as descriptors 3 and 4; output: 1 and 2. */
-pid_t hand_start(char **argv, int third, int fourth, int output);
-/* One line: the process id, and in microseconds the time since begin_us and this process's processor time. */
-void hand_report(pid_t pid, int64_t begin_us);
+/* text with @DIR@, @MAC@ and @PORT@ of this machine; the caller frees. */
+char *hand_words(const struct machine *m, const char *text);
+
+/* by-hand-host.c, in the order of a start: */
+void hand_make_folder(struct machine *m);
+void hand_open_socket(struct machine *m);
+void hand_make_disks(struct machine *m);
+void hand_make_tap(struct machine *m);
+void hand_start(struct machine *m);
+void hand_commit(struct machine *m);
+
+/* by-hand-vmm.c */
+void hand_boot_ch(struct machine *m);
+void hand_await_qemu(struct machine *m);
+void hand_watch_serial(struct machine *m);
+/* False: the VMM ended, or nothing was heard. */
+bool hand_wait_ready(const struct machine *m);
 
 #endif

@@ -4,6 +4,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 FAKE_QEMU = os.path.join(BUILD, "t/fake/fake-qemu")
-BY_HAND = os.path.join(BUILD, "t/bench/by-hand")
 GIB = 1 << 30
 
 
@@ -45,7 +45,7 @@ def file_system(path):
     return kind
 
 
-def free_ports(n, first=23000):
+def free_ports(n, first=14000):
     """n ports of 127.0.0.1 that nobody listens at."""
     ports = []
     for port in range(first, 32000):
@@ -99,14 +99,41 @@ class Client(http.client.HTTPConnection):
         reply = self.getresponse()
         return reply.status, reply.read()
 
+    @staticmethod
+    def judge(method, path, status, text):
+        if status >= 300:
+            raise RuntimeError(f"{method} {path}: {status} {text.decode(errors='replace')}")
+
     def call(self, method, path, body=None, as_text=False):
         """What a request that must succeed answers."""
         status, text = self.ask(method, path, body)
-        if status >= 300:
-            raise RuntimeError(f"{method} {path}: {status} {text.decode(errors='replace')}")
+        self.judge(method, path, status, text)
         if as_text:
             return text.decode()
         return json.loads(text) if text else None
+
+    def timed(self, method, path, body=None):
+        """The body of its answer, and the milliseconds until it was there, without what http.client takes."""
+        text = "" if body is None else json.dumps(body)
+        request = (f"{method} {path} HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\n"
+                   f"Content-Length: {len(text)}\r\n\r\n{text}").encode()
+        if self.sock is None:
+            self.connect()
+        begin = time.monotonic_ns()
+        self.sock.sendall(request)
+        reply, end = bytearray(), None
+        while end is None or len(reply) < end:
+            part = self.sock.recv(1 << 18)
+            if not part:
+                raise ConnectionError(f"{method} {path}: the connection ended")
+            reply += part
+            if end is None and (at := reply.find(b"\r\n\r\n")) >= 0:
+                length = re.search(rb"\r\ncontent-length: *(\d+)", reply[:at + 2], re.I)
+                end = at + 4 + (int(length[1]) if length else 0)
+        ms = (time.monotonic_ns() - begin) / 1e6
+        body = bytes(reply).partition(b"\r\n\r\n")[2]
+        self.judge(method, path, int(reply.split(None, 2)[1]), body)
+        return body, ms
 
 
 USER_NETWORK = "    network: {{plugin: user, first_port: {}, last_port: {}}}"
@@ -116,6 +143,7 @@ class Runner:
     """A runner in a folder below `base` with a fake QEMU. Its kinds say otherwise in arrange() and command()."""
 
     vmm = "QEMU"
+    bridge = None  # of its guests' TAPs
     CONFIG = """\
 listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
@@ -177,8 +205,8 @@ hosts:
         return f"    vmm: {{plugin: qemu, binary: {self.own_copy(FAKE_QEMU)}, accel: tcg}}\n" + self.user_network()
 
     def user_network(self):
-        first = own_ports() if self.is_test else 20000
-        return USER_NETWORK.format(first, first + 99 if self.is_test else 22999)
+        first = own_ports() if self.is_test else 11000  # where no test is
+        return USER_NETWORK.format(first, first + (99 if self.is_test else 2999))
 
     def command(self):
         argv = [os.path.join(BUILD, "runner-ch"), "-c", os.path.join(self.dir, "runner.yaml")]
@@ -231,11 +259,9 @@ hosts:
     def create(self, client=None):
         """A sandbox; its id, the reply, the milliseconds it took."""
         id = str(uuid.uuid4())
-        begin = time.monotonic_ns()
-        reply = (client or self.client).call("POST", "/sandboxes", dict(self.body, id=id))
-        ms = (time.monotonic_ns() - begin) / 1e6
+        text, ms = (client or self.client).timed("POST", "/sandboxes", dict(self.body, id=id))
         self.ids.append(id)
-        return id, reply, ms
+        return id, json.loads(text), ms
 
     def create_many(self, n, at_once):
         """n creates, at_once of them at a time; seconds until all have answered."""
@@ -277,6 +303,10 @@ hosts:
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(one, self.ids))
         self.ids = []
+
+    def within(self):
+        """Words before a command that is to run where the runner runs."""
+        return []
 
     def cpu_ms(self):
         return time.clock_gettime_ns(self.clock) / 1e6
@@ -333,66 +363,3 @@ class RealRunner(Runner):
     def arrange(self):
         os.symlink(os.path.abspath(self.snapshot), os.path.join(self.root, "snapshots/tiny"))
         return "    vmm: {plugin: qemu, accel: auto}\n" + self.user_network()
-
-
-class ByHand:
-    """The VMM of one sandbox of a runner, started by hand: the same command line with a fresh overlay and port."""
-
-    def __init__(self, runner, name):
-        id, _, _ = runner.create()
-        self.argv = runner.vmm_of(id)
-        self.dir = os.path.join(runner.dir, name)
-        os.makedirs(self.dir)
-        self.sandbox = os.path.join(runner.root, "sandboxes", id)
-        shutil.copy(os.path.join(self.sandbox, "cloud-init.iso"), self.dir)
-        with open(os.path.join(self.sandbox, "runner.json")) as file:
-            record = json.load(file)
-        self.port = record["nic"]["forwardPort"]
-        self.base = record["disk"]["backingPath"]
-        self.bytes = record["disk"]["sizeBytes"]
-        runner.destroy_all()
-        self.pids = []
-
-    def prepare(self, n, first=23000):
-        """What n starts need, ahead of the clock; their command lines."""
-        lines = []
-        for i, port in enumerate(free_ports(n, first)):
-            at = os.path.join(self.dir, str(i))
-            shutil.rmtree(at, ignore_errors=True)
-            os.makedirs(at)
-            shutil.copy(os.path.join(self.dir, "cloud-init.iso"), at)
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.base, "-F", "raw",
-                            os.path.join(at, "disk.qcow2"), str(self.bytes)], check=True)
-            words = [word.replace(self.sandbox, at).replace(f"127.0.0.1:{self.port}-", f"127.0.0.1:{port}-")
-                     for word in self.argv]
-            lines.append([BY_HAND, str(port), os.path.join(at, "qmp"), os.path.join(at, "serial.log"),
-                          os.path.join(at, "vmm.log")] + words)
-        return lines
-
-    def start(self, line):
-        """Milliseconds from the start to the daemon's answer, and those of the starter's processor time."""
-        done = subprocess.run(line, stdout=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            raise RuntimeError(f"a VMM by hand does not answer: {' '.join(line)}")
-        pid, us, cpu_us = map(int, done.stdout.split())
-        self.pids.append(pid)
-        return us / 1e3, cpu_us / 1e3
-
-    def start_all(self, lines):
-        """Seconds until all have answered."""
-        begin = time.monotonic()
-        with ThreadPoolExecutor(len(lines)) as pool:
-            list(pool.map(self.start, lines))
-        return time.monotonic() - begin
-
-    def stop_all(self):
-        for pid in self.pids:
-            try:
-                fd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-            os.close(fd)
-        while any(os.path.exists(f"/proc/{pid}") for pid in self.pids):
-            time.sleep(0.01)
-        self.pids = []

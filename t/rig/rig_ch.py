@@ -4,14 +4,12 @@ import glob
 import json
 import os
 import shutil
-import subprocess
 
-from rig import BUILD, ByHand, Client, Runner, Skip
+from rig import BUILD, Runner, Skip
 
 FAKE = os.path.join(BUILD, "t/fake/cloud-hypervisor")
 LOOPBACK = os.path.join(BUILD, "t/plugin/loopback-net.so")
 TOY = os.path.join(BUILD, "t/guest/toy")
-BY_HAND = os.path.join(BUILD, "t/bench/by-hand-ch")
 REAL = shutil.which(os.environ.get("CLOUD_HYPERVISOR", "cloud-hypervisor"))
 
 
@@ -51,6 +49,7 @@ class NativeRunner(Runner):
     """With the real Cloud Hypervisor, the toy guest, and a bridge in a network namespace that goes with it."""
 
     vmm = "Cloud Hypervisor"
+    bridge = "br0"
     # A node of its own: the machine's /dev/kvm may be root's alone, and is not ours to change.
     SHELL = ('mkdir "$1/dev" && mount -t tmpfs none "$1/dev" && mknod -m 0666 "$1/dev/kvm" c 10 232 && '
              'mount --bind "$1/dev/kvm" /dev/kvm && ip link set lo up && shift && exec "$@"')
@@ -79,39 +78,3 @@ class NativeRunner(Runner):
     def within(self):
         """Words before a command that is to run where the runner runs."""
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", f"--mount=/proc/{self.pid}/ns/mnt"]
-
-
-class NativeByHand(ByHand):
-    """The machine of one sandbox of a NativeRunner by hand: the same configuration, as Cloud Hypervisor tells it."""
-
-    TAP = "hand"
-
-    def __init__(self, runner):
-        id, _, _ = runner.create()
-        self.runner, self.pids, self.starts = runner, [], 0
-        self.argv = runner.vmm_of(id)
-        self.sandbox = os.path.join(runner.root, "sandboxes", id)
-        self.dir = os.path.join(runner.dir, "hand")
-        vmm = Client(os.path.join(runner.dir, "run", id + ".sock"))
-        self.config = vmm.call("GET", "/api/v1/vm.info")["config"]
-        vmm.close()
-        self.nic = {key: self.config["net"][0][key] for key in ("id", "mac")}
-        del self.config["net"]
-        os.makedirs(self.dir)
-        for name in ("disk.qcow2", "cloud-init.iso"):
-            shutil.copy(os.path.join(self.sandbox, name), self.dir)
-        for words in (["tuntap", "add", self.TAP, "mode", "tap", "vnet_hdr"],
-                      ["link", "set", self.TAP, "master", "br0", "up"]):
-            subprocess.run(runner.within() + ["ip"] + words, check=True)
-        runner.destroy_all()
-
-    def prepare(self):
-        """What a start needs, ahead of the clock: overlay, seed, TAP; the command line."""
-        self.starts += 1
-        at = os.path.join(self.dir, str(self.starts))
-        os.makedirs(os.path.join(at, "vmm"))
-        for name in ("disk.qcow2", "cloud-init.iso"):
-            shutil.copy(os.path.join(self.dir, name), at)
-        config = json.dumps(self.config).replace(self.sandbox, at)
-        paths = [os.path.join(at, name) for name in ("api.sock", "serial.log", "vmm.log")]
-        return self.runner.within() + [BY_HAND, self.TAP, json.dumps(self.nic), config] + paths + self.argv
