@@ -5,15 +5,48 @@
 #include "core/util/error.h"
 #include "core/util/json.h"
 
-int64_t stats_pid(struct runner_call *call, const struct sandbox *sandbox)
+#define PIDS_A_BATCH 1024
+
+static bool is_of(const struct stats_look *look, const struct host *host)
+{
+    return look->is_wanted && look->sandbox->host == host;
+}
+
+/* Of those that are the host's. What cannot be told of one is no answer about the others: then each is asked alone. */
+static void find_some(struct runner_call *call, struct stats_look *looks, size_t n)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *path = host_sandbox_path(sandbox->host, sandbox->record->id, "vmm.pid");
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = path};
+    int asked = 0, answer = 0;
 
-    if (batch_add(batch, &step, NULL) < 0 || batch_run(call, batch, NULL) < 0 || batch_result(batch, 0)->status != 0)
-        return 0;
-    return batch_result(batch, 0)->number;
+    for (size_t i = 0; i < n; i++) {
+        auto_free char *path = host_sandbox_path(call->host, looks[i].sandbox->record->id, "vmm.pid");
+        struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = path};
+
+        if (is_of(&looks[i], call->host) && batch_add(batch, &step, NULL) == asked)
+            asked++;
+    }
+    if (asked == 0)
+        return;
+    if (batch_run(call, batch, NULL) < 0) {
+        for (size_t i = 0; n > 1 && i < n; i++)
+            find_some(call, &looks[i], 1);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (is_of(&looks[i], call->host)) {
+            const struct runner_result *result = batch_result(batch, answer++);
+
+            looks[i].pid = result != NULL && result->status == 0 ? result->number : 0;
+        }
+}
+
+void stats_find_pids(struct engine *engine, struct runner_call *call, struct stats_look *looks, size_t n)
+{
+    for (size_t i = 0; i < engine->n_hosts; i++) {
+        call->host = engine->hosts[i];
+        for (size_t at = 0; at < n; at += PIDS_A_BATCH)
+            find_some(call, looks + at, n - at < PIDS_A_BATCH ? n - at : PIDS_A_BATCH);
+    }
 }
 
 void stats_add_process(struct runner_call *call, int64_t pid, struct str *out)

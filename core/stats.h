@@ -5,8 +5,13 @@
 
 #include "core/engine.h"
 
-/* 0: its process does not live. */
-int64_t stats_pid(struct runner_call *call, const struct sandbox *sandbox);
+struct stats_look {
+    struct sandbox *sandbox;
+    bool is_wanted;
+    int64_t pid; /* 0: not wanted, or its process does not live */
+};
+/* The pids of many: one round trip a host, for a thousand. */
+void stats_find_pids(struct engine *engine, struct runner_call *call, struct stats_look *looks, size_t n);
 /* cpuMs, rssBytes. */
 void stats_add_process(struct runner_call *call, int64_t pid, struct str *out);
 /* "counters": {...}. */

@@ -74,32 +74,37 @@ static int compare_ids(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static void add_sandbox(struct engine *engine, struct runner_call *call, struct sandbox *sandbox, bool with_stats,
+static void look_at(struct engine *engine, const char *id, struct stats_look *ret)
+{
+    *ret = (struct stats_look){.sandbox = index_get(engine->index, id)};
+    if (ret->sandbox == NULL)
+        return;
+    index_lock(engine->index);
+    ret->is_wanted = ret->sandbox->record->state == SANDBOX_STARTED || ret->sandbox->record->state == SANDBOX_PAUSED;
+    index_unlock(engine->index);
+}
+
+static void add_sandbox(struct engine *engine, struct runner_call *call, const struct stats_look *look, bool with_stats,
                         bool with_counters, struct str *out)
 {
-    enum sandbox_state state;
-    int64_t pid;
-
     index_lock(engine->index);
-    add_members(sandbox, out);
-    state = sandbox->record->state;
+    add_members(look->sandbox, out);
     index_unlock(engine->index);
-    if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
-        return;
-    call->host = sandbox->host;
-    pid = stats_pid(call, sandbox);
-    if (pid > 0)
-        json_add_int(out, "pid", pid);
-    if (pid > 0 && with_stats)
-        stats_add_process(call, pid, out);
-    if (pid > 0 && with_counters)
-        stats_add_counters(engine, call, sandbox, out);
+    call->host = look->sandbox->host;
+    if (look->pid > 0)
+        json_add_int(out, "pid", look->pid);
+    if (look->pid > 0 && with_stats)
+        stats_add_process(call, look->pid, out);
+    if (look->pid > 0 && with_counters)
+        stats_add_counters(engine, call, look->sandbox, out);
 }
 
 int view_list(struct engine *engine, struct runner_call *call, bool with_stats, struct str *out,
               struct runner_error *err)
 {
     struct ids ids = {.list = NULL};
+    auto_free struct stats_look *looks = NULL;
+    size_t n = 0;
 
     if (wait_up(engine, call, err) < 0)
         return -1;
@@ -107,40 +112,45 @@ int view_list(struct engine *engine, struct runner_call *call, bool with_stats, 
     ids.list = mem_array(ids.cap, sizeof ids.list[0]);
     index_each(engine->index, collect_id, &ids);
     qsort(ids.list, ids.n, sizeof ids.list[0], compare_ids);
+    looks = mem_array(ids.n, sizeof *looks);
+    for (size_t i = 0; i < ids.n; i++) {
+        look_at(engine, ids.list[i], &looks[n]);
+        n += looks[n].sandbox != NULL;
+    }
+    free(ids.list);
+    stats_find_pids(engine, call, looks, n);
     json_open(out, NULL, '{');
     json_open(out, "sandboxes", '[');
-    for (size_t i = 0; i < ids.n; i++) {
-        struct sandbox *sandbox = index_get(engine->index, ids.list[i]);
-        if (sandbox == NULL)
-            continue;
+    for (size_t i = 0; i < n; i++) {
         json_open(out, NULL, '{');
-        add_sandbox(engine, call, sandbox, with_stats, false, out);
+        add_sandbox(engine, call, &looks[i], with_stats, false, out);
         json_close(out, '}');
-        index_put(engine->index, sandbox);
+        index_put(engine->index, looks[i].sandbox);
     }
     json_close(out, ']');
     json_close(out, '}');
-    free(ids.list);
     return 0;
 }
 
 int view_sandbox(struct engine *engine, struct runner_call *call, const char *id, bool with_stats, struct str *out,
                  struct runner_error *err)
 {
-    struct sandbox *sandbox;
+    struct stats_look look;
 
     if (wait_up(engine, call, err) < 0)
         return -1;
-    sandbox = index_get(engine->index, id);
+    look_at(engine, id, &look);
     json_open(out, NULL, '{');
-    if (sandbox != NULL)
-        add_sandbox(engine, call, sandbox, with_stats, with_stats, out);
-    else
+    if (look.sandbox != NULL) {
+        stats_find_pids(engine, call, &look, 1);
+        add_sandbox(engine, call, &look, with_stats, with_stats, out);
+    } else {
         json_add_text(out, "state", "destroyed");
+    }
     json_add_text(out, "backupState", "NONE");
     json_add_bool(out, "recoverable", false);
     json_close(out, '}');
-    index_put(engine->index, sandbox);
+    index_put(engine->index, look.sandbox);
     return 0;
 }
 

@@ -397,6 +397,8 @@ void json_add_real(struct str *s, const char *key, double value)
     begin(s, key);
     if (value != value || value > 1e300 || value < -1e300)
         str_add(s, "null");
+    else if (value > -1e9 && value < 1e9 && value == (double)(int)value) /* most are whole, and read alike */
+        str_addf(s, "%d", (int)value);
     else
         str_addf(s, "%.10g", value);
 }

@@ -34,8 +34,18 @@ int proc_alive(const struct act *a, const struct runner_step *step, struct runne
 {
     auto_close int pidfd = -1;
     pid_t pid = 0;
-    int status, r = proc_find(a->self, step->path, &pid, &pidfd, &status, err);
+    int status = -1, r;
 
+    switch (child_find(a->self, step->path, &pid, &status, NULL)) { /* no descriptor is needed of a child of ours */
+    case CHILD_RUNS:
+        r = 0;
+        break;
+    case CHILD_ENDED:
+        r = 1;
+        break;
+    default:
+        r = pidfile_find(a->self, step->path, &pid, &pidfd, err);
+    }
     if (r < 0)
         return -1;
     result->status = r;
