@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """make bench: the runner against named references measured in the same run, as a table of ratios.
 
-Rows are chosen by BENCH="native fake many thousand boot boots proxy memory" (default: all). Others from outside: CREATES
-(fake, 300), SECONDS_EACH (many, 10), SANDBOXES (memory, thousand: 1000), ROUNDS (native 24, boot 8), AT_ONCE (boots, 20),
-SNAPSHOT (the folder of a `tiny` made by runner-image), TMPDIR (where machines have their disks). It measures; it does not
-judge, and is no part of `make check`.
+Rows are chosen by BENCH="native fake many thousand boot boots proxy memory" (default: all). Others from outside:
+CREATES (fake, 300), SECONDS_EACH (many, 10), SANDBOXES (memory, thousand: 1000), ROUNDS (native 24, boot 8), AT_ONCE
+(boots, 20), SNAPSHOT (the folder of a `tiny` made by runner-image), TMPDIR (where machines have their disks). It
+measures; it does not judge, and is no part of `make check`. On a busy machine `chrt -f 1 make bench` keeps others out.
 """
 
 import os

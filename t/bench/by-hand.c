@@ -3,9 +3,9 @@
  *
  *   by-hand --dir=DIR --disk=FILE --seed=FILE [OPTION...] -- PROGRAM [ARG...]
  *
- * PROGRAM, a path, gets at descriptor 3 a socket that listens at DIR/N/api.sock, and at 4 what the runner gives its VMM
- * there: QEMU the serial log to append to, Cloud Hypervisor (--config) something to write events to. In its arguments, in
- * CONFIG and in NIC stand @DIR@, @PORT@ and @MAC@ for what the machine has of its own. Each machine is one line: the
+ * PROGRAM, a path, gets at descriptor 3 a socket that listens at DIR/N/api.sock, and at 4 what the runner gives its
+ * VMM there: QEMU the serial log, Cloud Hypervisor (--config) something to write events to. In its arguments, in CONFIG
+ * and in NIC stand @DIR@, @PORT@ and @MAC@ for what the machine has of its own. Each machine is one line: the
  * process id, and in microseconds the processor time that this program took and the time of each phase: host, boot (Cloud
  * Hypervisor's calls, QEMU's greeting), ready (its guest is heard), commit. Status 1: something failed.
  */

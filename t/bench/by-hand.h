@@ -1,6 +1,6 @@
 /*
  * The references of the bench: machines made by hand, by a small program that knows everything beforehand and needs to
- * undo nothing. What it does of a host it does as the runner does it: the same folder, disk, seed, users, cgroup and TAP.
+ * undo nothing. What it does on a host is what the runner does there: folder, disk, seed, users, cgroup and TAP.
  */
 #ifndef BENCH_BY_HAND_H
 #define BENCH_BY_HAND_H

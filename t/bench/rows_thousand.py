@@ -30,7 +30,8 @@ class StaticServer:
             file.write(f"daemon off; worker_processes 1; pid {self.dir}/pid; error_log {self.dir}/log;\n"
                        f"events {{}}\nhttp {{ access_log off; {temp}\n"
                        f"server {{ listen unix:{self.dir}/socket; root {self.dir}; }} }}\n")
-        self.process = subprocess.Popen(["nginx", "-p", self.dir, "-e", f"{self.dir}/log", "-c", f"{self.dir}/nginx.conf"])
+        self.process = subprocess.Popen(["nginx", "-p", self.dir, "-e", f"{self.dir}/log", "-c",
+                                         f"{self.dir}/nginx.conf"])
         self.client = Client(os.path.join(self.dir, "socket"))
         while self.process.poll() is None and not os.path.exists(self.client.path):
             time.sleep(0.01)

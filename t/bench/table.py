@@ -59,8 +59,8 @@ class Phases:
 
 
 def rounds(n, one, other):
-    """Both in turn; what comes second may be slower, or faster, so each does half of the times. The rest is for what the
-    kernel still has to tidy up after the one before."""
+    """Both in turn; what comes second may be slower, or faster, so each does half of the times. The pause is for what
+    the kernel still has to tidy up after the one before."""
     for i in range(number("ROUNDS", n)):
         for start in (one, other) if i % 2 == 0 else (other, one):
             time.sleep(0.1)
