@@ -5,6 +5,38 @@
 
 #include <yajl/yajl_parse.h>
 
+/* ---- UTF-8 ---- */
+
+/* Length of the valid UTF-8 sequence at p, 0 when it is none. */
+static size_t utf8_len(const unsigned char *p, size_t left)
+{
+    static const unsigned char least[] = {0, 0, 0xc2, 0xe0, 0xf0};
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+    if (n == 0 || n > left || (n > 1 && p[0] < least[n]))
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+static bool is_utf8(const unsigned char *p, size_t left)
+{
+    while (left > 0) {
+        size_t n = utf8_len(p, left);
+
+        if (n == 0)
+            return false;
+        p += n;
+        left -= n;
+    }
+    return true;
+}
+
 /* ---- reading ---- */
 
 struct reader {
@@ -86,12 +118,20 @@ static int on_double(void *ctx, double value)
     return j != NULL;
 }
 
+/* yajl lets long forms and surrogates pass as UTF-8, which would come out as another text when it is written again. */
+static int check_text(struct reader *r, const char *what, const unsigned char *text, size_t len)
+{
+    if (memchr(text, '\0', len) != NULL)
+        return refuse(r, what, " holds a NUL byte");
+    return is_utf8(text, len) || refuse(r, what, " is not UTF-8");
+}
+
 static int on_string(void *ctx, const unsigned char *text, size_t len)
 {
     struct json *j;
 
-    if (memchr(text, '\0', len) != NULL)
-        return refuse(ctx, "a string holds a NUL byte", "");
+    if (!check_text(ctx, "a string", text, len))
+        return 0;
     j = node_add(ctx, JSON_STRING);
     if (j != NULL)
         j->text = mem_dup_n((const char *)text, len);
@@ -157,8 +197,8 @@ static int on_key(void *ctx, const unsigned char *text, size_t len)
 {
     struct reader *r = ctx;
 
-    if (memchr(text, '\0', len) != NULL)
-        return refuse(r, "a key holds a NUL byte", "");
+    if (!check_text(r, "a key", text, len))
+        return 0;
     free(r->key);
     r->key = mem_dup_n((const char *)text, len);
     return 1;
@@ -299,23 +339,6 @@ const char *json_type_name(enum json_type type)
 }
 
 /* ---- writing ---- */
-
-/* Length of the valid UTF-8 sequence at p, 0 when it is none. */
-static size_t utf8_len(const unsigned char *p, size_t left)
-{
-    static const unsigned char least[] = {0, 0, 0xc2, 0xe0, 0xf0};
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-
-    if (n == 0 || n > left || (n > 1 && p[0] < least[n]))
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return n;
-}
 
 /* How much of it stands in JSON as it is, up to what has to be looked at. */
 static size_t plain_len(const unsigned char *p, size_t left)
