@@ -71,7 +71,7 @@ static void take(const struct post *post, struct pollfd *fds, size_t *n)
 
 static void *serve(void *arg)
 {
-    const struct post *post = arg;
+    auto_free struct post *post = arg; /* the thread's: the next peer is another's */
     struct pollfd fds[CONNECTIONS_MAX + 2] = {{.fd = post->listening, .events = POLLIN}};
     size_t n = 1;
 
@@ -91,7 +91,7 @@ static void *serve(void *arg)
 
 void peer_start(enum peer peer, const char *path)
 {
-    static struct post post;
+    struct post *post = mem_alloc(sizeof *post);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     pthread_t thread;
 
@@ -99,10 +99,10 @@ void peer_start(enum peer peer, const char *path)
         stop_point("'%s' is too long for a socket: use another TMPDIR", path);
     memcpy(address.sun_path, path, strlen(path));
     (void)unlink(path);
-    post.peer = peer;
-    post.listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (post.listening < 0 || bind(post.listening, (struct sockaddr *)&address, sizeof address) < 0 ||
-        listen(post.listening, 16) < 0 || pthread_create(&thread, NULL, serve, &post) != 0)
+    post->peer = peer;
+    post->listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (post->listening < 0 || bind(post->listening, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(post->listening, 16) < 0 || pthread_create(&thread, NULL, serve, post) != 0)
         stop_point("socket '%s': %m", path);
     (void)pthread_detach(thread);
 }
