@@ -10,6 +10,7 @@ static struct record *sample(void)
 
     record->state = SANDBOX_STARTED;
     record->created_ms = 1764000000123;
+    record->taken_over_ms = 1764000000456;
     record->snapshot = mem_dup("docker.io/ubuntu:22.04");
     record->daemon_version = mem_dup("v1");
     record->cpus = 2;
@@ -50,6 +51,7 @@ Test(record, d01_round_trip_is_exact)
     record_print(again, &second);
     cr_assert_str_eq(first.ptr, second.ptr);
     cr_assert_eq(again->memory_bytes, record->memory_bytes);
+    cr_assert_eq(again->taken_over_ms, record->taken_over_ms);
     cr_assert_str_eq(again->nic.mac, record->nic.mac);
     cr_assert(again->boot.has_daemon);
     cr_assert_str_eq(again->vmm.plugin, "qemu");
