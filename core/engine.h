@@ -12,10 +12,17 @@ struct agent;
 struct op;
 struct reaper;
 
+#define ENGINE_BUCKETS 14
+
 struct engine_stats { /* counters for /metrics */
     atomic_ulong ops_done[16], ops_failed[16]; /* by enum op_kind */
     atomic_ulong op_us[16];
+    atomic_ulong op_buckets[16][ENGINE_BUCKETS + 1]; /* by how long they took, see engine_bucket_us */
 };
+extern const int64_t engine_bucket_us[ENGINE_BUCKETS]; /* upper ends; what takes longer is in one bucket more */
+
+/* An operation of this kind (enum op_kind) ended. Any thread. */
+void engine_count_op(struct engine_stats *stats, int kind, bool is_failed, int64_t us);
 
 struct engine {
     const struct config *config;
@@ -31,6 +38,7 @@ struct engine {
     void (*vm_gone)(void *ctx, const char *id);
     void *vm_gone_ctx;
     struct engine_stats stats;
+    int64_t started_ms; /* wall clock */
     atomic_bool is_trimming; /* trim.c */
 };
 

@@ -180,6 +180,7 @@ static int list_operations(void)
 static int engine_make(struct engine *engine, const struct config *config, struct runner_error *err)
 {
     engine->config = config;
+    engine->started_ms = num_wall_ms();
     pthread_mutex_init(&engine->ops_mutex, NULL);
     engine->hosts = mem_array(config->n_hosts, sizeof(struct host *));
     for (; engine->n_hosts < config->n_hosts; engine->n_hosts++)

@@ -169,13 +169,11 @@ static void run_phases(struct op *op)
 
 static void report(struct op *op, int64_t us)
 {
-    struct engine_stats *stats = &op->engine->stats;
     bool is_failed = op->err.code != 0;
     char ms[32];
     auto_str struct str phases = STR_INIT;
 
-    atomic_fetch_add(is_failed ? &stats->ops_failed[op->kind] : &stats->ops_done[op->kind], 1);
-    atomic_fetch_add(&stats->op_us[op->kind], (unsigned long)us);
+    engine_count_op(&op->engine->stats, op->kind, is_failed, us);
     (void)snprintf(ms, sizeof ms, "%lld.%03lld", (long long)(us / 1000), (long long)(us % 1000));
     for (size_t i = 0; i < op->n_timings; i++)
         str_addf(&phases, "%s%s:%.2f", i > 0 ? "," : "", op->timings[i].phase, (double)op->timings[i].us / 1000);

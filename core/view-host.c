@@ -1,8 +1,7 @@
-/* The runner and its hosts: /info and /metrics. */
+/* The runner and its hosts: /info, and what a healthcheck says. */
 #include <string.h>
 
 #include "core/figures.h"
-#include "core/jobs/agent.h"
 #include "core/op.h"
 #include "core/snapshot.h"
 #include "core/util/error.h"
@@ -157,76 +156,4 @@ void view_info(struct engine *engine, struct runner_call *call, struct str *out)
     if (vmm != NULL)
         json_add_text(out, "vmm", vmm);
     json_close(out, '}');
-}
-
-static void add_metric(struct str *out, const char *name, const char *type, const char *help)
-{
-    str_addf(out, "# HELP runner_%s %s\n# TYPE runner_%s %s\n", name, help, name, type);
-}
-
-static void add_op_metrics(struct engine_stats *stats, struct str *out)
-{
-    add_metric(out, "operations_total", "counter", "Operations that ended, by kind and result.");
-    for (int kind = 0; kind < OP_KINDS; kind++) {
-        str_addf(out, "runner_operations_total{op=\"%s\",result=\"done\"} %lu\n", op_name((enum op_kind)kind),
-                 atomic_load(&stats->ops_done[kind]));
-        str_addf(out, "runner_operations_total{op=\"%s\",result=\"failed\"} %lu\n", op_name((enum op_kind)kind),
-                 atomic_load(&stats->ops_failed[kind]));
-    }
-    add_metric(out, "operation_seconds_total", "counter", "Time that operations ran, by kind.");
-    for (int kind = 0; kind < OP_KINDS; kind++)
-        str_addf(out, "runner_operation_seconds_total{op=\"%s\"} %.6f\n", op_name((enum op_kind)kind),
-                 (double)atomic_load(&stats->op_us[kind]) / 1e6);
-}
-
-static void add_job_metrics(struct agent *agent, struct str *out)
-{
-    struct agent_stats stats;
-
-    agent_read_stats(agent, &stats);
-    add_metric(out, "jobs_total", "counter", "Jobs of the API that ended, by result.");
-    str_addf(out, "runner_jobs_total{result=\"completed\"} %lu\nrunner_jobs_total{result=\"failed\"} %lu\n",
-             stats.jobs_completed, stats.jobs_failed);
-    add_metric(out, "jobs", "gauge", "Jobs of the API in hand: done now, or done and still to be told.");
-    str_addf(out, "runner_jobs{state=\"running\"} %lu\nrunner_jobs{state=\"untold\"} %lu\n", stats.jobs_running,
-             stats.jobs_untold);
-    add_metric(out, "api_reachable", "gauge", "1: the API answered the last request.");
-    str_addf(out, "runner_api_reachable %d\n", stats.is_reachable);
-    add_metric(out, "spans_total", "counter", "Spans of traces, by what became of them.");
-    str_addf(out, "runner_spans_total{result=\"sent\"} %lu\nrunner_spans_total{result=\"dropped\"} %lu\n",
-             stats.spans.sent, stats.spans.dropped);
-    add_metric(out, "api_failures_total", "counter", "Requests that the API did not answer.");
-    str_addf(out, "runner_api_failures_total %lu\n", stats.requests_failed);
-}
-
-void view_metrics(struct engine *engine, const struct http_server *server, struct str *out)
-{
-    struct totals totals = {{0}};
-    struct http_stats http = {.connections = 0};
-    size_t waiting, running;
-
-    index_each(engine->index, add_up, &totals);
-    waiting = pool_load(engine->pool, &running);
-    add_metric(out, "sandboxes", "gauge", "Sandboxes, by state.");
-    for (size_t i = 0; i < ARRAY_LEN(totals.by_state); i++)
-        str_addf(out, "runner_sandboxes{state=\"%s\"} %zu\n", sandbox_state_name((enum sandbox_state)i),
-                 totals.by_state[i]);
-    view_add_capacity_metrics(engine, out);
-    add_op_metrics(&engine->stats, out);
-    if (engine->agent != NULL)
-        add_job_metrics(engine->agent, out);
-    add_metric(out, "tasks", "gauge", "Tasks of the worker pool.");
-    str_addf(out, "runner_tasks{state=\"running\"} %zu\nrunner_tasks{state=\"waiting\"} %zu\n", running,
-             waiting - running);
-    if (server == NULL)
-        return;
-    http_stats(server, &http);
-    add_metric(out, "http_requests_total", "counter", "Request heads read.");
-    str_addf(out, "runner_http_requests_total %llu\n", (unsigned long long)http.requests);
-    add_metric(out, "http_unauthorized_total", "counter", "Requests refused for their credentials.");
-    str_addf(out, "runner_http_unauthorized_total %llu\n", (unsigned long long)http.unauthorized);
-    add_metric(out, "http_proxied_total", "counter", "Requests proxied into guests.");
-    str_addf(out, "runner_http_proxied_total %llu\n", (unsigned long long)http.proxied);
-    add_metric(out, "http_connections", "gauge", "Open client connections.");
-    str_addf(out, "runner_http_connections %llu\n", (unsigned long long)http.open);
 }
