@@ -219,13 +219,14 @@ int tap_dial(const char *name, int *ret_fd, struct runner_error *err)
     return 0;
 }
 
-/* Down and off its bridge, then renamed: an interface that is up can be renamed only since Linux 6.3. */
+/* Down first: an interface that is up can be renamed only since Linux 6.3. It leaves the bridge and its name at once, and
+ * so is found by the one or the other whenever the runner is killed. */
 static bool keep_idle(int index, const char *name, const char *idle)
 {
-    struct link_change rest = {.index = index, .up = 0, .master = 0};
-    struct link_change rename = {.index = index, .up = -1, .master = -1, .rename = idle};
+    struct link_change rest = {.index = index, .up = 0, .master = -1};
+    struct link_change leave = {.index = index, .up = -1, .master = 0, .rename = idle};
 
-    return if_nametoindex(idle) == 0 && netlink_change(&rest) == 0 && !is_open(name) && netlink_change(&rename) == 0;
+    return if_nametoindex(idle) == 0 && netlink_change(&rest) == 0 && !is_open(name) && netlink_change(&leave) == 0;
 }
 
 int tap_del(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
