@@ -1,4 +1,5 @@
-/* The calls by which the runner and its plugins change a host, or ask it. Each does what libc's does, unless told otherwise. */
+/* The calls by which the runner and its plugins change a host, or ask it. Each does what libc's does, unless told
+ * otherwise. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -9,6 +10,7 @@
 #include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,8 +117,10 @@ static const char *phase_in(const char *text, size_t len)
 
 static uint32_t write_kind(int fd, const char *text, size_t len)
 {
-    if (fd == STDERR_FILENO)
+    if (fd == STDERR_FILENO) {
+        fault_said(text, len);
         return phase_in(text, len) != NULL ? FAULT_MARK : FAULT_LOG;
+    }
     switch (type_of(fd)) {
     case S_IFSOCK:
         return said_kind(text, len);
@@ -221,8 +225,10 @@ WRAP(int, -1, ftruncate, (int fd, off_t len), (fd, len), FAULT_CHANGE, fault_fd(
 WRAP(off_t, -1, lseek, (int fd, off_t at, int whence), (fd, at, whence), FAULT_ASK, fault_fd(&p, fd))
 WRAP(int, -1, fchmod, (int fd, mode_t mode), (fd, mode), FAULT_CHANGE, fault_fd(&p, fd))
 WRAP(int, -1, chmod, (const char *path, mode_t mode), (path, mode), FAULT_CHANGE, fault_at(&p, AT_FDCWD, path))
+WRAP(int, -1, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid), FAULT_CHANGE, fault_fd(&p, fd))
 WRAP(int, -1, fchownat, (int dir, const char *path, uid_t uid, gid_t gid, int flags), (dir, path, uid, gid, flags),
      FAULT_CHANGE, fault_at(&p, dir, path))
+WRAP(int, -1, rename, (const char *from, const char *to), (from, to), FAULT_CHANGE, fault_at(&p, AT_FDCWD, to))
 WRAP(int, -1, renameat, (int from_dir, const char *from, int dir, const char *to), (from_dir, from, dir, to),
      FAULT_CHANGE, fault_at(&p, dir, to))
 WRAP(int, -1, renameat2, (int from_dir, const char *from, int dir, const char *to, unsigned flags),
@@ -247,6 +253,10 @@ WRAP(DIR *, NULL, opendir, (const char *path), (path), FAULT_ASK, fault_at(&p, A
 WRAP(DIR *, NULL, fdopendir, (int fd), (fd), FAULT_ASK, fault_fd(&p, fd))
 WRAP(struct dirent *, NULL, readdir, (DIR * dir), (dir), FAULT_ASK, fault_fd(&p, dirfd(dir)))
 WRAP(FILE *, NULL, fopen, (const char *path, const char *mode), (path, mode), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
+WRAP_BYTES(readlink, (const char *path, char *text, size_t len), len, (path, text, len), (path, text, n), FAULT_ASK,
+           fault_at(&p, AT_FDCWD, path))
+WRAP_BYTES(readlinkat, (int dir, const char *path, char *text, size_t len), len, (dir, path, text, len),
+           (dir, path, text, n), FAULT_ASK, fault_at(&p, dir, path))
 WRAP(int, -1, flock, (int fd, int how), (fd, how), FAULT_ASK, fault_fd(&p, fd))
 WRAP(int, -1, memfd_create, (const char *name, unsigned flags), (name, flags), FAULT_ASK, (void)0)
 WRAP(int, -1, pipe2, (int fds[2], int flags), (fds, flags), FAULT_ASK, (void)0)
@@ -340,6 +350,7 @@ WRAP(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, op
 WRAP(int, -1, execve, (const char *path, char *const *argv, char *const *env), (path, argv, env), FAULT_CHANGE,
      fault_at(&p, AT_FDCWD, path))
 WRAP(pid_t, -1, setsid, (void), (), FAULT_ASK, (void)0)
+WRAP(int, -1, unshare, (int what), (what), FAULT_ASK, number_where(&p, "", what))
 WRAP(int, -1, chdir, (const char *path), (path), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
 WRAP(int, -1, dup2, (int from, int to), (from, to), FAULT_ASK, number_where(&p, "to ", to))
 WRAP(int, -1, setrlimit, (__rlimit_resource_t what, const struct rlimit *limit), (what, limit), FAULT_ASK,

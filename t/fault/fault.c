@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,26 +17,36 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TRIGGER_MIN 512
-
 long (*fault_syscall)(long, ...);
 static struct fault_control *control;
 static pid_t runner;                   /* a child that is being started shares our memory, and is another process */
-static int trigger = -1;               /* what is written here is SIGKILL to the runner */
 static _Thread_local int is_inside;    /* what is called from here is nobody's call */
 static _Thread_local int is_looked_at; /* a thread keeps the name by which it was known once */
+static _Thread_local int is_at_it;     /* at the sandbox that control names */
 
-/* A child that has become another user may not signal the runner; the kernel does it in the name of who asked for this.
- * The number is beyond those that a child is given. */
-static void make_trigger(void)
+/* A child may have become another user, and not be allowed to signal the runner: a thread of the runner does it. */
+static void *kill_when_told(void *arg)
 {
-    int fds[2];
+    (void)arg;
+    while (atomic_load(&control->is_to_die) == 0)
+        (void)fault_syscall(SYS_futex, &control->is_to_die, FUTEX_WAIT, 0, NULL, NULL, 0);
+    (void)fault_syscall(SYS_kill, runner, SIGKILL);
+    return NULL;
+}
 
-    if (fault_syscall(SYS_pipe2, fds, O_CLOEXEC) == 0 && fault_syscall(SYS_fcntl, fds[0], F_SETOWN, runner) == 0 &&
-        fault_syscall(SYS_fcntl, fds[0], F_SETSIG, SIGKILL) == 0 &&
-        fault_syscall(SYS_fcntl, fds[0], F_SETFL, O_ASYNC) == 0)
-        trigger = (int)fault_syscall(SYS_fcntl, fds[1], F_DUPFD_CLOEXEC, TRIGGER_MIN);
-    (void)fault_syscall(SYS_close, fds[1]);
+/* Before the runner has blocked its signals: this thread takes none. */
+static void start_killer(void)
+{
+    sigset_t all, before;
+    pthread_t thread;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    is_inside = 1;
+    if (pthread_create(&thread, NULL, kill_when_told, NULL) == 0)
+        (void)pthread_setname_np(thread, "fault");
+    is_inside = 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static __attribute__((constructor)) void map_control(void)
@@ -54,7 +66,8 @@ static __attribute__((constructor)) void map_control(void)
     if (at == MAP_FAILED || ((struct fault_control *)at)->magic != FAULT_MAGIC)
         return;
     control = at;
-    make_trigger();
+    atomic_store(&control->is_to_die, 0);
+    start_killer();
 }
 
 static int is_thread(void)
@@ -73,7 +86,7 @@ int fault_is_on(void)
 
 int fault_wants(struct fault_point *p, const char *name, uint32_t kind)
 {
-    if (!((control->kinds | control->traced) & kind))
+    if (!((control->kinds | control->traced) & kind) || (control->id[0] != '\0' && !is_at_it))
         return 0;
     p->name = name;
     p->kind = kind;
@@ -81,6 +94,21 @@ int fault_wants(struct fault_point *p, const char *name, uint32_t kind)
     p->entry = NULL;
     p->where[0] = '\0';
     return 1;
+}
+
+void fault_said(const char *line, uint64_t len)
+{
+    char word[80];
+
+    if (control->id[0] == '\0')
+        return;
+    (void)snprintf(word, sizeof word, " id=%.63s", control->id);
+    if (memmem(line, len, word, strlen(word)) == NULL)
+        return;
+    if (memmem(line, len, "event=op.phase ", strlen("event=op.phase ")) != NULL)
+        is_at_it = 1;
+    else if (memmem(line, len, " event=op.done ", 15) != NULL || memmem(line, len, " event=op.failed ", 17) != NULL)
+        is_at_it = 0;
 }
 
 /* ---- where ---- */
@@ -98,10 +126,10 @@ void fault_fd(struct fault_point *p, int fd)
 {
     char link[32];
     int saved = errno;
-    ssize_t n;
+    long n;
 
     (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    n = readlink(link, p->where, sizeof p->where - 1);
+    n = fault_syscall(SYS_readlinkat, AT_FDCWD, link, p->where, sizeof p->where - 1);
     p->where[n > 0 ? n : 0] = '\0';
     errno = saved;
 }
@@ -169,20 +197,24 @@ static void decide(struct fault_point *p)
         fill(&control->hit, p, number);
 }
 
-static void crash(void)
+static void rest(uint32_t ms)
 {
-    atomic_store(&control->mode, FAULT_OFF);
-    (void)fault_syscall(SYS_write, trigger, "", 1);
-    while (fault_syscall(SYS_getpid) == runner) /* it is on its way */
-        (void)fault_syscall(SYS_pause);
-}
-
-static void stall(void)
-{
-    struct timespec left = {.tv_sec = control->stall_ms / 1000, .tv_nsec = control->stall_ms % 1000 * 1000000L};
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
 
     while (fault_syscall(SYS_nanosleep, &left, &left) < 0 && errno == EINTR)
         ;
+}
+
+/* A child goes on when the runner is gone, as it would. */
+static void crash(void)
+{
+    int is_child = fault_syscall(SYS_getpid) != runner;
+
+    atomic_store(&control->mode, FAULT_OFF);
+    atomic_store(&control->is_to_die, 1);
+    (void)fault_syscall(SYS_futex, &control->is_to_die, FUTEX_WAKE, 1, NULL, NULL, 0);
+    while (!is_child || fault_syscall(SYS_getppid) == runner)
+        rest(1);
 }
 
 int fault_begin(struct fault_point *p)
@@ -195,7 +227,7 @@ int fault_begin(struct fault_point *p)
     if (p->mode == FAULT_CRASH_BEFORE)
         crash();
     if (p->mode == FAULT_STALL)
-        stall();
+        rest(control->stall_ms);
     errno = saved;
     if (p->mode != FAULT_FAIL)
         return 1;

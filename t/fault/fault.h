@@ -1,7 +1,7 @@
 /*
- * Faults on order, for tests: a shared object that is preloaded into the runner stands between it and libc, and makes the
- * n-th call that is counted fail, come late, or be the runner's last. It is told so, and tells what it saw, in a file that
- * both sides map (t/rig/fault.py is the other). Nothing of this is in the runner.
+ * Faults on order, for tests: a shared object that is preloaded into the runner stands between it and libc, and makes
+ * the n-th call that is counted fail, come late, or be the runner's last. It is told so, and tells what it saw, in a
+ * file that both sides map (t/rig/fault.py is the other). Nothing of this is in the runner.
  */
 #ifndef FAULT_H
 #define FAULT_H
@@ -52,14 +52,17 @@ struct fault_control {
     char thread[16];    /* how the names of the threads begin whose calls are looked at */
     char name[24];      /* only calls of this function are counted, "": of all */
     char where[216];    /* only those with this in their where */
+    char id[64];        /* only those for this sandbox: of the thread that says, in the log, that it is at it */
     _Atomic uint64_t count;
     _Atomic uint32_t n_trace; /* may exceed the room */
     _Atomic uint32_t n_hits;
+    _Atomic uint32_t is_to_die; /* a futex */
+    uint32_t unused;
     struct fault_call hit; /* the first one */
     struct fault_call trace[FAULT_TRACE_MAX];
 };
 
-_Static_assert(sizeof(struct fault_call) == 256 && offsetof(struct fault_control, hit) == 312,
+_Static_assert(sizeof(struct fault_call) == 256 && offsetof(struct fault_control, hit) == 384,
                "t/rig/fault.py has it so");
 
 /* A call under way. */
@@ -83,6 +86,9 @@ int fault_begin(struct fault_point *p);
 int fault_end(struct fault_point *p, int has_failed);
 /* How much of len is to be transferred. */
 uint64_t fault_length(const struct fault_point *p, uint64_t len);
+
+/* A line of the log: from here, or from here on no more, this thread works for a sandbox. */
+void fault_said(const char *line, uint64_t len);
 
 void fault_at(struct fault_point *p, int dir, const char *path);
 void fault_fd(struct fault_point *p, int fd);

@@ -1,4 +1,4 @@
-"""Faults on order in a runner that was started with t/fault/fault.so preloaded: see t/fault/fault.h, whose layout this has."""
+"""Faults on order in a runner that was started with t/fault/fault.so preloaded; t/fault/fault.h has the same layout."""
 
 import errno
 import mmap
@@ -14,10 +14,10 @@ OFF, TRACE, FAIL, LOSE, SHORT, STALL, CRASH_BEFORE, CRASH_AFTER = range(8)
 CHANGE, ASK, WAIT, MEMORY, MARK, LOG = (1 << bit for bit in range(6))
 
 TRACE_MAX = 8192
-HEAD = struct.Struct("=IIIIIIQQ16s24s216sQII")
+HEAD = struct.Struct("=IIIIIIQQ16s24s216s64sQIIII")
 CALL = struct.Struct("=QIi24s216s")
 MODE_AT = 4
-COUNT_AT = struct.calcsize("=IIIIIIQQ16s24s216s")
+COUNT_AT = struct.calcsize("=IIIIIIQQ16s24s216s64s")
 SIZE = HEAD.size + CALL.size * (1 + TRACE_MAX)
 
 Call = namedtuple("Call", "number kind result name where")
@@ -47,12 +47,13 @@ class Fault:
         return env
 
     def arm(self, mode, at=1, times=1, kinds=CHANGE, traced=0, name="", where="", error=errno.EIO, stall_ms=0,
-            thread="worker"):
+            thread="worker", id=""):
         """From the at-th counted call on so many of them (0: all) are hit. Counted are those of these kinds, made by a
-        thread whose name begins so, of this function, with this in their path; "" is any."""
+        thread whose name begins so, of this function, with this in their path, for this sandbox (the log has to be at
+        level debug); "" is any."""
         self.words[1] = OFF
         HEAD.pack_into(self.memory, 0, MAGIC, OFF, kinds, traced, error, stall_ms, at, times, thread.encode(),
-                       name.encode(), where.encode(), 0, 0, 0)
+                       name.encode(), where.encode(), id.encode(), 0, 0, 0, 0, 0)
         self.memory[HEAD.size:HEAD.size + CALL.size] = bytes(CALL.size)
         self.words[1] = mode
 

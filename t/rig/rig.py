@@ -65,8 +65,8 @@ owned = []  # files whose locks this process holds
 
 
 def own_ports():
-    """The first of a hundred ports on 127.0.0.1 that no other test on this machine is given while this process lives: as
-    own_ports of t/run/lib.sh."""
+    """The first of a hundred ports on 127.0.0.1 that no other test on this machine is given while this process lives:
+    as own_ports of t/run/lib.sh."""
     for i in range(90):
         n = (os.getpid() + i) % 90
         try:

@@ -1,0 +1,356 @@
+"""A runner that is to crash, with a sandbox that it happens to and a bystander; what must be true afterwards."""
+
+import ctypes
+import glob
+import http.client
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import time
+
+from census import Census, processes
+from fault import Fault
+from rig import BUILD, FAKE_QEMU, Client, Runner, Skip, own_ports
+from rig_ch import FAKE as FAKE_CH
+from rig_ch import LOOPBACK
+
+ID = "subject"
+BYSTANDER = "bystander"
+MARKER_AT = 1 << 20  # in the file of the disk
+MARKER = b"what a guest wrote\n"
+SECONDS = 60  # for what takes milliseconds
+
+# Two of each: one that leaks is missed by the next sandbox.
+CONFIG = """\
+listen: ["unix:{dir}/api.sock"]
+api: {{version: 0}}
+log: {{level: {level}}}
+workers: 8
+timeouts: {{create: 50s, ready: 40s, start: 50s}}
+hosts:
+  - name: local
+    root: {root}
+    run_dir: {dir}/run
+    uids: 1900000000-1900000001
+    transport: {{plugin: local}}
+    disk: {{plugin: qcow2}}
+{host}
+"""
+
+
+class QemuRunner(Runner):
+    CONFIG = CONFIG
+    level = "debug"
+
+    def arrange(self):
+        self.make_snapshot()
+        first = own_ports()
+        return (f"    vmm: {{plugin: qemu, binary: {self.own_copy(FAKE_QEMU)}, accel: tcg}}\n"
+                f"    network: {{plugin: user, first_port: {first}, last_port: {first + 1}}}")
+
+
+class BridgeRunner(Runner):
+    """Cloud Hypervisor with a bridge, in the namespace that this process is in; its guests are met there."""
+
+    CONFIG = CONFIG
+    level = "debug"
+    vmm = "Cloud Hypervisor"
+    pool = 1  # TAPs kept for the next sandboxes
+
+    def arrange(self):
+        self.make_snapshot()
+        return (f"    vmm: {{plugin: cloud-hypervisor, binary: {self.own_copy(FAKE_CH)}, probe: none}}\n"
+                "    network: {plugin: bridge, bridge: br-t, address: 10.9.0.1/24, uplink: none, "
+                f"pool: {self.pool}}}\n"
+                "    ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.3, gateway: 10.9.0.1/24}")
+
+
+class NewTapRunner(BridgeRunner):
+    """Each sandbox gets a TAP of its own making."""
+
+    pool = 0
+
+
+class LoopbackRunner(Runner):
+    """Cloud Hypervisor without privileges."""
+
+    CONFIG = CONFIG
+    level = "debug"
+    vmm = "Cloud Hypervisor"
+
+    def arrange(self):
+        self.make_snapshot()
+        binary, port = self.own_copy(FAKE_CH), own_ports()
+        with open(binary + ".port", "w") as file:
+            file.write(str(port))
+        self.plugins = os.path.join(self.dir, "plugins")
+        for plugin in glob.glob(os.path.join(BUILD, "plugins/*/*.so")) + [LOOPBACK]:
+            kind = "network" if plugin == LOOPBACK else os.path.basename(os.path.dirname(plugin))
+            os.makedirs(os.path.join(self.plugins, kind), exist_ok=True)
+            name = "loopback.so" if plugin == LOOPBACK else os.path.basename(plugin)
+            os.symlink(plugin, os.path.join(self.plugins, kind, name))
+        return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
+                f"    network: {{plugin: loopback, port: {port}}}")
+
+
+def enter_namespace():
+    """A network of this process's own, in which both addresses of the pool are met."""
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) < 0:  # CLONE_NEWNET
+        raise Skip("no network namespace: " + os.strerror(ctypes.get_errno()))
+    words = [["link", "set", "lo", "up"]] + [["addr", "add", f"10.9.0.{n}/32", "dev", "lo"] for n in (2, 3)]
+    for line in words:
+        subprocess.run(["ip"] + line, check=True)
+
+
+def has_bridge():
+    """Whether this machine lets us have one."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
+        return False
+    if not os.path.exists(os.path.join(BUILD, "plugins/network/bridge.so")):
+        return False
+    return subprocess.run(["unshare", "--net", "true"], stderr=subprocess.DEVNULL).returncode == 0
+
+
+class Wrong(Exception):
+    """What was found to be so and must not be."""
+
+
+def alike(item):
+    """The item without what differs from one sandbox to the next."""
+    item = re.sub(r"-[0-9a-f]{8}\b", "-*", re.sub(r"^process \d+", "process N", item))
+    return re.sub(r"\.tmp-[0-9a-f]{16}", ".tmp-*", item)
+
+
+# Files that a stopped sandbox has or has not, by how far it came before.
+MAY_BE_LEFT = {f"file root/sandboxes/{ID}/{name}" for name in
+               ("cloud-init.iso", "vmm", "vmm.log", "serial.log", "serial.log.1", "vmm.pid")}
+
+
+class CrashRig:
+    def __init__(self, kind, base):
+        self.fault = Fault(os.path.join(base, f"faults.{os.getpid()}"))
+        self.runner = kind(base, self.fault.env())
+        self.runner.wait_idle()
+        self.create(BYSTANDER)
+        self.mark(BYSTANDER)
+        self.empty = Census(self.runner)
+        self.like = {}
+        self.log_at = 0
+        for state in ("started", "stopped"):
+            self.prepare(state)
+            self.like[state] = self.parts()
+            self.remove()
+
+    # ---- requests ----
+
+    def ask(self, method, path, body=None):
+        """Status and text; None, None when there was no answer."""
+        client = Client(self.runner.socket, SECONDS)
+        try:
+            return client.ask(method, path, body)
+        except (OSError, http.client.HTTPException):
+            return None, None
+        finally:
+            client.close()
+
+    def must(self, method, path, body=None, what=""):
+        status, text = self.ask(method, path, body)
+        if status is None or status >= 300:
+            raise Wrong(f"{what or method + ' ' + path}: {status} {(text or b'').decode(errors='replace')[:400]}")
+        return text
+
+    def body(self, id=ID, **more):
+        return dict(self.runner.body, id=id, **more)
+
+    def create(self, id=ID, **more):
+        self.must("POST", "/sandboxes", self.body(id, **more), "the create before")
+
+    def state(self, id=ID):
+        return self.runner.client.call("GET", f"/sandboxes/{id}")["state"]
+
+    def await_state(self, states, id=ID):
+        until = time.monotonic() + SECONDS
+        while self.state(id) not in states:
+            if time.monotonic() > until:
+                raise Wrong(f"it stays {self.state(id)}, and does not become {' or '.join(map(str, states))}")
+            time.sleep(0.003)
+
+    # ---- the sandbox ----
+
+    def path(self, name, id=ID):
+        return os.path.join(self.runner.root, "sandboxes", id, name)
+
+    def prepare(self, state):
+        """None, stopped, started or paused."""
+        if state is None:
+            return
+        self.create(skipStart=state == "stopped")
+        if state == "paused":
+            self.must("POST", f"/sandboxes/{ID}/pause")
+        self.mark()
+
+    def wish(self, *lines):
+        """What the VMMs that are started from now on do wrong."""
+        program = next(os.path.join(self.runner.dir, name) for name in ("fake-qemu", "cloud-hypervisor")
+                       if os.path.exists(os.path.join(self.runner.dir, name)))
+        if lines:
+            with open(program + ".conf", "w") as file:
+                file.write("".join(line + "\n" for line in lines))
+        elif os.path.exists(program + ".conf"):
+            os.remove(program + ".conf")
+
+    def set_record(self, state):
+        """What the subject's record says of its state."""
+        with open(self.path("runner.json"), "r+") as file:
+            record = json.load(file)
+            file.seek(0)
+            json.dump(dict(record, state=state), file)
+            file.truncate()
+
+    def mark(self, id=ID):
+        with open(self.path("disk.qcow2", id), "r+b") as file:
+            file.seek(MARKER_AT)
+            file.write(MARKER)
+
+    def has_marker(self, id=ID):
+        try:
+            with open(self.path("disk.qcow2", id), "rb") as file:
+                file.seek(MARKER_AT)
+                return file.read(len(MARKER)) == MARKER
+        except FileNotFoundError:
+            return False
+
+    def vmm_pid(self, id=ID):
+        with open(self.path("vmm.pid", id)) as file:
+            return int(file.readline())
+
+    def kill_vmm(self):
+        """And sees it end."""
+        fd = os.pidfd_open(self.vmm_pid())
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        select.select([fd], [], [], SECONDS)
+        os.close(fd)
+
+    def say_panic(self):
+        """As its VMM says that its guest's kernel panicked."""
+        event = {"timestamp": {"secs": 1, "nanos": 0}, "source": "guest", "event": "panic",
+                 "properties": {"event": "panic"}}
+        with open(self.path("events"), "w") as fifo:
+            fifo.write(json.dumps(event, indent=2) + "\n\n")
+
+    def remove(self):
+        self.must("DELETE", f"/sandboxes/{ID}", what="the destroy at the end")
+        lines = Census(self.runner).difference(self.empty)
+        if lines:
+            raise Wrong("after the destroy", *lines)
+
+    # ---- what is there ----
+
+    def parts(self):
+        """What there is of the subject; whatever else changed is wrong."""
+        census = Census(self.runner)
+        lost = sorted(self.empty.items - census.items)
+        if lost:
+            raise Wrong("the bystander lost", *lost)
+        if census.idle_taps > 1:
+            raise Wrong(f"{census.idle_taps} idle TAPs")
+        return {alike(item) for item in census.items - self.empty.items}
+
+    def check(self, states, had_disk):
+        """The subject is in one of these states, and all of it is as it is in that state. Its state."""
+        state = self.state()
+        state = None if state == "destroyed" else state
+        if state not in states:
+            raise Wrong(f"it is {state}, not {' or '.join(map(str, states))}")
+        parts = self.parts()
+        records = {item for item in parts if item.startswith("record ")}
+        told = {item.split()[2].rstrip(",") for item in records}
+        if told != ({state} if state is not None else set()):
+            raise Wrong(f"it is {state}, and the record says so:", *records)
+        parts -= records
+        if state is None:
+            wanted, may = set(), set()
+        elif state in ("started", "paused"):
+            wanted, may = self.like["started"], MAY_BE_LEFT
+        else:
+            wanted, may = self.like["stopped"], MAY_BE_LEFT
+        wanted = {item for item in wanted if not item.startswith("record ")}
+        lines = [f"+ {item}" for item in parts - wanted - may] + [f"- {item}" for item in wanted - parts]
+        if lines:
+            raise Wrong(f"it is {state}, but", *sorted(lines))
+        if had_disk and state is not None and not self.has_marker():
+            raise Wrong("what was on its disk is not there any more")
+        return state
+
+    def check_bystander(self):
+        if self.state(BYSTANDER) != "started" or not self.has_marker(BYSTANDER):
+            raise Wrong(f"the bystander is {self.state(BYSTANDER)}")
+
+    # ---- the crash ----
+
+    def await_log(self, text):
+        """Until the runner has written that, or died."""
+        until = time.monotonic() + SECONDS
+        while self.runner.process.poll() is None and not any(text in line for line in self.log_lines()):
+            if time.monotonic() > until:
+                raise Wrong(f"the log does not come to say '{text}'")
+            time.sleep(0.003)
+
+    def look_from_here(self):
+        """At the log."""
+        self.log_at = os.path.getsize(self.runner.log.name)
+
+    def await_death(self):
+        """Whether it died of the fault, as it should."""
+        try:
+            return self.runner.process.wait(SECONDS) == -signal.SIGKILL
+        except subprocess.TimeoutExpired:
+            return False
+
+    def settle(self):
+        """Until nothing is left to do; False: it died before."""
+        try:
+            self.runner.wait_up()
+            self.runner.wait_idle(SECONDS)
+            return True
+        except (Skip, OSError, http.client.HTTPException):
+            self.runner.client.close()
+            if not self.await_death():
+                raise
+            return False
+
+    def restart(self):
+        """The next runner, without faults, when it has recovered all."""
+        self.fault.disarm()
+        self.look_from_here()
+        self.runner.begin()
+        if not self.settle():
+            raise Wrong("the next runner died")
+        signs = ("event=op.failed op=recover", "event=reconcile.")
+        wrong = [line for line in self.log_lines() if any(sign in line for sign in signs)]
+        if wrong:
+            raise Wrong("the recovery", *wrong)
+
+    def log_lines(self):
+        """Since the last look or restart."""
+        with open(self.runner.log.name, errors="replace") as file:
+            file.seek(self.log_at)
+            return file.read().splitlines()
+
+    def kill_all(self):
+        """Whatever still runs."""
+        for item in processes(self.runner) if os.path.isdir(self.runner.dir) else ():
+            os.kill(int(item.split()[1].rstrip(":")), signal.SIGKILL)
+
+    def close(self):
+        self.fault.disarm()
+        if self.runner.process.poll() is not None:
+            self.runner.begin()
+            self.settle()
+        self.runner.ids = [BYSTANDER, ID]
+        self.runner.close()
+        self.fault.close()
