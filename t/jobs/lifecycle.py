@@ -4,23 +4,18 @@ import os
 import signal
 import tempfile
 import time
-import uuid
 
 import tap
 from census import Census
 from daytona import DaytonaApi
-from rig_jobs import JobRunner, create, do
+from rig_jobs import JobRunner, create, do, local_state, new_id
 
 NOT_BUILT = ("UPDATE_SANDBOX_NETWORK_SETTINGS", "CREATE_BACKUP", "SNAPSHOT_SANDBOX",
              "FORK_SANDBOX", "BUILD_SNAPSHOT", "PULL_SNAPSHOT", "REMOVE_SNAPSHOT", "INSPECT_SNAPSHOT_IN_REGISTRY")
 
 
-def local_state(runner, id):
-    return runner.client.call("GET", f"/sandboxes/{id}")["state"]
-
-
 def check_life(api, runner):
-    id = str(uuid.uuid4())
+    id = new_id()
     job = create(api, id)
     tap.equal("a create is completed", (job["status"], job.get("errorMessage")), ("COMPLETED", None))
     tap.ok("and tells the daemon's version, as JSON in a string", '"daemonVersion":"fake"' in job["resultMetadata"])
@@ -45,7 +40,7 @@ def failure(api, type, resource, payload=None, **more):
 
 
 def check_failures(api, runner):
-    id = str(uuid.uuid4())
+    id = new_id()
     tap.equal("an unknown type", failure(api, "DANCE_SANDBOX", id), ("FAILED", "unknown job type: DANCE_SANDBOX"))
     for type in NOT_BUILT:
         tap.equal(f"{type} is not built, and says so", failure(api, type, id, {}),
@@ -61,7 +56,7 @@ def check_failures(api, runner):
 
 
 def check_change(api, runner):
-    id = str(uuid.uuid4())
+    id = new_id()
     create(api, id)
     job = api.do(id, "resize", cpu=2)
     tap.ok("a running machine is not resized yet", "stop it first" in job.get("errorMessage", ""), job)
@@ -82,7 +77,7 @@ def check_change(api, runner):
 
 
 def check_skip_start(api, runner):
-    id = str(uuid.uuid4())
+    id = new_id()
     api.add_sandbox(id, state="creating", desired="stopped")
     payload = dict(runner.body, id=id, skipStart=True, more="unknown keys are fine", registry=None, volumes=[])
     tap.equal("create, left stopped", api.result(api.add_job("CREATE_SANDBOX", id, payload))["status"], "COMPLETED")

@@ -1,8 +1,9 @@
 """A runner that takes its work from a fake Daytona API."""
 
 import os
+import uuid
 
-from rig import Runner, own_ports
+from rig import Runner
 
 
 class JobRunner(Runner):
@@ -32,6 +33,19 @@ api: {{version: 2, url: "@url@", token_file: {dir}/token, healthcheck_interval: 
         """Of its log, those with this event."""
         with open(self.log.name, errors="replace") as file:
             return [line for line in file if f"event={event} " in line]
+
+
+def new_id():
+    return str(uuid.uuid4())
+
+
+def local_state(runner, id):
+    return runner.client.call("GET", f"/sandboxes/{id}")["state"]
+
+
+def words(api, job):
+    """What was posted of it, in order."""
+    return [post["body"]["status"] for post in api.job(job)["posts"]]
 
 
 STATES = {"create": "started", "start": "started", "stop": "stopped", "pause": "paused", "destroy": "absent"}

@@ -4,11 +4,10 @@ import os
 import signal
 import tempfile
 import time
-import uuid
 
 import tap
 from daytona import DaytonaApi
-from rig_jobs import JobRunner, create, do
+from rig_jobs import JobRunner, create, do, local_state, new_id
 
 FAST = "sync_interval: 1s, orphan_grace: 2s, healthcheck_interval: 1s"
 
@@ -19,14 +18,6 @@ class SyncRunner(JobRunner):
 
 class ReportRunner(JobRunner):
     CONFIG = JobRunner.CONFIG.replace("healthcheck_interval: 1s", FAST + ", orphans: report")
-
-
-def new_id():
-    return str(uuid.uuid4())
-
-
-def local_state(runner, id):
-    return runner.client.call("GET", f"/sandboxes/{id}")["state"]
 
 
 def until(condition, seconds=60):

@@ -4,26 +4,17 @@ import os
 import signal
 import tempfile
 import time
-import uuid
 
 import tap
 from daytona import DaytonaApi
-from rig_jobs import JobRunner, create, do
+from rig_jobs import JobRunner, create, do, new_id, words
 
 OP_ENDS = ("op.done", "op.failed")
-
-
-def new_id():
-    return str(uuid.uuid4())
 
 
 def runs_of(runner, job):
     """How many operations were made of it."""
     return sum(f"job={job} " in line for event in OP_ENDS for line in runner.lines(event))
-
-
-def words(api, job):
-    return [post["body"]["status"] for post in api.job(job)["posts"]]
 
 
 def wait_for_line(runner, event, text, seconds=60):

@@ -21,8 +21,8 @@ POST /outage                 {"mode": "refuse" | "close" | "reset" | "hang" | "u
 POST /clock                  {"scale", "advance": seconds, "skew": seconds, of times told and of Date}
 POST /settings               see DEFAULTS in main.py, "token": the runner's
 POST /wait                   {"timeout": seconds, CONDITION}: 200 when it holds, 408 when it does not in time
-     "job": ID or list, "status": by default "settled", final and what follows from it is done; also "final", or one of
-     the API's; "jobs": "final", all there are
+     "job": ID or list, "status": by default "settled", final and what follows from it is done; also "final", "claimed",
+     no longer pending, or one of the API's; "jobs": "final", all there are
      "sandbox": ID, "state": S or "absent"; "runner": state; "polling": true, a poll with a living client waits
      "requests": route, "count": N in all; "posts": N status posts taken; "span": name, "count"
      "load": "done"
@@ -30,7 +30,7 @@ POST /wait                   {"timeout": seconds, CONDITION}: 200 when it holds,
 
 import json
 
-from .jobs import FINAL, ApiError
+from .jobs import FINAL, STATUSES, ApiError
 from .wire import Reply
 
 
@@ -222,7 +222,7 @@ class Control:
             status = told.get("status", "settled")
             if status == "settled":
                 return lambda: all(job.settled for job in jobs)
-            wanted = FINAL if status == "final" else (status,)
+            wanted = FINAL if status == "final" else STATUSES[1:] if status == "claimed" else (status,)
             return lambda: all(job.status in wanted for job in jobs)
         if told.get("jobs") == "final":
             return lambda: not fake.jobs.incomplete
