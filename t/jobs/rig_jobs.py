@@ -1,6 +1,7 @@
 """A runner that takes its work from a fake Daytona API."""
 
 import os
+import time
 import uuid
 
 from rig import Runner
@@ -46,6 +47,20 @@ def local_state(runner, id):
 def words(api, job):
     """What was posted of it, in order."""
     return [post["body"]["status"] for post in api.job(job)["posts"]]
+
+
+def wait_for_line(runner, event, text, seconds=60):
+    until = time.monotonic() + seconds
+    while not any(text in line for line in runner.lines(event)):
+        if time.monotonic() > until:
+            raise RuntimeError(f"no {event} with {text} in the log")
+        time.sleep(0.01)
+
+
+def wish(runner, *lines):
+    """Of all VMs of the runner; none: that they behave."""
+    with open(os.path.join(runner.dir, "fake-qemu.conf"), "w") as file:
+        file.write("".join(line + "\n" for line in lines))
 
 
 STATES = {"create": "started", "start": "started", "stop": "stopped", "pause": "paused", "destroy": "absent"}

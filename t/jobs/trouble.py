@@ -7,7 +7,7 @@ import time
 
 import tap
 from daytona import DaytonaApi
-from rig_jobs import JobRunner, create, do, new_id, words
+from rig_jobs import JobRunner, create, do, new_id, wait_for_line, wish, words
 
 OP_ENDS = ("op.done", "op.failed")
 
@@ -15,20 +15,6 @@ OP_ENDS = ("op.done", "op.failed")
 def runs_of(runner, job):
     """How many operations were made of it."""
     return sum(f"job={job} " in line for event in OP_ENDS for line in runner.lines(event))
-
-
-def wait_for_line(runner, event, text, seconds=60):
-    until = time.monotonic() + seconds
-    while not any(text in line for line in runner.lines(event)):
-        if time.monotonic() > until:
-            raise RuntimeError(f"no {event} with {text} in the log")
-        time.sleep(0.01)
-
-
-def wish(runner, *lines):
-    """Of all VMs of the runner; none: that they behave."""
-    with open(os.path.join(runner.dir, "fake-qemu.conf"), "w") as file:
-        file.write("".join(line + "\n" for line in lines))
 
 
 def stop_job(api, id):
@@ -93,34 +79,6 @@ def check_stale(api, runner):
               ("COMPLETED", 1))
 
 
-# ---- outages ----
-
-def check_outage(api, runner):
-    """Operations that were begun go on, results are kept, and all of them arrive."""
-    n = int(os.environ.get("JOBS", 12))
-    ids = [new_id() for _ in range(n)]
-    for id in ids:
-        create(api, id)
-    for mode, what, state in (("refuse", "stop", "stopped"), ("close", "start", "started"), ("hang", "stop", "stopped")):
-        before = len(runner.lines("api.unreachable"))
-        api.fault("status", "close", count=None)
-        jobs = [api.user(id, what) for id in ids]
-        for job in jobs:
-            wait_for_line(runner, "job.completed", job)
-        api.outage(mode)
-        api.end_faults()
-        tap.ok(f"an outage ({mode}) is not said again and again", len(runner.lines("api.unreachable")) <= before + 1)
-        rss = runner.status()["anon"]
-        api.outage("up")
-        tap.equal(f"{n} results arrive", [api.result(job)["status"] for job in jobs], ["COMPLETED"] * n)
-        tap.ok("none of them was done again", all(runs_of(runner, job) == 1 for job in jobs))
-        for id in ids:
-            api.wait(60, sandbox=id, state=state)
-        tap.diag(f"private memory while they waited: {rss} KiB")
-    for id in ids:
-        do(api, id, "destroy")
-
-
 # ---- the runner's end ----
 
 def check_kill_in_job(api, runner):
@@ -175,7 +133,7 @@ def main():
         with DaytonaApi(base) as api, JobRunner(base, api) as runner:
             api.wait(60, runner="ready")
             for check in (check_status_answers, check_poll_answers, check_lost_poll, check_duplicates, check_stale,
-                          check_outage, check_kill_in_job, check_kill_before_telling, check_term):
+                          check_kill_in_job, check_kill_before_telling, check_term):
                 begin = time.monotonic()
                 check(api, runner)
                 tap.diag(f"{check.__name__}: {time.monotonic() - begin:.1f} s")

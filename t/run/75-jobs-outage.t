@@ -1,0 +1,5 @@
+#!/bin/sh
+# tier: component
+# The API away for a while, and back.
+t=${top_srcdir:-.}/t
+PYTHONPATH=$t/rig:$t/jobs exec python3 -B "$t/jobs/outage.py"
