@@ -1,30 +1,18 @@
 /* vmm/qemu against the fake QEMU, through transport/local. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <dlfcn.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "core/util/cleanup.h"
-#include "core/util/error.h"
-#include "core/util/num.h"
-#include "core/util/str.h"
-#include "kit/fake/host.h"
 #include "plugins/vmm/qemu/qemu.h"
+#include "t/unit/vmm-stage.h"
 
-const struct runner_plugin *runner_plugin_1(void);
-
-static struct runner_error err = ERROR_INIT;
-static const struct runner_transport_ops *transport;
-static void *transport_self, *self;
-static const struct runner_vmm_ops *ops;
-static char dir[] = "/tmp/test-qemu.XXXXXX", *binary;
-static struct runner_vm vm;
+static char *binary;
 static struct runner_nic nic = {.size = sizeof nic,
                                 .kind = RUNNER_NIC_USER,
                                 .mac = "02:00:00:00:00:01",
@@ -35,57 +23,10 @@ static struct runner_nic nic = {.size = sizeof nic,
 
 /* ---- the stage ---- */
 
-static char *at(const char *name)
-{
-    return mem_printf("%s/%s", dir, name);
-}
-
 static int on_step(void *arg, const struct runner_step *step, struct runner_result *result, struct runner_error *e)
 {
     (void)arg;
     return transport->run(transport_self, fake_call(), &step, 1, result, e);
-}
-
-static void transport_load(void)
-{
-    const char *top = getenv("top_builddir");
-    auto_free char *path = mem_printf("%s/plugins/transport/local.so", top != NULL ? top : ".");
-    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    const struct runner_plugin *(*get)(void);
-
-    cr_assert_not_null(object, "%s", dlerror());
-    *(void **)&get = dlsym(object, "runner_plugin_1");
-    transport = get()->ops;
-    cr_assert_eq(get()->load(fake_host(), &err), 0);
-    cr_assert_eq(get()->create(NULL, 0, &transport_self, &err), 0, "%s", err.message);
-    fake_host_on_step(on_step, NULL);
-}
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "we");
-
-    cr_assert_not_null(file);
-    cr_assert_geq(fputs(text, file), 0);
-    cr_assert_eq(fclose(file), 0);
-}
-
-static void setup_vm(void)
-{
-    vm = (struct runner_vm){.size = sizeof vm,
-                            .id = "sb-1",
-                            .dir = dir,
-                            .socket_path = at("vm.sock"),
-                            .pid_path = at("vm.pid"),
-                            .log_path = at("vm.log"),
-                            .serial_path = at("serial.log"),
-                            .cpus = 1,
-                            .max_cpus = 1,
-                            .memory_bytes = 256 << 20,
-                            .max_memory_bytes = 256 << 20,
-                            .kernel = at("kernel"),
-                            .cmdline = "quiet"};
-    write_text(vm.kernel, "");
 }
 
 static void setup_plugin(const char *program, const char *accel, const char *firmware)
@@ -93,14 +34,11 @@ static void setup_plugin(const char *program, const char *accel, const char *fir
     struct runner_value values[] = {
         {"binary", program, 0}, {"accel", accel, 0}, {"firmware", firmware, 0}, {"tb_size", NULL, 64 << 20}};
 
-    cr_assert_not_null(mkdtemp(dir));
-    fake_host_reset();
-    fake_host_root(dir);
-    transport_load();
-    cr_assert_eq(runner_plugin_1()->load(fake_host(), &err), 0);
-    cr_assert_eq(runner_plugin_1()->create(values, ARRAY_LEN(values), &self, &err), 0);
-    ops = runner_plugin_1()->ops;
-    setup_vm();
+    stage_open(values, ARRAY_LEN(values));
+    fake_host_on_step(on_step, NULL);
+    vm.kernel = at("kernel");
+    vm.cmdline = "quiet";
+    write_text(vm.kernel, "");
 }
 
 /* The fake reads its wishes from <its path>.conf, so each test has a path of its own for it. */
@@ -118,24 +56,8 @@ static void setup(void)
     cr_assert_eq(symlink(real, binary), 0);
 }
 
-static int kill_vm(int number)
-{
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = vm.pid_path, .number = number};
-    const struct runner_step *steps = &step;
-    struct runner_result result = {.size = sizeof result};
-
-    return transport->run(transport_self, fake_call(), &steps, 1, &result, &err);
-}
-
 static void teardown(void)
 {
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
-    const struct runner_step *steps = &step;
-    struct runner_result result = {.size = sizeof result};
-
-    (void)kill_vm(SIGKILL);
-    cr_expect_eq(transport->run(transport_self, fake_call(), &steps, 1, &result, &err), 0, "%s", err.message);
-    runner_plugin_1()->destroy(self);
     if (binary != NULL) {
         auto_free char *wishes = mem_printf("%s.conf", binary);
 
@@ -143,12 +65,7 @@ static void teardown(void)
         (void)unlink(binary);
     }
     free(binary);
-    free((void *)(uintptr_t)vm.socket_path);
-    free((void *)(uintptr_t)vm.pid_path);
-    free((void *)(uintptr_t)vm.log_path);
-    free((void *)(uintptr_t)vm.serial_path);
-    free((void *)(uintptr_t)vm.kernel);
-    cr_expect_eq(fake_host_live(), 0);
+    stage_close();
 }
 
 TestSuite(qemu, .init = setup, .fini = teardown, .timeout = 60);
@@ -158,49 +75,6 @@ static void wish(const char *lines)
     auto_free char *path = mem_printf("%s.conf", binary);
 
     write_text(path, lines);
-}
-
-static int spawn(void)
-{
-    struct runner_batch *batch = fake_host()->batch_new(fake_call());
-    int status = ops->spawn(self, fake_call(), batch, &vm, &err);
-
-    if (status == 0)
-        status = fake_host()->run(fake_call(), batch, &err);
-    fake_host()->batch_free(batch);
-    return status;
-}
-
-static void start(void)
-{
-    cr_assert_eq(spawn(), 0, "%s", err.message);
-    cr_assert_eq(ops->boot(self, fake_call(), &vm, &err), 0, "%s", err.message);
-}
-
-static uint32_t state(void)
-{
-    struct runner_vm_status status = {.size = sizeof status};
-
-    cr_assert_eq(ops->status(self, fake_call(), &vm, &status, &err), 0, "%s", err.message);
-    return status.state;
-}
-
-/* Until the process has ended, by the transport's own word. */
-static void await_end(void)
-{
-    int fd;
-
-    if (transport->watch(transport_self, fake_call(), vm.pid_path, &fd, &err) < 0)
-        return;
-    cr_assert_gt(fake_host()->wait(fake_call(), fd, 1 /* POLLIN */, 60000), 0);
-    close(fd);
-}
-
-static bool exists(const char *path)
-{
-    struct stat st;
-
-    return lstat(path, &st) == 0;
 }
 
 /* ---- a life ---- */
@@ -227,17 +101,13 @@ Test(qemu, life)
 
 Test(qemu, killed)
 {
-    struct runner_batch *batch = fake_host()->batch_new(fake_call());
-
     start();
-    cr_expect_eq(kill_vm(SIGKILL), 0);
+    kill_vm(SIGKILL);
     await_end();
     cr_expect_eq(state(), RUNNER_VM_ABSENT);
     cr_expect(exists(vm.socket_path), "a killed QEMU leaves its socket");
-    cr_assert_eq(ops->cleanup(self, fake_call(), batch, &vm, &err), 0);
-    cr_assert_eq(fake_host()->run(fake_call(), batch, &err), 0);
+    cleanup();
     cr_expect_not(exists(vm.socket_path));
-    fake_host()->batch_free(batch);
     start();
     cr_expect_eq(state(), RUNNER_VM_RUNNING, "on the same path again");
 }
@@ -429,7 +299,7 @@ Test(qemu, d06_silence_is_no_death)
 {
     start();
     wish("no-greeting\n");
-    cr_assert_eq(kill_vm(SIGKILL), 0);
+    kill_vm(SIGKILL);
     await_end();
     cr_assert_eq(spawn(), 0);
     fake_host_deadline(200);
@@ -490,18 +360,6 @@ Test(qemu, missing_binary)
 
 /* ---- the real one ---- */
 
-static void run(const char *const argv[])
-{
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv};
-    const struct runner_step *steps = &step;
-    struct runner_result result = {.size = sizeof result};
-
-    cr_assert_eq(transport->run(transport_self, fake_call(), &steps, 1, &result, &err), 0, "%s", err.message);
-    fake_host()->release(result.out);
-}
-
-#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
-
 static void setup_real(void)
 {
     if (access("/usr/bin/qemu-system-x86_64", X_OK) < 0 || access("/usr/bin/qemu-img", X_OK) < 0)
@@ -551,7 +409,7 @@ Test(real_qemu, life)
     cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), 0, "%s", err.message);
     cr_expect_eq(ops->power_button(self, fake_call(), &vm, &err), 0, "%s", err.message);
     cr_expect_eq(state(), RUNNER_VM_RUNNING, "this guest knows no power button");
-    cr_assert_eq(kill_vm(SIGTERM), 0);
+    kill_vm(SIGTERM);
     await_end();
     cr_expect_eq(state(), RUNNER_VM_ABSENT);
     cr_expect_not(exists(vm.socket_path));
