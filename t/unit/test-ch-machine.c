@@ -1,0 +1,174 @@
+/* The operations of vmm/cloud-hypervisor, against scripted connections: what is asked, what is read back. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "core/util/cleanup.h"
+#include "plugins/vmm/cloud-hypervisor/machine.h"
+#include "t/unit/ch-script.h"
+
+TestSuite(ch_machine, .init = script_open, .fini = script_close, .timeout = 60);
+
+static const char *info(const char *state)
+{
+    auto_free char *body = mem_printf("{\"config\":{},\"state\":\"%s\"}", state);
+
+    return with_body(200, body);
+}
+
+static const char *refusal(void)
+{
+    return with_body(500, "[\"Error from API\",\"The VM could not be paused\",\"Invalid transition\"]");
+}
+
+Test(ch_machine, pause_of_what_is_paused)
+{
+    struct script *script = script_add(false);
+
+    script->pieces[0] = refusal();
+    script->pieces[1] = info("Paused");
+    cr_expect_eq(machine_pause(&ch, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_not_null(strstr(heard(0), "vm.pause"));
+}
+
+Test(ch_machine, pause_that_is_refused)
+{
+    struct script *script = script_add(false);
+
+    script->pieces[0] = refusal();
+    script->pieces[1] = info("Running");
+    cr_expect_eq(machine_pause(&ch, fake_call(), &vm, &err), -1);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor refuses vm.pause: Error from API: The VM could not be paused: "
+                                  "Invalid transition");
+}
+
+/* The answer is lost, the effect is there. */
+Test(ch_machine, d06_pause_whose_answer_is_lost)
+{
+    (void)script_add(false);
+    expect_text(info("Paused"));
+    cr_expect_eq(machine_pause(&ch, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(n_dialled, 2);
+}
+
+Test(ch_machine, pause_that_hangs)
+{
+    (void)script_add(false);
+    expect_text(info("Running"));
+    cr_expect_eq(machine_pause(&ch, fake_call(), &vm, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_TIMEOUT, "%s", err.message);
+}
+
+Test(ch_machine, d06_boot_whose_answer_is_lost)
+{
+    struct script *script = script_add(false);
+
+    script->pieces[0] = EMPTY;
+    expect_text(info("Running"));
+    cr_expect_eq(machine_boot(&ch, fake_call(), &vm, &err), 0, "%s", err.message);
+}
+
+/* A configuration that it would boot without confinement must go before the machine is made without. */
+Test(ch_machine, no_landlock_after_all)
+{
+    struct script *script = script_add(false);
+    const char *text, *at;
+
+    script->pieces[0] = with_body(500, "[\"Error from API\",\"Failed to apply landlock config during vm_create\"]");
+    for (int i = 1; i <= 3; i++)
+        script->pieces[i] = EMPTY;
+    cr_expect_eq(machine_boot(&ch, fake_call(), &vm, &err), 0, "%s", err.message);
+    text = heard(0);
+    cr_assert_not_null(at = strstr(text, "\"landlock_enable\":true"));
+    cr_assert_not_null(at = strstr(at, "PUT /api/v1/vm.delete"), "%s", text);
+    cr_assert_not_null(at = strstr(at, "PUT /api/v1/vm.create"));
+    cr_expect_null(strstr(at, "landlock"));
+    cr_expect_not_null(strstr(at, "PUT /api/v1/vm.boot"));
+    cr_expect_not_null(strstr(fake_host_log(), "warn vmm.no_landlock vmm=cloud-hypervisor reason="));
+    cr_expect_not(ch.facts.has_landlock);
+}
+
+Test(ch_machine, landlock_is_insisted_on)
+{
+    ch.landlock = "on";
+    expect_text(with_body(500, "[\"Error from API\",\"Failed to apply landlock config during vm_create\"]"));
+    cr_expect_eq(machine_boot(&ch, fake_call(), &vm, &err), -1);
+    cr_expect_null(strstr(heard(0), "vm.boot"));
+}
+
+Test(ch_machine, status)
+{
+    static const struct {
+        const char *word;
+        uint32_t state;
+    } cases[] = {{"Running", RUNNER_VM_RUNNING},
+                 {"Paused", RUNNER_VM_PAUSED},
+                 {"Created", RUNNER_VM_ENDED},
+                 {"BreakPoint", RUNNER_VM_FAILED}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct runner_vm_status status = {.size = sizeof status};
+
+        expect_text(info(cases[i].word));
+        cr_expect_eq(machine_status(&ch, fake_call(), &vm, &status, &err), 0, "%s", err.message);
+        cr_expect_eq(status.state, cases[i].state);
+        cr_expect_str_eq(status.text, cases[i].word);
+        script_renew();
+    }
+}
+
+Test(ch_machine, status_of_none)
+{
+    struct runner_vm_status status = {.size = sizeof status};
+
+    cr_expect_eq(machine_status(&ch, fake_call(), &vm, &status, &err), 0);
+    cr_expect_eq(status.state, RUNNER_VM_ABSENT);
+    expect_text("HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n");
+    cr_expect_eq(machine_status(&ch, fake_call(), &vm, &status, &err), 0);
+    cr_expect_eq(status.state, RUNNER_VM_ENDED);
+    cr_expect_str_eq(status.text, "no machine");
+}
+
+/* Silence is no death. */
+Test(ch_machine, d06_status_in_silence)
+{
+    struct runner_vm_status status = {.size = sizeof status};
+
+    (void)script_add(false);
+    cr_expect_eq(machine_status(&ch, fake_call(), &vm, &status, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_TIMEOUT);
+}
+
+static int counters_of(const char *body, struct runner_vm_counters *ret)
+{
+    expect_text(with_body(200, body));
+    return machine_counters(&ch, fake_call(), &vm, ret, &err);
+}
+
+Test(ch_machine, counters)
+{
+    struct runner_vm_counters counters = {.size = sizeof counters};
+
+    cr_assert_eq(counters_of("{\"disk0\":{\"read_bytes\":512,\"write_bytes\":1024,\"read_ops\":1,\"write_ops\":2,"
+                             "\"read_latency_min\":18446744073709551615,\"x\":\"18446744073709551615\"},"
+                             "\"disk1\":{\"read_bytes\":1,\"read_ops\":1},"
+                             "\"net0\":{\"rx_bytes\":10,\"rx_frames\":3,\"tx_bytes\":20,\"tx_frames\":4}}",
+                             &counters),
+                 0, "%s", err.message);
+    cr_expect_eq(counters.disk_read_bytes, 513);
+    cr_expect_eq(counters.disk_write_bytes, 1024);
+    cr_expect_eq(counters.disk_reads, 2);
+    cr_expect_eq(counters.disk_writes, 2);
+    cr_expect_eq(counters.net_rx_bytes, 10);
+    cr_expect_eq(counters.net_tx_bytes, 20);
+    cr_expect_eq(counters.net_rx_packets, 3);
+    cr_expect_eq(counters.net_tx_packets, 4);
+}
+
+Test(ch_machine, counters_of_nonsense)
+{
+    struct runner_vm_counters counters = {.size = sizeof counters, .disk_reads = 7};
+
+    cr_expect_eq(counters_of("[1]", &counters), -1);
+    cr_expect_eq(err.code, RUNNER_E_INVALID);
+    cr_expect_eq(counters.disk_reads, 7, "untouched on failure");
+}
