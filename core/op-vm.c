@@ -21,8 +21,12 @@
 int op_plan_network(struct op *op, struct runner_error *err)
 {
     struct runner_nic nic = op->sandbox->record->nic;
+    const struct instance *vmm = op_vmm(op, err);
 
+    if (vmm == NULL)
+        return -1;
     nic.size = sizeof nic;
+    nic.is_dialled = (vmm->plugin->desc.caps & RUNNER_VMM_CAP_TAP_FD) != 0;
     if (HOST_CALL(op->host, RUNNER_NETWORK, network, attach, &op->call, op->batch, op->id, &nic, err) < 0)
         return error_wrap(err, "network");
     index_lock(op->engine->index);

@@ -44,7 +44,7 @@ static const struct {
     [RUNNER_VMM] = {vmm_ops,
                     ARRAY_LEN(vmm_ops),
                     SIZES(struct runner_vmm_ops, cleanup),
-                    {"pause", "user-network", "events", "counters", "firmware", "early", "adopt"}},
+                    {"pause", "user-network", "events", "counters", "firmware", "early", "adopt", "tap-fd"}},
     [RUNNER_DISK] = {disk_ops, ARRAY_LEN(disk_ops), SIZES(struct runner_disk_ops, remove), {"cow", "inspect"}},
     [RUNNER_NETWORK] = {network_ops,
                         ARRAY_LEN(network_ops),

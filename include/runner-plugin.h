@@ -175,7 +175,9 @@ enum { /* runner_step.flags */
     RUNNER_S_TAIL = 512,
     RUNNER_S_OWNED = 1024,  /* MKDIR, WRITE: what is made belongs to uid, gid, as OWN would give it; a directory that is
                                there already stays as it is. Without it: to the runner */
-    RUNNER_S_HEAD = 2048
+    RUNNER_S_HEAD = 2048,
+    RUNNER_S_HELD = 4096    /* TAP_ADD: a queue of it may stay open until it is dialled, given to a process, or removed:
+                               nobody opens it by its name */
 };
 
 enum {                      /* runner_fd.kind: what the transport opens for a new process */
@@ -432,6 +434,7 @@ struct runner_nic {          /* core keeps it in the record; all text is bounded
     uint32_t forward_port;   /* USER: port on 127.0.0.1 of the host that reaches guest_port, else 0 */
     uint32_t guest_port;
     uint32_t uid;            /* TAP: its owner, whom the VMM runs as; set by core; 0: the runner's user */
+    uint32_t is_dialled;     /* TAP: 1: the VMM takes it as a descriptor (CAP_TAP_FD); set by core for attach */
 };
 
 struct runner_network_ops {
@@ -582,7 +585,8 @@ enum {
     RUNNER_VMM_CAP_FIRMWARE = 16,    /* takes runner_vm.firmware */
     RUNNER_VMM_CAP_EARLY = 32,       /* until boot() the process needs no more than its directory and what spawn() gives
                                         it: core may start it before disk, seed and network are there */
-    RUNNER_VMM_CAP_ADOPT = 64
+    RUNNER_VMM_CAP_ADOPT = 64,
+    RUNNER_VMM_CAP_TAP_FD = 128      /* dials a TAP, or has it given by SPAWN; by its name only where that is NOTSUP */
 };
 
 #ifdef __cplusplus

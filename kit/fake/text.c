@@ -5,12 +5,17 @@
 #include "kit/fake/inner.h"
 
 static const char *const kind_names[] = {
-    [RUNNER_RUN] = "RUN",         [RUNNER_SPAWN] = "SPAWN",     [RUNNER_MKDIR] = "MKDIR", [RUNNER_WRITE] = "WRITE",
-    [RUNNER_READ] = "READ",       [RUNNER_CLONE] = "CLONE",     [RUNNER_GROW] = "GROW",   [RUNNER_RENAME] = "RENAME",
-    [RUNNER_REMOVE] = "REMOVE",   [RUNNER_STAT] = "STAT",       [RUNNER_LIST] = "LIST",   [RUNNER_STATFS] = "STATFS",
-    [RUNNER_TAP_ADD] = "TAP_ADD", [RUNNER_TAP_DEL] = "TAP_DEL", [RUNNER_KILL] = "KILL",   [RUNNER_ALIVE] = "ALIVE",
-    [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",         [RUNNER_WAIT] = "WAIT",
-    [RUNNER_CGROUP_DEL] = "CGROUP_DEL", [RUNNER_ADOPT] = "ADOPT",
+    [RUNNER_RUN] = "RUN",         [RUNNER_SPAWN] = "SPAWN",
+    [RUNNER_MKDIR] = "MKDIR",     [RUNNER_WRITE] = "WRITE",
+    [RUNNER_READ] = "READ",       [RUNNER_CLONE] = "CLONE",
+    [RUNNER_GROW] = "GROW",       [RUNNER_RENAME] = "RENAME",
+    [RUNNER_REMOVE] = "REMOVE",   [RUNNER_STAT] = "STAT",
+    [RUNNER_LIST] = "LIST",       [RUNNER_STATFS] = "STATFS",
+    [RUNNER_TAP_ADD] = "TAP_ADD", [RUNNER_TAP_DEL] = "TAP_DEL",
+    [RUNNER_KILL] = "KILL",       [RUNNER_ALIVE] = "ALIVE",
+    [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",
+    [RUNNER_WAIT] = "WAIT",       [RUNNER_CGROUP_DEL] = "CGROUP_DEL",
+    [RUNNER_ADOPT] = "ADOPT",
 };
 
 static const char *kind_name(uint32_t kind)
@@ -59,8 +64,8 @@ static void add_number(struct str *s, const struct runner_step *step)
 
 static void add_flags(struct str *s, uint32_t flags)
 {
-    static const char *const names[] = {"any-status", "excl",     "sync",   "optional", "tree",  "parents",
-                                        "reflink",    "isolated", "secret", "tail",     "owned", "head"};
+    static const char *const names[] = {"any-status", "excl",   "sync", "optional", "tree", "parents", "reflink",
+                                        "isolated",   "secret", "tail", "owned",    "head", "held"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (flags & (1u << i))

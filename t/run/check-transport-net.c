@@ -290,6 +290,21 @@ static void check_taps_here(void)
     tap_ok(fd >= 0, "dial tap: again, once it was let go");
     cleanup_close(&fd);
     check_given_tap();
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-1") == 0 &&
+               count_in("/proc/self/fd") == before + 1,
+           "TAP_ADD: a queue stays open");
+    fd = dial("tap", "ct-1");
+    tap_ok(fd >= 0 && count_in("/proc/self/fd") == before + 1 && ioctl(fd, TUNGETIFF, &request) == 0 &&
+               strcmp(request.ifr_name, "ct-1") == 0 && (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0 &&
+               (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0,
+           "dial tap: which is the one that is dialled");
+    tap_ok(dial("tap", "ct-1") < 0 && says(RUNNER_E_BUSY, "ct-1"), "dial tap: once");
+    cleanup_close(&fd);
+    tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-1") == 0 &&
+               RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-1") == 0 &&
+               RUN(.kind = RUNNER_TAP_DEL, .path = "ct-1") == 0 && if_nametoindex("ct-1") == 0 &&
+               count_in("/proc/self/fd") == before,
+           "TAP_DEL: lets go of it");
     tap_ok(if_nametoindex("ct-0") != 0 && RUN(.kind = RUNNER_TAP_DEL, .path = "ct-0") == 0 &&
                if_nametoindex("ct-0") == 0,
            "the TAP outlasts it, and TAP_DEL takes it away");

@@ -178,7 +178,7 @@ static int check_nic(const struct bridge *b, const struct runner_nic *nic, struc
     return 0;
 }
 
-static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, uint32_t uid,
+static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, uint32_t uid, bool is_dialled,
                    struct runner_error *err)
 {
     char idle[IFNAME_SIZE];
@@ -189,7 +189,7 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
                                .path = name,
                                .to = b->name,
                                .number = uid != 0 ? uid : b->owner_uid,
-                               .flags = b->is_isolating ? RUNNER_S_ISOLATED : 0,
+                               .flags = (b->is_isolating ? RUNNER_S_ISOLATED : 0) | (is_dialled ? RUNNER_S_HELD : 0),
                                .undo = &undo};
 
     if (has_idle) {
@@ -218,7 +218,7 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, name, err) < 0)
         return -1;
     if ((nic->name[0] != '\0' && bridge_host->add(batch, &clear, err) < 0) ||
-        add_tap(b, batch, name, uid_of(nic), err) < 0) {
+        add_tap(b, batch, name, uid_of(nic), RUNNER_HAS(nic, is_dialled), err) < 0) {
         names_release(b->names, id, name);
         return -1;
     }

@@ -186,7 +186,7 @@ int dial_address(const struct act *a, const char *address, int *ret_fd, struct r
     if (text_starts(address, "fifo:/", NULL))
         return dial_fifo(address + strlen("fifo:"), ret_fd, err);
     if (text_starts(address, "tap:", &rest))
-        return tap_dial(rest, ret_fd, err);
+        return tap_dial(a->self, rest, ret_fd, err);
     if (text_starts(address, "bind:", NULL))
         return dial_bound(address, ret_fd, err);
     return dial_stream(a, address, ret_fd, err);

@@ -67,7 +67,7 @@ static int open_fifo(const char *path, int *ret_fd, struct runner_error *err)
     return 0;
 }
 
-int given_open(const struct runner_fd *how, int *ret_fd, struct runner_error *err)
+int given_open(struct local *self, const struct runner_fd *how, int *ret_fd, struct runner_error *err)
 {
     static const int flags[] = {
         [RUNNER_FD_APPEND] = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW,
@@ -81,7 +81,7 @@ int given_open(const struct runner_fd *how, int *ret_fd, struct runner_error *er
     if (how->kind == RUNNER_FD_FIFO)
         return open_fifo(how->path, ret_fd, err);
     if (how->kind == RUNNER_FD_TAP)
-        return tap_dial(how->path, ret_fd, err);
+        return tap_dial(self, how->path, ret_fd, err);
     if (how->kind < RUNNER_FD_APPEND || how->kind >= ARRAY_LEN(flags))
         return fail(err, RUNNER_E_NOTSUP, 0, "spawn: descriptor kind %u is unknown", how->kind);
     fd = open(how->path, flags[how->kind] | O_CLOEXEC | O_NOCTTY, 0600);

@@ -69,6 +69,7 @@ static void local_destroy(void *self)
         return;
     child_free_all(l);
     growth_free_all(l);
+    tap_free_all(l);
     cgroups_free(l->cgroups);
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);

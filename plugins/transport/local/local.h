@@ -12,20 +12,22 @@
 extern const struct runner_host *local_host; /* set by load(), before any thread */
 
 struct child;   /* child.c */
+struct held;    /* tap.c */
 struct cgroups; /* cgroup.h */
-#define CHILD_BUCKETS 512
+#define CHILD_BUCKETS    512
 #define INOTIFY_IDLE_MAX 32
 
-struct local {                             /* one instance */
-    pthread_mutex_t lock;                  /* children, idle_inotify, and the taking and testing of locks on pid files */
-    int epoll_fd;                          /* readable when a child of ours has ended */
-    bool is_root;                          /* may give files and processes to other users */
+struct local {            /* one instance */
+    pthread_mutex_t lock; /* children, idle_inotify, held, and the taking and testing of locks on pid files */
+    int epoll_fd;         /* readable when a child of ours has ended */
+    bool is_root;         /* may give files and processes to other users */
     struct child *children[CHILD_BUCKETS]; /* by pid file */
     struct child *oldest_ended, *newest_ended;
     size_t n_ended;
-    struct cgroups *cgroups; /* guard themselves */
+    struct cgroups *cgroups;            /* guard themselves */
     int idle_inotify[INOTIFY_IDLE_MAX]; /* without watches, see growth.c */
     size_t n_idle_inotify;
+    struct held *held; /* TAPs that wait to be dialled */
 };
 
 struct act { /* one run(), watch() or dial() */
@@ -72,7 +74,8 @@ step_fn copy_clone;
 /* tap.c */
 step_fn tap_add, tap_del;
 /* A queue of the TAP of this name, which must be there. */
-int tap_dial(const char *name, int *ret_fd, struct runner_error *err);
+int tap_dial(struct local *self, const char *name, int *ret_fd, struct runner_error *err);
+void tap_free_all(struct local *self);
 /* dial.c */
 int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err);
 

@@ -62,7 +62,7 @@ static int give_fd(struct spawn *s, int fd, int number, const char *what, struct
     return 0;
 }
 
-static int open_all(struct spawn *s, struct runner_error *err)
+static int open_all(struct local *self, struct spawn *s, struct runner_error *err)
 {
     const char *output = s->how->output_path != NULL ? s->how->output_path : "/dev/null";
 
@@ -76,7 +76,7 @@ static int open_all(struct spawn *s, struct runner_error *err)
     for (uint32_t i = 0; i < s->how->n_fds; i++) {
         int fd = -1;
 
-        if (given_open(&s->how->fds[i], &fd, err) < 0 ||
+        if (given_open(self, &s->how->fds[i], &fd, err) < 0 ||
             give_fd(s, fd, s->how->fds[i].number, s->how->fds[i].path, err) < 0)
             return -1;
     }
@@ -131,7 +131,7 @@ static int start(const struct act *a, struct spawn *s, const char *program, stru
 {
     auto_free char *path = NULL;
 
-    if (await_old(a, s->how->pid_path, err) < 0 || launch_find(program, &path, err) < 0 || open_all(s, err) < 0)
+    if (await_old(a, s->how->pid_path, err) < 0 || launch_find(program, &path, err) < 0 || open_all(a->self, s, err) < 0)
         return -1;
     s->l.program = path;
     if (RUNNER_HAS(s->how, cgroup))

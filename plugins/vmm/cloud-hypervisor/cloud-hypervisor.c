@@ -352,7 +352,7 @@ static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_VMM, "cloud-hypervisor", ops),
     .threads = RUNNER_PARALLEL,
     .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_EVENTS | RUNNER_VMM_CAP_COUNTERS | RUNNER_VMM_CAP_FIRMWARE |
-            RUNNER_VMM_CAP_EARLY | RUNNER_VMM_CAP_ADOPT,
+            RUNNER_VMM_CAP_EARLY | RUNNER_VMM_CAP_TAP_FD | RUNNER_VMM_CAP_ADOPT,
     .version = "1.0",
     .summary = "virtual machines by Cloud Hypervisor, on hosts with a KVM that works",
     .params = params,

@@ -243,7 +243,7 @@ static const struct runner_vmm_ops ops = {
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_VMM, "qemu", ops),
     .threads = RUNNER_PARALLEL,
-    .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_USER_NETWORK,
+    .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_USER_NETWORK | RUNNER_VMM_CAP_TAP_FD,
     .version = "1.0",
     .summary = "virtual machines by QEMU, with KVM where it works and emulation elsewhere",
     .params = params,
