@@ -35,8 +35,9 @@ class ByHand:
         self.dir = os.path.join(runner.dir, "hand")
         os.makedirs(self.dir)
         sandbox = os.path.join(runner.root, "sandboxes", id)
-        for name in ("disk.qcow2", "cloud-init.iso", "runner.json"):
+        for name in ("cloud-init.iso", "runner.json"):
             shutil.copy(os.path.join(sandbox, name), self.dir)
+        shutil.copy(os.path.join(runner.root, "sandboxes", self.stopped(), "disk.qcow2"), self.dir)
         with open(os.path.join(sandbox, "runner.json")) as file:
             record = json.load(file)
         with open(os.path.join(sandbox, "vmm.pid")) as file:
@@ -54,6 +55,13 @@ class ByHand:
         self.argv = [word.replace(sandbox, "@DIR@").replace(port, "127.0.0.1:@PORT@-") for word in runner.vmm_of(id)]
         self.argv[0] = os.readlink(f"/proc/{pid}/exe")
         runner.destroy_all()
+
+    def stopped(self):
+        """A sandbox whose disk no VMM has opened: Cloud Hypervisor marks one as in use, durably, when it is not yet."""
+        self.runner.body["skipStart"] = True
+        id, _, _ = self.runner.create()
+        del self.runner.body["skipStart"]
+        return id
 
     def machine(self, socket, sandbox):
         """The options that say what Cloud Hypervisor is asked for: the same, as it tells it itself."""
