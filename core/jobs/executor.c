@@ -135,8 +135,22 @@ static int begin_op(struct agent *agent, struct job *job, enum op_kind kind, str
     return 0;
 }
 
+/* What a create with the same would be refused for; the values are text, that of the volumes holds JSON. */
+static int check_metadata(const struct json *metadata, struct runner_error *err)
+{
+    const char *volumes = json_text(metadata, "volumes", "");
+
+    if (volumes[0] != '\0' && strcmp(volumes, "[]") != 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "metadata.volumes: volumes are not supported yet");
+    if (json_text(metadata, "domainAllowList", "")[0] != '\0')
+        return fail(err, RUNNER_E_NOTSUP, 0, "metadata.domainAllowList: network policies are not supported yet");
+    return 0;
+}
+
 static int begin_start(struct agent *agent, struct job *job, struct runner_error *err)
 {
+    if (check_metadata(json_get(job->payload, "metadata"), err) < 0)
+        return -1;
     return begin_op(agent, job, OP_START, err);
 }
 
