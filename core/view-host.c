@@ -121,6 +121,7 @@ static void add_figures(struct engine *engine, struct runner_call *call, struct 
     json_add_int(out, "cpu", has.of[RESOURCE_CPUS]);
     json_add_real(out, "memoryGiB", (double)has.of[RESOURCE_MEMORY] / GIB);
     json_add_real(out, "diskGiB", (double)has.of[RESOURCE_DISK] / GIB);
+    json_add_int(out, "gpu", 0); /* the API keeps what it was told last, and gives such a runner nothing else */
 }
 
 static void add_health(struct engine *engine, struct runner_call *call, struct str *out)
