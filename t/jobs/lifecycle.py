@@ -1,14 +1,12 @@
 """A sandbox's life by jobs alone: each kind of job, what it leaves, and what the API is told."""
 
 import os
-import signal
 import tempfile
-import time
 
 import tap
 from census import Census
 from daytona import DaytonaApi
-from rig_jobs import JobRunner, create, do, local_state, new_id
+from rig_jobs import JobRunner, crash, create, do, local_state, new_id
 
 NOT_BUILT = ("UPDATE_SANDBOX_NETWORK_SETTINGS", "CREATE_BACKUP", "SNAPSHOT_SANDBOX",
              "FORK_SANDBOX", "BUILD_SNAPSHOT", "PULL_SNAPSHOT", "REMOVE_SNAPSHOT", "INSPECT_SNAPSHOT_IN_REGISTRY")
@@ -65,10 +63,7 @@ def check_change(api, runner):
     do(api, id, "start")
     words = runner.vmm_of(id)
     tap.ok("and starts with two CPUs", words[words.index("-smp") + 1].split(",")[0] in ("2", "cpus=2"), words)
-    with open(os.path.join(runner.root, "sandboxes", id, "vmm.pid")) as file:
-        os.kill(int(file.readline()), signal.SIGKILL)
-    while local_state(runner, id) != "error":
-        time.sleep(0.01)
+    crash(runner, id)
     payload = {"snapshot": "the name of one", "errorReason": "it crashed", "skipStart": True}
     job = api.result(api.add_job("RECOVER_SANDBOX", id, payload))
     tap.equal("gotcha 41: recovered from what is stored", (job["status"], local_state(runner, id)),

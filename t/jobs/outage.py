@@ -66,7 +66,7 @@ def check_outage(api, runner, ids, mode, what, state):
     up = time.monotonic()
     api.wait(120, job=done + failed)
     seconds = time.monotonic() - up
-    tap.equal(f"{mode}: all {len(jobs)} results arrive", [api.job(job)["status"] for job in done + failed],
+    tap.equal(f"gotcha 47: {mode}: all {len(jobs)} results arrive", [api.job(job)["status"] for job in done + failed],
               ["COMPLETED"] * len(done) + ["FAILED"] * len(failed))
     told = [(job["id"], job["resourceId"]) for _, job, _ in api.answers()]
     tap.equal(f"{mode}: in order for each sandbox", by_sandbox(told, jobs), by_sandbox(ends(runner), jobs))

@@ -1,6 +1,7 @@
 """A runner that takes its work from a fake Daytona API."""
 
 import os
+import signal
 import time
 import uuid
 
@@ -29,6 +30,10 @@ api: {{version: 2, url: "@url@", token_file: {dir}/token, healthcheck_interval: 
             with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(self.api.token + "\n")
         super().begin()
+
+    def vmm_pid(self, id):
+        with open(os.path.join(self.root, "sandboxes", id, "vmm.pid")) as file:
+            return int(file.readline())
 
     def lines(self, event):
         """Of its log, those with this event."""
@@ -61,6 +66,13 @@ def wish(runner, *lines):
     """Of all VMs of the runner; none: that they behave."""
     with open(os.path.join(runner.dir, "fake-qemu.conf"), "w") as file:
         file.write("".join(line + "\n" for line in lines))
+
+
+def crash(runner, id):
+    """Its VMM dies, and the runner has noticed."""
+    os.kill(runner.vmm_pid(id), signal.SIGKILL)
+    while local_state(runner, id) != "error":
+        time.sleep(0.01)
 
 
 STATES = {"create": "started", "start": "started", "stop": "stopped", "pause": "paused", "destroy": "absent"}

@@ -43,7 +43,7 @@ def check_poll_answers(api, runner):
         api.add_job("DESTROY_SANDBOX", new_id())  # wakes the poll that waits
         job = stop_job(api, new_id())
         what = kind if kind != "status" else str(more["status"])
-        tap.equal(f"{what} for a poll and a list: goes on", api.result(job)["status"], "COMPLETED")
+        tap.equal(f"{'gotcha 2: ' if kind == 'html' else ''}{what} for a poll and a list: goes on", api.result(job)["status"], "COMPLETED")
         api.end_faults()
 
 
@@ -54,6 +54,12 @@ def check_lost_poll(api, runner):
         done = [api.result(job)["status"] for job in jobs]
         tap.equal(f"gotcha 9: jobs that went with a {kind} poll are found", done, ["COMPLETED"] * 3)
         api.end_faults()
+    polls = [int(request["target"].partition("timeout=")[2].partition("&")[0]) for request in api.requests()
+             if request["route"] == "poll"]
+    tap.ok("gotcha 40: polls are short", max(polls) <= 15, polls)
+    begin = time.monotonic()
+    api.wait(60, requests="list", count=api.counts()["list"] + 2)
+    tap.ok("gotcha 40: and after a broken one the list is asked for every few seconds", time.monotonic() - begin < 30)
 
 
 def check_duplicates(api, runner):

@@ -30,7 +30,7 @@ kill -KILL "$(head -n 1 "$root/sandboxes/box/vmm.pid")"
 ok "its VMM dies" await 60 in_state box error
 disk=$(sha256sum <"$root/sandboxes/box/disk.qcow2")
 post box/recover
-is "recover" "$code $out" '200 "Sandbox recovered"'
+is "gotcha 21: recover answers a string, as JSON" "$code $out" '200 "Sandbox recovered"'
 is "it is stopped" "$(state box)" stopped
 is "with its disk as it was" "$(sha256sum <"$root/sandboxes/box/disk.qcow2")" "$disk"
 post box/recover

@@ -97,13 +97,13 @@ is "exec" "$code $out" "0 fake guest"
 run "$ctl" get $A /x -
 is "get" "$out" "content of a file in the fake guest"
 http GET "/sandboxes/$A/toolbox/a%2Fb/../c//d?q=%20&r"
-is "toolbox: the path's bytes are untouched" "$(head -n 1 <<<"$out" | tr -d '\r')" "GET /a%2Fb/../c//d?q=%20&r HTTP/1.1"
+is "gotcha 29: toolbox: the path's bytes are untouched" "$(head -n 1 <<<"$out" | tr -d '\r')" "GET /a%2Fb/../c//d?q=%20&r HTTP/1.1"
 http GET "/sandboxes/$A/toolbox"
 is "toolbox: an empty path is /" "$(head -n 1 <<<"$out" | tr -d '\r')" "GET / HTTP/1.1"
 http PUT "/sandboxes/$A/toolbox/x" -H "Authorization: mine" -H "X-Daytona-Authorization: Bearer theirs" -d hello
-like "toolbox: method and body" "$out" "^PUT /x HTTP/1.1"
+like "gotcha 37: toolbox: any method, and the body" "$out" "^PUT /x HTTP/1.1"
 like "toolbox: the user's own header arrives" "$out" "^[Aa]uthorization: mine"
-unlike "toolbox: the runner's does not" "$out" "theirs"
+unlike "gotcha 28: toolbox: the runner's does not" "$out" "theirs"
 http GET "/sandboxes/$A/proxy/8080/p?q"
 is "proxy of a port goes through the daemon" "$(head -n 1 <<<"$out" | tr -d '\r')" "GET /proxy/8080/p?q HTTP/1.1"
 

@@ -30,7 +30,7 @@ refused() { # NAME MESSAGE CURL ARG...
     shift 2
     for path in /sandboxes /info /metrics /sandboxes/x/toolbox/version /sandboxes/../x /nothing; do
         tcp $path "$@"
-        is "s04: $name: $path" "$code $(json code) $(message)" "401 UNAUTHORIZED unauthorized: $wanted"
+        is "s04, gotcha 38 (/metrics too): $name: $path" "$code $(json code) $(message)" "401 UNAUTHORIZED unauthorized: $wanted"
     done
 }
 refused "no token" "authorization header required"
