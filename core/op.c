@@ -12,6 +12,9 @@ static const struct op_type *const types[OP_KINDS] = {
     [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy,   [OP_REPAIR] = &op_repair,  [OP_RESIZE] = &op_resize,
     [OP_EXITED] = &op_exited, [OP_PANICKED] = &op_panicked, [OP_RECOVER] = &op_recover};
 
+/* What phases of those go on as. */
+static const struct op_type *const others[] = {&op_create_stopped, &op_takeover};
+
 const char *op_name(enum op_kind kind)
 {
     return types[kind]->name;
@@ -29,7 +32,8 @@ void op_list(struct str *out)
 {
     for (int kind = 0; kind < OP_KINDS; kind++)
         list(types[kind], out);
-    list(&op_create_stopped, out);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        list(others[i], out);
 }
 
 static int64_t timeout_of(const struct config *config, enum op_kind kind)

@@ -18,6 +18,7 @@ class Scenario:
     """kinds: of runners that it is for. before: the state that the subject is in; None, here as below: there is none."""
 
     id = ID  # what is done for this sandbox is what is counted
+    expected = ()  # words of the log after the crash
     is_create = False
 
     def __init__(self, name, kinds, before):
@@ -187,6 +188,39 @@ class Recovered(Scenario):
         self.use(rig)
 
 
+class TakenOver(Scenario):
+    """The recovery of a running sandbox that an older runner left."""
+
+    expected = ("event=reconcile.taken_over", "event=reconcile.no_sweep")
+
+    def __init__(self):
+        super().__init__("recover-foreign", ("ch-new-tap",), None)
+        self.vmm = None
+
+    def prepare(self, rig):
+        rig.runner.end(signal.SIGKILL)
+        self.vmm = rig.start_foreign()
+
+    def run(self, rig):
+        rig.look_from_here()
+        rig.runner.begin()
+        rig.settle()
+
+    def check(self, rig, status):
+        sandbox = rig.runner.client.call("GET", PATH)
+        if sandbox["state"] != "started" or sandbox.get("pid") != self.vmm.pid:
+            raise Wrong(f"it is {sandbox}, and was process {self.vmm.pid}")
+        if not rig.has_marker():
+            raise Wrong("what was on its disk is not there any more")
+
+    def again(self, rig):
+        self.must(rig, "POST", PATH + "/pause")
+        self.must(rig, "POST", PATH + "/start", {})
+        self.check(rig, None)
+        rig.remove()
+        self.vmm.wait()
+
+
 class BroughtUp(Scenario):
     """A start on a host on which things are missing and others are left; before anything is recovered."""
 
@@ -291,4 +325,5 @@ SCENARIOS = {scenario.name: scenario for scenario in [
     Recovered("recover-started", "started", ["started"]),
     Recovered("recover-paused", "started", ["paused"], pauses=True),
     Recovered("recover-dead", "started", ["stopped"], kills=True),
+    TakenOver(),
 ]}
