@@ -23,13 +23,14 @@ import fault
 import tap
 from crash_rig import (BYSTANDER, ID, BridgeRunner, CrashRig, LoopbackRunner, NewTapRunner, QemuRunner, Wrong,
                        enter_namespace, has_bridge)
-from rig import BUILD
+from rig import BUILD, Skip
 from scenarios import SCENARIOS
 
 FULL = os.environ.get("FULL", "0") == "1"
 COUNTED = fault.CHANGE | (fault.MARK | fault.WAIT if FULL else 0)
 TRACED = fault.MARK | fault.WAIT
 BEFORE, AFTER = "before", "after"
+WITH_BRIDGE_ONLY = {("take_over", "take_over")}  # older runners had no other network
 
 
 def points_of(trace):
@@ -180,7 +181,8 @@ def main():
     tap.ok("points were come to", sum(r.points for r in results) > 0)
     if not os.environ.get("POINT"):
         listed, met = listed_phases(), set().union(*(r.phases for r in results))
-        tap.equal("every phase of every operation is among them", sorted(listed - met), [])
+        tap.equal("every phase of every operation is among them",
+                  sorted(listed - met - (set() if has_bridge() else WITH_BRIDGE_ONLY)), [])
         tap.equal("and runner-ch --list-operations has all that were met", sorted(met - listed), [])
     tap.diag(f"{sum(r.points for r in results)} points of {len(results)} operations, "
              f"{sum(len(r.missed) for r in results)} not come to, {sum(len(r.wrong) for r in results)} wrong")
@@ -198,4 +200,7 @@ def tell(result):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Skip as reason:
+        tap.skip_all(reason)
