@@ -301,8 +301,8 @@ int ioctl(int fd, unsigned long request, ...)
 WRAP(unsigned, 0, if_nametoindex, (const char *name), (name), FAULT_ASK, fault_at(&p, AT_FDCWD, name))
 WRAP(int, -1, socket, (int domain, int type, int protocol), (domain, type, protocol), FAULT_ASK,
      number_where(&p, "family ", domain))
-WRAP(int, -1, bind, (int fd, const struct sockaddr *to, socklen_t len), (fd, to, len), FAULT_CHANGE,
-     address_where(&p, to))
+WRAP(int, -1, bind, (int fd, const struct sockaddr *to, socklen_t len), (fd, to, len),
+     to->sa_family == AF_UNIX ? FAULT_CHANGE : FAULT_ASK, address_where(&p, to))
 WRAP(int, -1, listen, (int fd, int backlog), (fd, backlog), FAULT_ASK, (void)0)
 WRAP(int, -1, connect, (int fd, const struct sockaddr *to, socklen_t len), (fd, to, len), FAULT_ASK,
      address_where(&p, to))
