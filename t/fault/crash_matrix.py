@@ -163,13 +163,23 @@ def base_dir():
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+def is_sanitized():
+    with open(os.path.join(BUILD, "runner-ch"), "rb") as file:
+        return b"libasan" in file.read()
+
+
+def kinds_for(scenario):
+    """Those that can be here; with sanitizers, which take twice the time, each scenario once."""
+    kinds = [kind for kind in scenario.kinds if kind != "ch-new-tap" or has_bridge()]
+    return [kind for kind in kinds if kind == "qemu"] or kinds[:1] if is_sanitized() else kinds
+
+
 def main():
     kind, name, *only = os.environ.get("POINT", ":").split(":")
-    tasks = [(k, s.name) for s in SCENARIOS.values() for k in s.kinds if kind in ("", k) and name in ("", s.name)]
-    if not has_bridge():
-        tasks = [task for task in tasks if task[0] != "ch-new-tap"]
-        tap.diag("no bridge: that needs root, network namespaces and the plugin")
+    tasks = [(k, s.name) for s in SCENARIOS.values() for k in kinds_for(s) if kind in ("", k) and name in ("", s.name)]
     results = []
+    if not has_bridge():
+        tap.diag("no bridge: that needs root, network namespaces and the plugin")
     with tempfile.TemporaryDirectory(prefix="runner-t.", dir=base_dir()) as base:
         os.chmod(base, 0o711)
         jobs = int(os.environ.get("JOBS", os.cpu_count() + 1))

@@ -1,6 +1,7 @@
 """A runner that is to crash, with a sandbox that it happens to and a bystander; what must be true afterwards."""
 
 import ctypes
+import functools
 import glob
 import http.client
 import json
@@ -107,6 +108,7 @@ def enter_namespace():
         subprocess.run(["ip"] + line, check=True)
 
 
+@functools.cache
 def has_bridge():
     """Whether this machine lets us have one."""
     if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
