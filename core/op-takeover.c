@@ -60,7 +60,8 @@ int op_find_foreign_process(struct op *op, struct runner_error *err)
 
 /* ---- its network ------------------------------------------------------------------------------------------------- */
 
-/* The start-up has leased its address, and reserved the TAP when that was known; unless its files were not understood. */
+/* The start-up has leased its address, and reserved the TAP when that was known; unless its files were not
+ * understood. */
 static int plan_nic(struct op *op, const struct foreign *foreign, struct runner_nic *nic, struct runner_error *err)
 {
     struct runner_nic before = op->sandbox->record->nic;
