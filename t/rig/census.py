@@ -29,22 +29,32 @@ def records(root):
             yield f"record {id}: {error!r}"
 
 
-def words_of(pid):
+def command_line(pid):
+    """Its beginning, as the kernel has it. Thousands are looked at, so that it matters how."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return [word.decode(errors="replace") for word in file.read().split(b"\0")[:-1]]
+        fd = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY)
     except OSError:  # it has just ended
-        return []
+        return b""
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def words_of(pid):
+    return [word.decode(errors="replace") for word in command_line(pid).split(b"\0")[:-1]]
 
 
 def processes(runner):
     """What runs by a program in the runner's folder, or in its cgroups: its VMMs."""
-    programs = tuple(os.path.join(runner.dir, name) for name in os.listdir(runner.dir))
+    programs = {os.path.join(runner.dir, name).encode() for name in os.listdir(runner.dir)}
     for pid in os.listdir("/proc"):
         if pid.isdigit() and int(pid) != runner.pid:
-            words = words_of(pid)
-            if words and words[0] in programs:
-                yield f"process {pid}: {os.path.basename(words[0])}"
+            program = command_line(pid).split(b"\0", 1)[0]
+            if program in programs:
+                yield f"process {pid}: {os.path.basename(program).decode()}"
 
 
 def cgroup_dir(root):
