@@ -36,6 +36,7 @@ struct poller {
 
 struct reporter {
     size_t n_in_flight;
+    size_t n_repeats; /* outcomes that were told, and are to be told once more */
 };
 
 struct health {

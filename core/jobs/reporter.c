@@ -72,6 +72,14 @@ static void retry_later(struct agent *agent, struct job *job)
     job->retry_us = num_now_us() + agent_jitter(agent, delay_us < RETRY_MAX_US ? delay_us : RETRY_MAX_US);
 }
 
+/* The API has the last word on it. */
+static void told(struct agent *agent, struct job *job)
+{
+    agent->reporter.n_repeats -= job->is_told_once;
+    job->is_told_once = false;
+    ledger_tell(agent->ledger, job);
+}
+
 static void on_outcome(void *ctx, const struct client_reply *reply)
 {
     struct job *job;
@@ -85,6 +93,7 @@ static void on_outcome(void *ctx, const struct client_reply *reply)
     if (reply->status / 100 == 2 && job->is_told_twice) {
         job->is_told_twice = false;
         job->is_told_once = true;
+        agent->reporter.n_repeats++;
         job->retry_us = num_now_us() + REPEAT_US;
         return;
     }
@@ -92,7 +101,7 @@ static void on_outcome(void *ctx, const struct client_reply *reply)
     if (reply->status / 100 != 2 && !job->is_told_once)
         log_event(RUNNER_LOG_ERROR, "job.not_wanted", "job", job->id, "type", job->name, "resource", job->resource,
                   "status", status, "answer", reply->body, NULL);
-    ledger_tell(agent->ledger, job);
+    told(agent, job);
 }
 
 static void send_outcome(struct agent *agent, struct job *job)
@@ -145,12 +154,12 @@ static int64_t tell_outcomes(struct agent *agent, int64_t now_us)
 
 void reporter_end_repeats(struct agent *agent, const char *resource)
 {
-    struct job *job, *after;
+    struct job *job = TAILQ_FIRST(ledger_list(agent->ledger, JOB_ENDED)), *after;
 
-    for (job = TAILQ_FIRST(ledger_list(agent->ledger, JOB_ENDED)); job != NULL; job = after) {
+    for (; job != NULL && agent->reporter.n_repeats > 0; job = after) {
         after = TAILQ_NEXT(job, link);
         if (job->is_told_once && !job->is_in_flight && strcmp(job->resource, resource) == 0)
-            ledger_tell(agent->ledger, job);
+            told(agent, job);
     }
 }
 
