@@ -339,7 +339,7 @@ struct trace *trace_new(const struct trace_config *config, struct client *client
     trace = mem_alloc(sizeof *trace);
     trace->client = client;
     trace->url = mem_printf("%s/v1/traces", config->endpoint);
-    trace->wall_ns = num_wall_ms() * 1000000 - num_now_us() * 1000;
+    trace->wall_ns = (num_wall_us() - num_now_us()) * 1000;
     if (gethostname(trace->host, sizeof trace->host - 1) < 0)
         strcpy(trace->host, "unknown");
     read_headers(trace, config->headers);

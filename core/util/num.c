@@ -120,10 +120,15 @@ int64_t num_now_ms(void)
     return num_now_us() / 1000;
 }
 
-int64_t num_wall_ms(void)
+int64_t num_wall_us(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t num_wall_ms(void)
+{
+    return num_wall_us() / 1000;
 }

@@ -13,5 +13,6 @@ bool num_msec(const char *text, int64_t *ret);  /* 250ms, 30s, 5m, 2h; a bare nu
 int64_t num_now_ms(void);                       /* monotonic clock */
 int64_t num_now_us(void);                       /* monotonic clock */
 int64_t num_wall_ms(void);                      /* since 1970 */
+int64_t num_wall_us(void);                      /* since 1970 */
 
 #endif
