@@ -1,5 +1,5 @@
 # The fake Daytona API for shell tests; after lib.sh. What can be asked and told: t/fake/daytona_api/control.py
-#   start_daytona                    sets $daytona_url, $daytona_otlp; the key is $token of lib.sh
+#   start_daytona [COMMAND...]       under that command; sets $daytona_url, $daytona_otlp; the key is $token of lib.sh
 #   daytona METHOD PATH [JSON]       sets $code, $out: daytona POST /sandboxes/one/create '{"snapshot": "tiny"}'
 #   daytona_user ID CALL [JSON]      the same for a user's call; sets $job to the job's id
 #   daytona_result JOB [SECONDS]     waits until it is final; sets $out to all there is about it
@@ -11,7 +11,7 @@ job=
 start_daytona() {
     daytona_control=$dir/daytona.sock
     printf '%s' "$token" >"$dir/daytona.token"
-    coproc DAYTONA { exec "$top_srcdir/t/fake/daytona-api" --control "$daytona_control" \
+    coproc DAYTONA { exec "$@" "$top_srcdir/t/fake/daytona-api" --control "$daytona_control" \
         --token-file "$dir/daytona.token" --stay-with-stdin 2>"$dir/daytona.err"; }
     at_exit kill "$DAYTONA_PID"
     local line

@@ -1,7 +1,8 @@
 # For tests with real guests, on top of lib.sh: . lib-vm.sh after it. The runner, its bridge and its guests live in a
 # network namespace of the test's own; images are made once and kept in $RUNNER_TEST_CACHE.
 #   need_vm IMAGE...          skips the whole test unless this machine can boot them
-#   start_vm_runner NETWORK [HOST LINES]    bridge or user; more lines of the host section (two blanks deep)
+#   start_vm_runner NETWORK [HOST LINES]    bridge or user; more lines of the host section (two blanks deep). $vm_listen is
+#                             an address of TCP to listen at, $vm_top more lines of runner.yaml
 #   in_netns COMMAND...       within the test's namespace
 #   vm_create ID [OPTION...]  with runnerctl; 256 MiB guests of one CPU
 #   guest_write, guest_read, guest_boot, ticker_start, ticks, runner_restart    see lifecycle.sh
@@ -43,7 +44,8 @@ write_vm_config() { # NETWORK [HOST LINES]
     local network="{plugin: user}"
     [ "$1" = user ] || network="{plugin: bridge, bridge: br0, uplink: none}"
     cat >"$dir/runner.yaml" <<YAML
-listen: ["unix:$RUNNER_SOCKET"]
+listen: ["unix:$RUNNER_SOCKET"${vm_listen:+, "$vm_listen"}]
+${vm_top:-}
 timeouts: {create: 10m, start: 10m, ready: 9m}
 hosts:
   - name: local
