@@ -215,6 +215,25 @@ static const yajl_callbacks callbacks = {.yajl_null = on_null,
                                          .yajl_start_array = on_array,
                                          .yajl_end_array = on_close};
 
+/* yajl does not look at what it gets: memory that is not there ends the program here, as everywhere, and not at address 0. */
+static void *on_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return mem_grow(NULL, 1, size);
+}
+
+static void *on_realloc(void *ctx, void *old, size_t size)
+{
+    (void)ctx;
+    return mem_grow(old, 1, size);
+}
+
+static void on_free(void *ctx, void *old)
+{
+    (void)ctx;
+    free(old);
+}
+
 static int describe(yajl_handle yajl, const struct reader *r, const char *text, size_t len, struct runner_error *err)
 {
     size_t at = yajl_get_bytes_consumed(yajl);
@@ -231,7 +250,8 @@ static int describe(yajl_handle yajl, const struct reader *r, const char *text, 
 int json_parse(const char *text, size_t len, struct json **ret, struct runner_error *err)
 {
     struct reader r = {.root = NULL};
-    yajl_handle yajl = yajl_alloc(&callbacks, NULL, &r);
+    yajl_alloc_funcs memory = {.malloc = on_alloc, .realloc = on_realloc, .free = on_free};
+    yajl_handle yajl = yajl_alloc(&callbacks, &memory, &r);
     int status = 0;
 
     if (yajl == NULL)
