@@ -88,11 +88,21 @@ static int remove_directory(const struct removal *r, int dir, const char *name, 
     return fail_errno(r->err, errno, "remove '%s': directory '%s'", r->path, name);
 }
 
+static bool is_directory(int dir, const char *name)
+{
+    int saved = errno;
+    struct stat st;
+    bool is = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+
+    errno = saved;
+    return is;
+}
+
 static int remove_entry(const struct removal *r, int dir, const char *name, int depth)
 {
     if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
         return 0;
-    if (errno != EISDIR && errno != EPERM) /* POSIX allows EPERM for a directory */
+    if (errno != EISDIR && (errno != EPERM || !is_directory(dir, name))) /* POSIX allows EPERM for a directory */
         return fail_errno(r->err, errno, "remove '%s': '%s'", r->path, name);
     return remove_directory(r, dir, name, depth);
 }
