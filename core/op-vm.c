@@ -97,10 +97,12 @@ int op_plan_spawn(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
-/* What the host lacks, or how its VMM answers, is not the client's mistake: no 400 or 404 comes of it. */
+/* What the host lacks, or how its VMM answers, is not the client's mistake: no 400, 404 or 409 comes of it. */
 static int blame_host(struct runner_error *err)
 {
-    if (err != NULL && (err->code == RUNNER_E_INVALID || err->code == RUNNER_E_NOTFOUND))
+    bool is_lack = err != NULL && err->code == RUNNER_E_BUSY && err->sys_errno == EAGAIN; /* of processes, of memory */
+
+    if (err != NULL && (err->code == RUNNER_E_INVALID || err->code == RUNNER_E_NOTFOUND || is_lack))
         err->code = RUNNER_E_IO;
     return -1;
 }

@@ -56,8 +56,6 @@ static int code_of_errno(int sys_errno)
         return RUNNER_E_BUSY;
     case ENOSPC:
     case EDQUOT:
-    case EMFILE:
-    case ENFILE:
         return RUNNER_E_NOSPACE;
     case EINVAL:
     case ENAMETOOLONG:

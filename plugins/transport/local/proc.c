@@ -19,7 +19,7 @@ int proc_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pid
     switch (child_find(self, path, ret_pid, ret_status, ret_pidfd)) {
     case CHILD_RUNS:
         if (*ret_pidfd < 0)
-            return fail(err, RUNNER_E_NOSPACE, 0, "process of '%s': no descriptor is free", path);
+            return fail_errno(err, EMFILE, "process of '%s'", path);
         return 0;
     case CHILD_ENDED:
         return 1;
