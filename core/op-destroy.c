@@ -10,7 +10,6 @@ static int find(struct op *op, struct runner_error *err)
         return err->code == RUNNER_E_NOTFOUND ? OP_ENOUGH : -1;
     if (op->sandbox->is_foreign && op_find_foreign_process(op, err) < 0)
         return error_wrap(err, "its process could not be found, and so cannot be ended");
-    reaper_forget(op->engine->reaper, op->sandbox);
     return OP_NEXT;
 }
 
@@ -18,12 +17,13 @@ static int find(struct op *op, struct runner_error *err)
  * removal is what makes room: killed on the way, the next start finds the sandbox stopped, and its client had no answer. */
 static int mark(struct op *op, struct runner_error *err)
 {
-    if (op_commit(op, SANDBOX_DESTROYING, NULL, err) == OP_NEXT)
-        return OP_NEXT;
-    if (err->code != RUNNER_E_NOSPACE)
-        return -1;
-    log_event(RUNNER_LOG_WARN, "op.not_marked", "op", "destroy", "id", op->id, "error", err->message, NULL);
-    error_clear(err);
+    if (op_commit(op, SANDBOX_DESTROYING, NULL, err) < 0) {
+        if (err->code != RUNNER_E_NOSPACE)
+            return -1;
+        log_event(RUNNER_LOG_WARN, "op.not_marked", "op", "destroy", "id", op->id, "error", err->message, NULL);
+        error_clear(err);
+    }
+    reaper_forget(op->engine->reaper, op->sandbox);
     return OP_NEXT;
 }
 

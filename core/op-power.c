@@ -133,8 +133,10 @@ static int stop_mark(struct op *op, struct runner_error *err)
 {
     if (op->sandbox->record->state != SANDBOX_STARTED)
         op->force = true; /* what is paused or broken does not hear the button */
+    if (op_commit(op, SANDBOX_STOPPING, NULL, err) < 0)
+        return -1;
     reaper_forget(op->engine->reaper, op->sandbox);
-    return op_commit(op, SANDBOX_STOPPING, NULL, err);
+    return OP_NEXT;
 }
 
 static int stop_power(struct op *op, struct runner_error *err)

@@ -128,7 +128,7 @@ static int recover(struct op *op, struct runner_error *err)
     int status;
 
     if (op_find(op, err) < 0)
-        return -1;
+        return err->code == RUNNER_E_NOTFOUND ? OP_ENOUGH : -1;
     if (op->sandbox->is_foreign) {
         op->type = &op_takeover;
         return OP_BECOME;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/reaper.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
 
@@ -220,6 +221,21 @@ static bool is_done(struct op *op)
     return is_done;
 }
 
+/* A machine that ended and nobody could note it, an operation that got stuck half-way: it is dealt with later, since
+ * nobody may ask again. */
+static void follow_up(struct op *op)
+{
+    enum sandbox_state state;
+
+    if (op->sandbox == NULL || op->is_refused || op->sandbox->is_foreign) /* which is its owner's to put right */
+        return;
+    state = op->sandbox->record->state;
+    if (op->err.code == 0)
+        reaper_settled(op->engine->reaper, op->sandbox);
+    else if (is_internal(op) || state == SANDBOX_STARTING || state == SANDBOX_STOPPING || state == SANDBOX_DESTROYING)
+        reaper_again(op->engine->reaper, op->sandbox);
+}
+
 static void run(struct task *task)
 {
     struct op *op = (struct op *)task;
@@ -242,6 +258,7 @@ static void run(struct task *task)
     }
     if (op->is_refused && op->err.code != 0)
         error_wrap(&op->err, "the runner is stopping");
+    follow_up(op);
     report(op, num_now_us() - op->started_us);
     if (op->done != NULL)
         op->done(op, op->ctx);

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "core/later.h"
 #include "core/log.h"
 #include "core/op.h"
 #include "core/trim.h"
@@ -14,6 +15,8 @@
 #include "core/util/fd.h"
 #include "core/util/num.h"
 #include "core/vm.h"
+
+enum { AGAIN_MIN_MS = 250, AGAIN_MAX_MS = 60000 };
 
 /* Of the end of a process, or with a stream of what its VMM says. */
 struct watch {
@@ -33,6 +36,7 @@ struct reaper {
     struct watch **watches; /* by descriptor */
     size_t n_watches;       /* room for */
     uint32_t last_number;
+    struct later *later; /* ids to be recovered again */
 };
 
 static void watch_free(struct watch *watch)
@@ -185,6 +189,16 @@ static void ended(struct reaper *reaper, const char *id)
         op_free(op);
 }
 
+static void recover_due(struct reaper *reaper)
+{
+    char *id;
+
+    while ((id = later_take(reaper->later)) != NULL) {
+        submit(reaper, OP_RECOVER, id);
+        free(id);
+    }
+}
+
 static void *run(void *arg)
 {
     struct reaper *reaper = arg;
@@ -203,6 +217,10 @@ static void *run(void *arg)
             struct watch *watch;
             if (events[i].data.u64 == (uint64_t)reaper->stop_fd)
                 return NULL;
+            if (events[i].data.u64 == (uint64_t)later_fd(reaper->later)) {
+                recover_due(reaper);
+                continue;
+            }
             watch = take_event(reaper, events[i].data.u64);
             if (watch != NULL && watch->stream != NULL) {
                 hear(reaper, watch);
@@ -217,7 +235,7 @@ static void *run(void *arg)
 struct reaper *reaper_new(struct engine *engine)
 {
     struct reaper *reaper = mem_alloc(sizeof *reaper);
-    struct epoll_event stop = {.events = EPOLLIN};
+    struct epoll_event stop = {.events = EPOLLIN}, due = {.events = EPOLLIN};
     sigset_t all, before;
     int status;
 
@@ -225,15 +243,20 @@ struct reaper *reaper_new(struct engine *engine)
     pthread_mutex_init(&reaper->mutex, NULL);
     reaper->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     reaper->stop_fd = eventfd(0, EFD_CLOEXEC);
+    reaper->later = later_new();
     stop.data.u64 = (uint64_t)reaper->stop_fd; /* number 0: no watch has it */
+    due.data.u64 = reaper->later != NULL ? (uint64_t)later_fd(reaper->later) : 0;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     status = epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, reaper->stop_fd, &stop);
+    if (status == 0)
+        status = reaper->later == NULL ? -1 : epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, later_fd(reaper->later), &due);
     if (status == 0)
         status = pthread_create(&reaper->thread, NULL, run, reaper);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status == 0)
         return reaper;
+    later_free(reaper->later);
     close(reaper->epoll_fd);
     close(reaper->stop_fd);
     free(reaper);
@@ -256,20 +279,49 @@ void reaper_free(struct reaper *reaper)
         if (reaper->watches[fd] != NULL)
             watch_free(take(reaper, (int)fd));
     free(reaper->watches);
+    later_free(reaper->later);
     close(reaper->epoll_fd);
     close(reaper->stop_fd);
     pthread_mutex_destroy(&reaper->mutex);
     free(reaper);
 }
 
-/* Puts it into the table; its descriptor becomes the sandbox's. */
-static void watch_add(struct reaper *reaper, struct watch *watch, int fd, int *ret_fd)
+void reaper_again(struct reaper *reaper, struct sandbox *sandbox)
+{
+    int64_t ms;
+
+    pthread_mutex_lock(&reaper->mutex);
+    ms = sandbox->retry_ms * 2;
+    ms = ms < AGAIN_MIN_MS ? AGAIN_MIN_MS : ms > AGAIN_MAX_MS ? AGAIN_MAX_MS : ms;
+    sandbox->retry_ms = ms;
+    pthread_mutex_unlock(&reaper->mutex);
+    later_add(reaper->later, sandbox->record->id, ms);
+}
+
+void reaper_settled(struct reaper *reaper, struct sandbox *sandbox)
 {
     pthread_mutex_lock(&reaper->mutex);
-    *ret_fd = fd;
-    if (add(reaper, watch, fd) < 0)
-        log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", watch->id, "error", strerrordesc_np(errno), NULL);
+    sandbox->retry_ms = 0;
     pthread_mutex_unlock(&reaper->mutex);
+}
+
+/* Puts it into the table; its descriptor becomes the sandbox's. -1: it is not watched, and freed. */
+static int watch_add(struct reaper *reaper, struct watch *watch, int fd, int *ret_fd)
+{
+    int status;
+
+    pthread_mutex_lock(&reaper->mutex);
+    status = add(reaper, watch, fd);
+    if (status == 0)
+        *ret_fd = fd;
+    else
+        reaper->watches[fd] = NULL;
+    pthread_mutex_unlock(&reaper->mutex);
+    if (status == 0)
+        return 0;
+    log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", watch->id, "error", strerrordesc_np(errno), NULL);
+    watch_free(watch);
+    return -1;
 }
 
 static struct watch *watch_new(const char *id)
@@ -287,12 +339,15 @@ static void watch_exit(struct reaper *reaper, struct sandbox *sandbox, struct ru
     struct runner_error err = ERROR_INIT;
     int fd;
 
-    if (host_watch(sandbox->host, call, pid_path, &fd, &err) == 0)
-        watch_add(reaper, watch_new(id), fd_park(fd), &sandbox->watch_fd);
-    else if (err.code == RUNNER_E_NOTFOUND)
+    if (host_watch(sandbox->host, call, pid_path, &fd, &err) == 0) {
+        if (watch_add(reaper, watch_new(id), fd_park(fd), &sandbox->watch_fd) < 0)
+            reaper_again(reaper, sandbox);
+    } else if (err.code == RUNNER_E_NOTFOUND) {
         submit(reaper, OP_EXITED, id);
-    else
+    } else {
         log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", err.message, NULL);
+        reaper_again(reaper, sandbox);
+    }
 }
 
 /* A machine whose words are not heard is watched all the same: its end is. */
@@ -313,7 +368,8 @@ static void watch_events(struct reaper *reaper, struct sandbox *sandbox, struct 
     vm_view_done(&view);
     if (status == 0) {
         sandbox->is_heard = true; /* before its first word can be */
-        watch_add(reaper, watch, fd, &sandbox->event_fd);
+        if (watch_add(reaper, watch, fd, &sandbox->event_fd) < 0)
+            sandbox->is_heard = false;
         return;
     }
     /* One that another program started writes its events to nobody. */

@@ -1,6 +1,7 @@
 /*
- * Notices the end of VMM processes: one thread that waits on a descriptor a process (a pidfd, for a local host). For each
- * end it submits the operation OP_EXITED in the sandbox's lane.
+ * Notices the end of VMM processes: one thread that waits on a descriptor a process (a pidfd, for a local host). For
+ * each end it submits the operation OP_EXITED in the sandbox's lane. What cannot be watched, or dealt with, is looked
+ * at again later.
  */
 #ifndef CORE_REAPER_H
 #define CORE_REAPER_H
@@ -15,5 +16,11 @@ void reaper_free(struct reaper *reaper);          /* after reaper_stop(), when n
 void reaper_watch(struct reaper *reaper, struct sandbox *sandbox);
 /* From the sandbox's lane: its process is about to be ended on purpose. */
 void reaper_forget(struct reaper *reaper, struct sandbox *sandbox);
+
+/* From the sandbox's lane. Something of it is as it should not stay, and nobody will ask: it is recovered, as at
+ * start-up, in a quarter of a second, then in half of one, at last every minute. */
+void reaper_again(struct reaper *reaper, struct sandbox *sandbox);
+/* All is as its record says. */
+void reaper_settled(struct reaper *reaper, struct sandbox *sandbox);
 
 #endif
