@@ -328,6 +328,18 @@ static struct saved set_state(struct op *op, struct saved to)
     return saved;
 }
 
+/* The record may have been replaced, and then not have become durable: it says what it said before, as far as it can
+ * be. */
+static void restore_record(struct op *op)
+{
+    struct runner_error ignored = ERROR_INIT;
+
+    batch_free(op->batch);
+    op->batch = batch_new(&op->call);
+    if (op_add_record(op, 0, &ignored) == 0)
+        (void)batch_run(&op->call, op->batch, &ignored);
+}
+
 int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err)
 {
     const char *job = op->job != NULL && is_settled(op, state) ? op->job : op->sandbox->record->job;
@@ -343,5 +355,6 @@ int op_commit(struct op *op, enum sandbox_state state, const char *error, struct
     failed = set_state(op, saved); /* what the file says is what the index says */
     free(failed.error);
     free(failed.job);
+    restore_record(op);
     return error_wrap(err, "write the record");
 }
