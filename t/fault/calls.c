@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -331,6 +332,9 @@ WRAP(int, -1, epoll_ctl, (int epoll, int how, int fd, struct epoll_event *event)
 WRAP(int, -1, epoll_wait, (int epoll, struct epoll_event *events, int n, int ms), (epoll, events, n, ms),
      ms == 0 ? FAULT_ASK : FAULT_WAIT, number_where(&p, "ms ", ms))
 WRAP(int, -1, eventfd, (unsigned value, int flags), (value, flags), FAULT_ASK, (void)0)
+WRAP(int, -1, timerfd_create, (int clock, int flags), (clock, flags), FAULT_ASK, (void)0)
+WRAP(int, -1, timerfd_settime, (int fd, int flags, const struct itimerspec *at, struct itimerspec *ret_old),
+     (fd, flags, at, ret_old), FAULT_ASK, (void)0)
 WRAP(int, -1, inotify_init1, (int flags), (flags), FAULT_ASK, (void)0)
 WRAP(int, -1, inotify_add_watch, (int fd, const char *path, uint32_t mask), (fd, path, mask), FAULT_ASK,
      fault_at(&p, AT_FDCWD, path))

@@ -1,4 +1,4 @@
-"""Bursts (D27): a hundred creates at once, a thousand, more than the queue takes; and the order of one sandbox's operations."""
+"""Bursts (D27): a hundred creates at once, a thousand, more than the queue takes; the order of a sandbox's operations."""
 
 import fcntl
 import json
@@ -131,8 +131,8 @@ def pid_of(runner, id):
 
 
 def order(runner, empty):
-    """What is sent to one sandbox in order is done in that order, while others run and hang. The first operation hangs, too,
-    until all are sent: each is sent when the runner has the one before."""
+    """What is sent to one sandbox in order is done in that order, while others run and hang. The first operation hangs,
+    too, until all are sent: each is sent when the runner has the one before."""
     hanging = [f"hang-{i}" for i in range(3)]
     many = Many(runner.socket)
     for id in hanging:

@@ -1,5 +1,5 @@
-"""SIGTERM in the middle of work (D8, "must show" 7): every machine lives on, every operation ends or is undone, every client is
-told, and the next start has nothing to guess."""
+"""SIGTERM in the middle of work (D8): every machine lives on, every operation ends or is undone, every client is told,
+and the next start has nothing to guess."""
 
 import json
 import os
@@ -95,20 +95,22 @@ def creates(runner):
     status = runner.process.wait(120)
     seconds = time.monotonic() - begin
     tap.equal("d08: SIGTERM during 20 creates: exit status 0", status, 0)
-    tap.ok(f"d08: within its deadline ({seconds:.1f} s, of which {DRAIN_S} s for work under way)", seconds < DRAIN_S + BOUND_S)
+    tap.ok(f"d08: within its deadline ({seconds:.1f} s, of which {DRAIN_S} s for work under way)",
+           seconds < DRAIN_S + BOUND_S)
 
     def of(ids):
         return {answers[id].status for id in ids}
     tap.equal("d08: creates that end in time succeed", of(quick), {201})
     tap.equal("d08: the clients of those that do not are told", of(hanging), {503})
-    tap.ok("d08: with the reason", all("the runner is stopping" in text for text in messages(answers[id] for id in hanging)),
-           messages(answers[id] for id in hanging))
+    said = messages(answers[id] for id in hanging)
+    tap.ok("d08: with the reason", all("the runner is stopping" in text for text in said), said)
     tap.equal("d08: so are those of creates that had not begun", of(waiting), {503})
     tap.equal("d08: told when to come again", {answers[id].head.get("retry-after") for id in waiting + hanging}, {"1"})
     tap.equal("d08: machines live on", [is_alive(pids[id]) for id in running[1:]], [True] * 3)
     tap.equal("d08: those of the creates too", [is_alive(runner.pid_of(id)) for id in quick], [True] * 10)
-    tap.equal("d08: what is recorded", {id: runner.record(id)["state"] for id in os.listdir(
-        os.path.join(runner.root, "sandboxes"))}, {running[0]: "stopped"} | {id: "started" for id in running[1:] + quick})
+    recorded = {id: runner.record(id)["state"] for id in os.listdir(os.path.join(runner.root, "sandboxes"))}
+    tap.equal("d08: what is recorded", recorded,
+              {running[0]: "stopped"} | {id: "started" for id in running[1:] + quick})
     before = {id: runner.pid_of(id) for id in running[1:] + quick}
     runner.launch()
     runner.wait_idle()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# README.md's table of the defects of earlier runners: every id has a line, which says what holds it or that nothing does;
-# and each test that a line names has something in it that is called by that id: a file, a test, a point "d04: ...".
+# README.md's table of the defects of earlier runners: every id has a line, which says what holds it or that nothing
+# does; and each test that a line names has something in it that is called by that id: a file, a test, a point "d04: ...".
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 cd "$top_srcdir" || exit 99
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tier: component
-# D20: machines that hang, more of them than the runner has workers, delay no other sandbox. Whether something was quick is
-# not told by a clock: it has to be over while all that hang still do.
+# D20: machines that hang, more of them than the runner has workers, delay no other sandbox. Whether something was quick
+# is not told by a clock: it has to be over while all that hang still do.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 need curl
 
