@@ -33,7 +33,7 @@ struct worker {
     int64_t began_ms;
 };
 
-struct class {
+struct class_state {
     struct lane *first_ready, *last_ready;
     struct worker *first_counted, *last_counted; /* in the order in which they began */
     size_t n_counted, n_running;
@@ -41,7 +41,7 @@ struct class {
 
 struct pool {
     pthread_mutex_t mutex; /* guards all below */
-    struct class classes[TASK_CLASSES];
+    struct class_state classes[TASK_CLASSES];
     unsigned turn; /* the class that is asked first */
     struct worker *idlers;
     bool is_watched;     /* an idle worker wakes when a running task counts no more */
@@ -51,7 +51,7 @@ struct pool {
     bool is_draining, is_stopping;
     bool has_worked; /* since memory was last given back */
     struct worker *workers;
-    struct worker *ended; /* at most one, not in the list any more, to be joined */
+    struct worker *ended;                 /* at most one, not in the list any more, to be joined */
     size_t n_workers, n_kept, n_starting; /* starting: has not looked for work yet */
 };
 
@@ -76,7 +76,7 @@ static void unlist_idle(struct pool *pool, struct worker *self)
 
 /* ---- what counts ---- */
 
-static void count(struct class *class, struct worker *self)
+static void count(struct class_state *class, struct worker *self)
 {
     self->is_counted = true;
     self->began_ms = num_now_ms();
@@ -90,7 +90,7 @@ static void count(struct class *class, struct worker *self)
     class->n_counted++;
 }
 
-static void uncount(struct class *class, struct worker *self)
+static void uncount(struct class_state *class, struct worker *self)
 {
     if (!self->is_counted)
         return;
@@ -109,7 +109,7 @@ static void uncount(struct class *class, struct worker *self)
 /* Milliseconds until a ready lane of the class may be taken: 0: now; -1: nobody knows. */
 static int64_t wait_of(struct pool *pool, enum task_class which, int64_t now_ms)
 {
-    struct class *class = &pool->classes[which];
+    struct class_state *class = &pool->classes[which];
 
     while (class->first_counted != NULL && now_ms - class->first_counted->began_ms >= patience_ms[which])
         uncount(class, class->first_counted);
@@ -120,7 +120,8 @@ static int64_t wait_of(struct pool *pool, enum task_class which, int64_t now_ms)
     return class->first_counted->began_ms + patience_ms[which] - now_ms;
 }
 
-/* The class of which a lane may be taken, or TASK_CLASSES: none, and in how many milliseconds one may be; -1: nobody knows. */
+/* The class of which a lane may be taken, or TASK_CLASSES: none, and in how many milliseconds one may be; -1: nobody
+ * knows. */
 static enum task_class next_class(struct pool *pool, int64_t *ret_ms)
 {
     int64_t now_ms = num_now_ms();
@@ -188,7 +189,8 @@ static void join(struct worker *worker)
     free(worker);
 }
 
-/* A lane is ready that may be taken, or will be and nobody watches for that: somebody has to. Who takes one calls the next. */
+/* A lane is ready that may be taken, or will be and nobody watches for that: somebody has to. Who takes one calls the
+ * next. */
 static void call_one(struct pool *pool)
 {
     int64_t ms;
@@ -203,7 +205,7 @@ static void call_one(struct pool *pool)
 
 static void make_ready(struct pool *pool, struct lane *lane)
 {
-    struct class *class = &pool->classes[lane->first->class];
+    struct class_state *class = &pool->classes[lane->first->class];
 
     lane->next_ready = NULL;
     if (class->last_ready != NULL)
@@ -214,7 +216,7 @@ static void make_ready(struct pool *pool, struct lane *lane)
     call_one(pool);
 }
 
-static struct lane *take_ready(struct class *class)
+static struct lane *take_ready(struct class_state *class)
 {
     struct lane *lane = class->first_ready;
 
@@ -249,8 +251,8 @@ static void trim(struct pool *pool)
     pthread_mutex_lock(&pool->mutex);
 }
 
-/* Until woken, or for watch_ms (-1: does not watch). Whoever ended the last task, and threads beyond the first ones, wake after
- * IDLE_MS. False: this thread is to end. */
+/* Until woken, or for watch_ms (-1: does not watch). Whoever ended the last task, and threads beyond the first ones,
+ * wake after IDLE_MS. False: this thread is to end. */
 static bool await_work(struct pool *pool, struct worker *self, int64_t watch_ms)
 {
     bool is_last = pool->has_worked && pool->n_tasks == 0, is_watch = watch_ms >= 0;
@@ -280,10 +282,11 @@ static bool await_work(struct pool *pool, struct worker *self, int64_t watch_ms)
     return is_watch || pool->is_stopping || pool->n_workers <= pool->n_kept;
 }
 
-/* Called with the mutex held. A lane is off the ready list while one of its tasks runs: that is what keeps it in order. */
+/* Called with the mutex held. A lane is off the ready list while one of its tasks runs: that is what keeps it in
+ * order. */
 static void run_next(struct pool *pool, struct worker *self, enum task_class which)
 {
-    struct class *class = &pool->classes[which];
+    struct class_state *class = &pool->classes[which];
     struct lane *lane = take_ready(class);
     struct task *task = lane_pop(lane);
 

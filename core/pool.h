@@ -1,10 +1,11 @@
 /*
- * Worker threads and their queue. Tasks of one lane (a sandbox id) run one at a time, in order; different lanes run in
- * parallel. A lane exists while it has tasks.
+ * Worker threads and their queue. Tasks of one lane (a sandbox id) run one at a time, in order; different lanes run
+ * in parallel. A lane exists while it has tasks.
  *
- * Of each class so many tasks run at once as there are threads at first. One that has run for a while (a light one for 50 ms,
- * a heavy one for 5 s) does not count among them any more: it waits for something outside, such as a machine that hangs, and
- * the others do not wait for that. They get threads beyond the first ones, which end when they have nothing to do.
+ * Of each class so many tasks run at once as there are threads at first. One that has run for a while (a light one
+ * for 50 ms, a heavy one for 5 s) does not count among them any more: it waits for something outside, such as a
+ * machine that hangs, and the others do not wait for that. They get threads beyond the first ones, which end when
+ * they have nothing to do.
  */
 #ifndef CORE_POOL_H
 #define CORE_POOL_H
