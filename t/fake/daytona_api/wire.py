@@ -113,8 +113,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         self.listener.connections.add(self)
-        if self.listener.mode in ("close", "reset"):
-            self.cut(self.listener.mode == "reset")
+        if self.listener.mode in ("refuse", "close", "reset"):  # refuse: it was accepted just before
+            self.cut(self.listener.mode != "close")
 
     def connection_lost(self, _):
         self.listener.connections.discard(self)
