@@ -99,6 +99,15 @@ const char *heard(int i)
     return text;
 }
 
+void script_renew(void)
+{
+    client_forget_all(&ch);
+    for (int i = 0; i < n_dialled; i++)
+        close(scripts[i].fd);
+    memset(scripts, 0, sizeof scripts);
+    n_dialled = n_scripts = 0;
+}
+
 void script_open(void)
 {
     fake_host_reset();
@@ -110,25 +119,12 @@ void script_open(void)
                      .boot_timeout_ms = 1000,
                      .lock = PTHREAD_MUTEX_INITIALIZER,
                      .facts = {.is_known = true, .has_landlock = true}};
-    memset(scripts, 0, sizeof scripts);
-    n_dialled = n_scripts = 0;
 }
 
 void script_close(void)
 {
-    client_forget_all(&ch);
-    for (int i = 0; i < n_dialled; i++)
-        close(scripts[i].fd);
+    script_renew();
     while (n_texts > 0)
         free(texts[--n_texts]);
     cr_expect_eq(fake_host_live(), 0);
-}
-
-void script_renew(void)
-{
-    client_forget_all(&ch);
-    for (int i = 0; i < n_dialled; i++)
-        close(scripts[i].fd);
-    memset(scripts, 0, sizeof scripts);
-    n_dialled = n_scripts = 0;
 }
