@@ -443,7 +443,7 @@ void json_add_real(struct str *s, const char *key, double value)
     else if (value > -1e9 && value < 1e9 && value == (double)(int)value) /* most are whole, and read alike */
         str_addf(s, "%d", (int)value);
     else
-        str_addf(s, "%.10g", value);
+        str_addf(s, "%.10g", value + 0.0); /* a zero without a sign, which whoever reads it would lose */
 }
 
 void json_add_bool(struct str *s, const char *key, bool value)
