@@ -1,7 +1,8 @@
 /*
  * Runs a fuzz target without libFuzzer: over each file named, or in each folder named, and over damaged copies of it
  * (each prefix, each byte flipped, zeroed and doubled for small files), so that `make check` looks at more than the
- * corpus says. One TAP line a file; a fault ends the program by a sanitizer or a signal.
+ * corpus says. One TAP line a file; a fault ends the program by a sanitizer or a signal. Files called found-* are what
+ * libFuzzer made of the others: they are run as they are, one TAP line for all of a folder.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -44,20 +45,25 @@ static void run_damaged(char *data, size_t len)
     }
 }
 
-static void run_file(const char *path)
+/* Whether it could be read. */
+static bool run_file(const char *path, bool is_damaged)
 {
     auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
     auto_free char *data = mem_alloc(INPUT_MAX);
     ssize_t len = fd >= 0 ? read(fd, data, INPUT_MAX) : -1;
 
-    if (len >= 0) {
-        run(data, (size_t)len);
-        if (len <= DAMAGE_MAX)
-            run_damaged(data, (size_t)len);
-    } else {
-        n_failed++;
-    }
-    printf("%sok %d - %s\n", len >= 0 ? "" : "not ", ++n_tests, path);
+    if (len < 0)
+        return false;
+    run(data, (size_t)len);
+    if (is_damaged && len <= DAMAGE_MAX)
+        run_damaged(data, (size_t)len);
+    return true;
+}
+
+static void ok(bool is_ok, const char *path, const char *what)
+{
+    n_failed += !is_ok;
+    printf("%sok %d - %s%s\n", is_ok ? "" : "not ", ++n_tests, path, what);
 }
 
 static int is_visible(const struct dirent *entry)
@@ -65,23 +71,36 @@ static int is_visible(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
-static void run_path(const char *path)
+static void run_folder(const char *path)
 {
     struct dirent **entries = NULL;
-    struct stat status;
-    int n;
+    int n = scandir(path, &entries, is_visible, alphasort), n_found = 0;
+    bool is_ok = true;
 
-    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) {
-        n = scandir(path, &entries, is_visible, alphasort);
-        for (int i = 0; i < n; i++) {
-            auto_free char *file = mem_printf("%s/%s", path, entries[i]->d_name);
-            run_file(file);
-            free(entries[i]);
+    for (int i = 0; i < n; i++) {
+        auto_free char *file = mem_printf("%s/%s", path, entries[i]->d_name);
+
+        if (strncmp(entries[i]->d_name, "found-", 6) == 0) {
+            is_ok = run_file(file, false) && is_ok;
+            n_found++;
+        } else {
+            ok(run_file(file, true), file, "");
         }
-        free(entries);
-    } else {
-        run_file(path);
+        free(entries[i]);
     }
+    free(entries);
+    if (n_found > 0)
+        ok(is_ok, path, "/found-*");
+}
+
+static void run_path(const char *path)
+{
+    struct stat status;
+
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        run_folder(path);
+    else
+        ok(run_file(path, true), path, "");
 }
 
 /* The corpus of fuzz-yaml is corpus/yaml of the source tree. */
