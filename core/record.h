@@ -24,7 +24,8 @@ enum sandbox_state {
     SANDBOX_STARTING, /* on the way; found at start-up: the VM may or may not run */
     SANDBOX_STOPPING,
     SANDBOX_DESTROYING, /* found at start-up: finished */
-    SANDBOX_UNKNOWN     /* found at start-up without a record, and not looked at yet; in memory only */
+    SANDBOX_UNKNOWN,    /* found at start-up without a record, and not looked at yet; in memory only */
+    SANDBOX_STATES
 };
 
 const char *sandbox_state_name(enum sandbox_state state);

@@ -11,7 +11,7 @@
 #define GIB ((double)(1 << 30))
 
 struct totals {
-    size_t by_state[SANDBOX_DESTROYING + 1];
+    size_t by_state[SANDBOX_STATES];
 };
 
 static void add_up(const struct sandbox *sandbox, void *ctx)

@@ -33,7 +33,7 @@ static void add_up(const struct sandbox *sandbox, void *ctx)
 
 static void add_sandboxes(struct engine *engine, struct str *out)
 {
-    size_t by_state[SANDBOX_DESTROYING + 1] = {0};
+    size_t by_state[SANDBOX_STATES] = {0};
 
     index_each(engine->index, add_up, by_state);
     add_metric(out, "runner_sandboxes", "gauge", "Sandboxes, by state.");
