@@ -25,8 +25,8 @@ PER_1000 = {"kill the runner": 3, "stop the runner": 1, "kill a VMM": 30, "wish"
 
 
 class Chaos(threading.Thread):
-    """rates: how often each action comes in 1000 operations. The runner is left alone after a share of them (quiet_from,
-    0 to 1), so that its memory can be watched in the rest."""
+    """rates: how often each action comes in 1000 operations. The runner is left alone after a share of them
+    (quiet_from, 0 to 1), so that its memory can be watched in the rest."""
 
     def __init__(self, seed, host, model, gate, n_operations, rates, quiet_from):
         super().__init__(name="chaos", daemon=True)

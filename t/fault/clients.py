@@ -16,7 +16,8 @@ LIFE_S = 120     # until a runner that is ended is there again
 WEIGHTS = {"create": 14, "create skipStart": 3, "start": 12, "stop": 8, "stop force": 5, "pause": 8, "resume": 8,
            "destroy": 3, "delete": 4, "get": 14, "list": 2, "toolbox": 14, "wrong": 4, "figures": 1}
 ROUTES = {"start": ("POST", "/start", {}), "stop": ("POST", "/stop", None),
-          "stop force": ("POST", "/stop", {"force": True}), "pause": ("POST", "/pause", None), "resume": ("POST", "/resume", None), "destroy": ("POST", "/destroy", None),
+          "stop force": ("POST", "/stop", {"force": True}), "pause": ("POST", "/pause", None),
+          "resume": ("POST", "/resume", None), "destroy": ("POST", "/destroy", None),
           "delete": ("DELETE", "", None), "get": ("GET", "", None), "toolbox": ("GET", "/toolbox/guest", None)}
 KINDS = {"create skipStart": "create", "stop force": "stop", "delete": "destroy"}
 
@@ -31,7 +32,7 @@ WRONG = [
     ("POST", "/sandboxes", '{"id": "never", "snapshot": "tiny", "userId": "u", "osUser": "root", "gpuQuota": 1}'),
     ("POST", "/sandboxes", '{"id": "never", "snapshot": 7, "userId": "u", "osUser": "root"}'),
     ("POST", "/sandboxes/{id}/start", ""), ("POST", "/sandboxes/{id}/start", "[1"),
-    ("POST", "/sandboxes/{id}/dance", "{}"), ("POST", "/sandboxes/{id}/resize", "{}"),
+    ("POST", "/sandboxes/{id}/dance", "{}"), ("POST", "/sandboxes/{id}/resize", "["),
     ("GET", "/sandboxes/{id}/log?tail=-1", None), ("GET", "/sandboxes/%2e%2e/log", None),
     ("POST", "/sandboxes/UPPER/stop", None), ("POST", "/sandboxes/never/stop", None), ("DELETE", "/sandboxes", None),
     ("GET", "/sandboxes/never/toolbox/version", None), ("GET", "/nowhere", None), ("TRACE", "/sandboxes", None),

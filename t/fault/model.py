@@ -3,8 +3,8 @@
 A sandbox does one operation at a time (its lane in the runner), but nobody outside knows in which order requests that
 were under way together took effect. So the model keeps every configuration that explains all answers so far: a state,
 with the outcomes of those operations that have taken effect and are not answered yet. An answer that no configuration
-explains is a fault of the runner: lost, invented, or out of order. (Wing and Gong's test of linearizability, done as the
-answers come.) Looks, which change nothing, must tell what was so at some time between question and answer.
+explains is a fault of the runner: lost, invented, or out of order. (Wing and Gong's test of linearizability, done as
+the answers come.) Looks, which change nothing, must tell what was so at some time between question and answer.
 """
 
 import collections
@@ -287,8 +287,8 @@ class Model:
             self.now(self.sandboxes[id])
 
     def runner_died(self):
-        """Once its process has ended, and before another is started. What was under way is forgotten: the states that it
-        may have led to stay, and each may become another until the new runner has gone on with it."""
+        """Once its process has ended, and before another is started. What was under way is forgotten: the states that
+        it may have led to stay, and each may become another until the new runner has gone on with it."""
         with self.mutex:
             for sandbox in self.sandboxes.values():
                 sandbox.tell("the runner has ended")

@@ -2,10 +2,11 @@
 """Random operations by many clients over a few sandboxes, with VMMs and the runner killed meanwhile, against a model.
 
 From the environment: VMM (fake-qemu, fake-ch; default: one after the other), OPERATIONS, CLIENTS, SANDBOXES, TMPDIR,
-SEED (default: for one of the two always the same, for the other a random one, which is printed), KEEP_LOG (where to keep
-the runner's log when something was wrong). Prints TAP. With the same SEED each client asks for the same, in the same order, and the same goes wrong
-after as many operations; which client is when served is for the threads to say, so an interleaving does not come back
-for certain, only its likes.
+SEED (default: for one of the two always the same, for the other a random one, which is printed), KEEP_LOG (where to
+keep the runner's log when something was wrong). Prints TAP.
+
+With the same SEED each client asks for the same, in the same order, and the same goes wrong after as many operations.
+Which client is served when is for the threads to say: an interleaving does not come back for certain, only its likes.
 """
 
 import os
@@ -108,8 +109,8 @@ def sockets(host):
 
 
 def no_leftovers(run, before, n_sockets, is_long):
-    """Waits for what is closed a moment later; the lines of what is left. Connections within the runner are kept for reuse,
-    half a minute long, which only a long run waits for."""
+    """Waits for what is closed a moment later; the lines of what is left. Connections within the runner are kept for
+    reuse, half a minute long, which only a long run waits for."""
     until = time.monotonic() + REST_S
     kept = 0 if is_long else SOCKETS_KEPT
     while True:
@@ -135,7 +136,8 @@ def judge(run, before, warm, last, is_long):
     if last is None:
         return
     lines = no_leftovers(run, *before, is_long)
-    tap.ok("d23: nothing is left: TAPs, records, files, processes, cgroups, descriptors, threads", not lines, *lines[:20])
+    tap.ok("d23: nothing is left: TAPs, records, files, processes, cgroups, descriptors, threads", not lines,
+           *lines[:20])
     text = f"memory of the runner: {warm.numbers['rss']} KiB warm, {last.numbers['rss']} KiB at the end"
     if is_long:
         tap.ok(f"d23: flat within 5 %: {text}", last.numbers["rss"] <= warm.numbers["rss"] * FLAT)
