@@ -8,6 +8,8 @@ import select
 import signal
 import threading
 
+from clients import Talk
+
 # Wishes of the fakes (t/fake/fake-qemu.h, fake-ch.h). Those that make an operation wait for its deadline are rarer.
 ANY = ["no-guest", "guest-ms 300", "signal 11", "exit 1 no room", "ignore-powerdown", "powerdown-ms 200"]
 QEMU = ["late-exit 1 no memory", "greeting-ms 300", "noise", "big query-status", "silent stop"]
@@ -28,10 +30,10 @@ class Chaos(threading.Thread):
     """rates: how often each action comes in 1000 operations. The runner is left alone after a share of them
     (quiet_from, 0 to 1), so that its memory can be watched in the rest."""
 
-    def __init__(self, seed, host, model, gate, n_operations, rates, quiet_from):
+    def __init__(self, seed, host, model, gate, ledger, n_operations, rates, quiet_from):
         super().__init__(name="chaos", daemon=True)
         self.random = random.Random(f"{seed}/chaos")
-        self.host, self.model, self.gate = host, model, gate
+        self.host, self.model, self.gate, self.ledger, self.talk = host, model, gate, ledger, Talk(host)
         self.counts = dict.fromkeys(rates, 0)
         self.statuses = []  # of runners that were told to end
         self.error = None
@@ -79,6 +81,8 @@ class Chaos(threading.Thread):
         for i in range(len(ids)):
             id = ids[(n + i) % len(ids)]
             pid = self.host.pid_in_file(id)
+            if pid and self.ledger and self.host.is_up.is_set():
+                self.ledger.write(self.talk, id)
             if pid and self.kill(id, pid):
                 self.counts["kill a VMM"] += 1
                 return
@@ -89,7 +93,7 @@ class Chaos(threading.Thread):
         except ProcessLookupError:
             return False
         try:
-            if os.readlink(f"/proc/{pid}/exe") != self.host.program:  # the number is another's
+            if not self.host.is_vmm(pid, id):  # the number is another's
                 return False
             self.model.vmm_dies(id)
             signal.pidfd_send_signal(fd, signal.SIGKILL)
@@ -128,6 +132,8 @@ class Chaos(threading.Thread):
     # ---- the runner ----
 
     def end_runner(self, number, n):
+        if self.ledger:
+            self.ledger.write(self.talk, sorted(self.model.sandboxes)[n % len(self.model.sandboxes)])
         self.model.is_draining = number == signal.SIGTERM
         status = self.host.end(number)
         if number == signal.SIGTERM:

@@ -8,9 +8,7 @@ import threading
 import model as m
 from rig import Client
 
-ANSWER_S = 240   # some operations, each with its deadline (hosts.py), one after the other
-TOOLBOX_S = 5    # a guest that was paused meanwhile never answers
-LIFE_S = 120     # until a runner that is ended is there again
+LIFE_S = 300  # until a runner that is ended is there again
 
 # Operations and how often they come.
 WEIGHTS = {"create": 14, "create skipStart": 3, "start": 12, "stop": 8, "stop force": 5, "pause": 8, "resume": 8,
@@ -18,7 +16,7 @@ WEIGHTS = {"create": 14, "create skipStart": 3, "start": 12, "stop": 8, "stop fo
 ROUTES = {"start": ("POST", "/start", {}), "stop": ("POST", "/stop", None),
           "stop force": ("POST", "/stop", {"force": True}), "pause": ("POST", "/pause", None),
           "resume": ("POST", "/resume", None), "destroy": ("POST", "/destroy", None),
-          "delete": ("DELETE", "", None), "get": ("GET", "", None), "toolbox": ("GET", "/toolbox/guest", None)}
+          "delete": ("DELETE", "", None), "get": ("GET", "", None)}
 KINDS = {"create skipStart": "create", "stop force": "stop", "delete": "destroy"}
 
 # Requests that must change nothing: all are answered with 4xx, or 501 for what is not built.
@@ -100,7 +98,7 @@ class Talk:
         while True:
             if not self.host.is_up.wait(LIFE_S):
                 raise RuntimeError("no runner came up")
-            if self.http is not None and self.life == self.host.lives:
+            if self.http is not None and self.http.sock is not None and self.life == self.host.lives:
                 return
             self.close()
             self.life = self.host.lives
@@ -118,8 +116,8 @@ class Talk:
             self.http.close()
         self.http = None
 
-    def ask(self, method, path, text, seconds):
-        """After ready(): the status and the body."""
+    def ask(self, method, path, text, seconds, is_toolbox=False):
+        """After ready(): the status and the body. Only a toolbox request may be cut off by a runner that goes on."""
         headers = {"Content-Type": "application/json"} if text is not None else {}
         try:
             self.http.sock.settimeout(seconds)
@@ -131,7 +129,7 @@ class Talk:
             raise Silent(f"no answer in {seconds} s") from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            if seconds == TOOLBOX_S and self.host.lives == self.life and self.host.is_up.is_set():
+            if is_toolbox and self.host.lives == self.life and self.host.is_up.is_set():
                 raise Silent(f"cut off: {error!r}") from None
             if not self.host.await_life(self.life, LIFE_S):
                 raise Silent(f"cut off by a runner that goes on: {error!r}") from None
@@ -147,10 +145,10 @@ def outcome_of(status, text):
 
 
 class ClientThread(threading.Thread):
-    def __init__(self, number, seed, host, model, gate, n_operations):
+    def __init__(self, number, seed, host, model, gate, ledger, n_operations):
         super().__init__(name=f"client {number}", daemon=True)
         self.random = random.Random(f"{seed}/client/{number}")
-        self.host, self.model, self.gate, self.n_operations = host, model, gate, n_operations
+        self.host, self.model, self.gate, self.ledger, self.n_operations = host, model, gate, ledger, n_operations
         self.talk = Talk(host)
         self.ids = sorted(model.sandboxes)
         self.error = None
@@ -199,11 +197,12 @@ class ClientThread(threading.Thread):
                 body["skipStart"] = True
             method, path = "POST", "/sandboxes"
         else:
-            method, path, body = ROUTES[what]
+            method, path, body = self.host.toolbox if what == "toolbox" else ROUTES[what]
             path = f"/sandboxes/{id}{path}"
+        self.before(kind, id)
         try:
             status, text = self.talk.ask(method, path, None if body is None else json.dumps(body),
-                                         TOOLBOX_S if kind == "toolbox" else ANSWER_S)
+                                         *((self.host.toolbox_s, True) if kind == "toolbox" else (self.host.answer_s,)))
         except Lost:
             self.model.answer(op, m.LOST)
             return
@@ -211,12 +210,28 @@ class ClientThread(threading.Thread):
             self.model.answer(op, m.FAILED if kind == "toolbox" else "silence", str(error))
             return
         self.judge(op, kind, id, status, text)
+        self.after(kind, id)
+
+    def before(self, kind, id):
+        """What is written in a guest before it is stopped ..."""
+        if self.ledger and kind == "stop":
+            self.ledger.write(self.talk, id)
+        if self.ledger and kind == "destroy":
+            self.ledger.destroy_begins(id)
+        self.talk.ready()
+
+    def after(self, kind, id):
+        """... is there when it runs again."""
+        if self.ledger and kind == "destroy":
+            self.ledger.destroy_ends(id)
+        if self.ledger and kind in ("create", "start", "resume"):
+            self.ledger.read(self.talk, id)
 
     def judge(self, op, kind, id, status, text):
         outcome, note = outcome_of(status, text), ""
         if outcome == m.DONE and kind == "get":
             outcome = json.loads(text)["state"]
-        elif outcome == m.DONE and kind == "toolbox" and (who := json.loads(text)["id"]) != id:
+        elif outcome == m.DONE and kind == "toolbox" and (who := self.host.guest_of(text)[0]) != id:
             self.model.fault(id, f"{op}: the answer is of the guest {who}")
         elif outcome != m.DONE:
             note = f"{status} {text[:400].decode(errors='replace')}"
@@ -226,7 +241,7 @@ class ClientThread(threading.Thread):
         """A look at each sandbox."""
         ops = {id: self.model.begin(id, "get") for id in self.ids}
         try:
-            status, text = self.talk.ask("GET", "/sandboxes", None, ANSWER_S)
+            status, text = self.talk.ask("GET", "/sandboxes", None, self.host.answer_s)
         except (Lost, Silent) as error:
             for op in ops.values():
                 self.model.answer(op, m.LOST if isinstance(error, Lost) else "silence", str(error))
@@ -240,7 +255,7 @@ class ClientThread(threading.Thread):
 
     def do_wrong(self, method, path, text, id):
         try:
-            status, answer = self.talk.ask(method, path.format(id=id), text, ANSWER_S)
+            status, answer = self.talk.ask(method, path.format(id=id), text, self.host.answer_s)
         except Lost:
             return
         if not (400 <= status < 500 or status == 501 or (status == 503 and self.model.is_draining)):
@@ -248,7 +263,7 @@ class ClientThread(threading.Thread):
 
     def expect_ok(self, method, path):
         try:
-            status, answer = self.talk.ask(method, path, None, ANSWER_S)
+            status, answer = self.talk.ask(method, path, None, self.host.answer_s)
         except Lost:
             return
         if status != 200 and not (status == 503 and self.model.is_draining):

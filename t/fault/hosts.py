@@ -4,28 +4,32 @@ Of addresses, ports and users each host has as many as sandboxes, so that one wh
 """
 
 import glob
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 
-from rig import BUILD, FAKE_QEMU, Runner, own_ports
+from rig import BUILD, FAKE_QEMU, Runner, Skip, own_ports
 from rig_ch import FAKE as FAKE_CH, LOOPBACK
 
 NETWORK = "10.77"  # of the test's own namespace
 FIRST_UID = 1900000000
 
 
-def enter_namespace():
-    """A network namespace for the process and its children, where guests' addresses are the host's own; False: no."""
+def enter_namespace(are_fake):
+    """A network namespace for the process and its children; False: not here. Addresses of fake guests are the host's
+    own there."""
     import ctypes
 
     clone_newnet = 0x40000000
     if os.geteuid() != 0 or not os.path.exists("/dev/net/tun") or ctypes.CDLL(None).unshare(clone_newnet) != 0:
         return False
-    for words in ("link set lo up", f"route add local {NETWORK}.0.0/16 dev lo"):
-        subprocess.run(["ip"] + words.split(), check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    if are_fake:
+        subprocess.run(["ip", "route", "add", "local", f"{NETWORK}.0.0/16", "dev", "lo"], check=True)
     return True
 
 
@@ -37,7 +41,7 @@ listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
 log: {{level: {level}}}
 limits: {{queue: 4096}}
-timeouts: {{create: 20s, start: 20s, stop: 20s, stop_grace: 1s, ready: 10s, request: 10s, drain: 20s}}
+timeouts: TIMEOUTS
 hosts:
   - name: local
     root: {root}
@@ -47,17 +51,31 @@ hosts:
 {host}
 """
 
+    TIMEOUTS = "{{create: 20s, start: 20s, stop: 20s, stop_grace: 1s, ready: 10s, request: 10s, drain: 20s}}"
+    answer_s = 240  # for some operations, each with its deadline, one after the other
+    toolbox_s = 5   # a guest that was paused meanwhile never answers
+    toolbox = ("GET", "/toolbox/guest", None)  # a request whose answer says which guest it is of
+
     def __init__(self, base, n_sandboxes, has_bridge):
         self.n_sandboxes, self.has_bridge = n_sandboxes, has_bridge
         self.is_up = threading.Event()
         self.lives = 0  # how often the runner was launched
         self.life_changed = threading.Condition()
+        self.CONFIG = self.CONFIG.replace("TIMEOUTS", self.TIMEOUTS)
         super().__init__(base)
 
-    def arrange(self):
+    def install(self):
+        """The snapshot and the VMM; the path of that."""
         self.make_snapshot()
-        self.program = self.own_copy(self.PROGRAM)
-        os.chmod(self.program, 0o755)
+        return self.own_copy(self.PROGRAM)
+
+    def guest_of(self, text):
+        """The id, and the VMM's process where that is known, that the answer to a toolbox request says."""
+        answer = json.loads(text)
+        return answer["id"], answer["pid"]
+
+    def arrange(self):
+        self.program = self.install()
         each = -(-self.n_sandboxes // len(os.sched_getaffinity(0)))
         return "\n".join([f"    capacity: {{cpu_overcommit: {each}, memory_overcommit: 0, disk_overcommit: 0}}",
                           f"    uids: {FIRST_UID}-{FIRST_UID + self.n_sandboxes - 1}",
@@ -108,20 +126,23 @@ hosts:
         except (OSError, ValueError):
             return 0
 
+    def ids_of(self, pid):
+        """The sandboxes of which a process is the machine, none or one: it holds the pid file open, removed or not."""
+        inside = os.path.join(self.root, "sandboxes") + "/"
+        try:
+            if os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)") != self.program:
+                return set()
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:  # it has just ended, or opened something else
+            return set()
+        return {link[len(inside):].split("/")[0] for link in links if link.startswith(inside)}
+
+    def is_vmm(self, pid, id):
+        return id in self.ids_of(pid)
+
     def vmm_pids(self):
-        """The machines' processes that live, by id: each holds its pid file open, removed or not."""
-        pids, inside = {}, os.path.join(self.root, "sandboxes") + "/"
-        for path in glob.glob("/proc/[0-9]*/exe"):
-            try:
-                if os.readlink(path).removesuffix(" (deleted)") != self.program:
-                    continue
-                at = os.path.dirname(path)
-                links = [os.readlink(f"{at}/fd/{fd}") for fd in os.listdir(f"{at}/fd")]
-            except OSError:
-                continue
-            for id in {link[len(inside):].split("/")[0] for link in links if link.startswith(inside)}:
-                pids[id] = int(path.split("/")[2])
-        return pids
+        """The machines' processes that live, by id."""
+        return {id: int(pid) for pid in os.listdir("/proc") if pid.isdigit() for id in self.ids_of(pid)}
 
     def taps(self):
         """Those of sandboxes; the idle ones that network/bridge keeps have another prefix."""
@@ -148,6 +169,31 @@ class QemuHost(Host):
     def network_without_bridge(self):
         first = own_ports()
         return f"    network: {{plugin: user, first_port: {first}, last_port: {first + self.n_sandboxes - 1}}}"
+
+
+class RealHost(QemuHost):
+    """Real guests of the image in the folder SNAPSHOT."""
+
+    TIMEOUTS = "{{create: 10m, start: 10m, stop: 5m, stop_grace: 60s, ready: 9m, request: 2m, drain: 10m}}"
+    answer_s = 1200
+    toolbox_s = 60
+    toolbox = ("POST", "/toolbox/process/execute", {"command": "hostname"})
+
+    def install(self):
+        program, snapshot = shutil.which("qemu-system-x86_64"), os.environ.get("SNAPSHOT")
+        if not self.has_bridge or program is None or snapshot is None:
+            raise Skip("needs root, /dev/net/tun, qemu-system-x86_64, and a guest image that SNAPSHOT names")
+        os.symlink(os.path.abspath(snapshot), os.path.join(self.root, "snapshots/tiny"))
+        for verdict in glob.glob(os.path.join(snapshot, "../../accel-qemu.json")):
+            shutil.copy(verdict, self.root)
+        self.body = {"snapshot": "tiny", "userId": "u", "osUser": "root"}
+        return os.path.realpath(program)
+
+    def vmm_section(self):
+        return "{plugin: qemu}\n    defaults: {cpus: 1, memory_mb: 256, min_memory_mb: 256, disk_gb: 3}"
+
+    def guest_of(self, text):
+        return json.loads(text)["result"].strip(), None
 
 
 class ChHost(Host):

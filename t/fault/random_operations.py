@@ -3,7 +3,8 @@
 
 From the environment: VMM (fake-qemu, fake-ch; default: one after the other), OPERATIONS, CLIENTS, SANDBOXES, TMPDIR,
 SEED (default: for one of the two always the same, for the other a random one, which is printed), KEEP_LOG (where to
-keep the runner's log when something was wrong). Prints TAP.
+keep the runner's log when something was wrong). VMM=qemu: real guests of the image in the folder SNAPSHOT, with KILLS of
+the runner and of VMMs; files are written in them, and read back. Prints TAP.
 
 With the same SEED each client asks for the same, in the same order, and the same goes wrong after as many operations.
 Which client is served when is for the threads to say: an interleaving does not come back for certain, only its likes.
@@ -22,13 +23,16 @@ import tap
 from census import Census
 from chaos import PER_1000, Chaos
 from clients import ClientThread, Gate
-from hosts import ChHost, QemuHost, enter_namespace
-from model import Model
+from hosts import ChHost, QemuHost, RealHost, enter_namespace
+from ledger import Ledger
+from model import STARTED, Model
 from rig import Skip
 
-HOSTS = {"fake-qemu": QemuHost, "fake-ch": ChHost}
+HOSTS = {"fake-qemu": QemuHost, "fake-ch": ChHost, "qemu": RealHost}
+FAKES = ["fake-qemu", "fake-ch"]
 SEED = 23            # whose run is the same each time, as far as threads allow
-QUIET_FROM = 0.6     # of the operations: afterwards the runner is left alone, and its memory watched
+QUIET_FROM = 0.4     # of the operations: afterwards the runner is left alone, and its memory watched
+WARM_FROM = 0.7      # by then it has done all that there is to do
 RESTS = 5            # how often all is compared with reality on the way
 FLAT = 1.05          # what the runner's memory may grow by
 MEMORY_FROM = 3000   # operations in the last part: fewer do not warm it up
@@ -38,14 +42,16 @@ FAULTS_SHOWN = 5
 
 
 class Run:
-    def __init__(self, host, seed, n_operations, n_clients):
+    def __init__(self, host, seed, n_operations, n_clients, rates, is_real):
         self.host = host
         ids = [f"r{i:02}-{seed}" for i in range(host.n_sandboxes)]
         self.model, self.gate, self.n_operations = Model(ids), Gate(), n_operations
         self.lines = []  # what was not so when all was at rest
         each = n_operations // n_clients
-        self.clients = [ClientThread(i, seed, host, self.model, self.gate, each) for i in range(n_clients)]
-        self.chaos = Chaos(seed, host, self.model, self.gate, each * n_clients, PER_1000, QUIET_FROM)
+        self.ledger = Ledger(host, self.model) if is_real else None
+        shared = host, self.model, self.gate, self.ledger
+        self.clients = [ClientThread(i, seed, *shared, each) for i in range(n_clients)]
+        self.chaos = Chaos(seed, *shared, each * n_clients, rates, 0.9 if is_real else QUIET_FROM)
 
     def warm_up(self):
         """What the first sandbox brings is the runner's own."""
@@ -60,11 +66,16 @@ class Run:
 
     def settle(self, when):
         self.lines += [f"{when}: {line}" for line in reality.settle(self.host, self.model)]
+        if self.ledger:
+            for id, one in reality.listed(self.host).items():
+                self.ledger.read(self.chaos.talk, id, must_answer=one["state"] == STARTED)
 
     def clear(self, when):
         """No sandbox is left; the census of that."""
         self.chaos.take_back_all()
         self.settle(when)
+        for id in self.ledger.files if self.ledger else ():
+            self.ledger.destroy_begins(id)
         self.lines += [f"{when}: {line}" for line in reality.destroy_all(self.host, self.model)]
         self.settle(f"{when}, all destroyed")
         return self.census()
@@ -73,7 +84,7 @@ class Run:
         for thread in self.clients + [self.chaos]:
             thread.start()
         stops = [(self.n_operations * (i + 1) // (RESTS + 1), None) for i in range(RESTS)]
-        stops.append((int(self.n_operations * (QUIET_FROM + 0.1)), "quiet"))
+        stops.append((int(self.n_operations * WARM_FROM), "quiet"))
         warm = None
         for at, what in sorted(stops, key=lambda stop: stop[0]):
             if not self.gate.await_done(at):
@@ -100,6 +111,8 @@ class Run:
         for kind, texts in counts.items():
             tap.diag(f"{kind}: {', '.join(texts)}")
         tap.diag(", ".join(f"{action}: {n}" for action, n in self.chaos.counts.items()))
+        if self.ledger:
+            tap.diag(f"files written in guests: {self.ledger.n_written}, read back: {self.ledger.n_read}")
 
 
 def sockets(host):
@@ -155,7 +168,7 @@ def random_seed():
 
 def plan():
     """(VMM, seed) of each run."""
-    vmms = os.environ.get("VMM", " ".join(HOSTS)).split()
+    vmms = os.environ.get("VMM", " ".join(FAKES)).split()
     if "SEED" in os.environ:
         return [(vmm, int(os.environ["SEED"])) for vmm in vmms]
     seeds = [SEED, random_seed()] if len(vmms) > 1 else [random_seed()]
@@ -168,7 +181,12 @@ def try_one(vmm, seed, has_bridge):
     tap.diag(f"SEED={seed} VMM={vmm} OPERATIONS={n_operations} CLIENTS={n_clients} SANDBOXES={n_sandboxes}; "
              f"network: {'bridge' if has_bridge else 'without TAPs'}")
     host = HOSTS[vmm](os.environ.get("TMPDIR", tempfile.gettempdir()), n_sandboxes, has_bridge)
-    run = Run(host, seed, n_operations, n_clients)
+    is_real, rates = vmm == "qemu", PER_1000
+    if is_real:  # KILLS: half of them of the runner, of which one is told to end
+        half = number("KILLS", 4) * 500 / n_operations
+        one = 1000 / n_operations
+        rates = {"kill a VMM": half, "kill the runner": half - one, "stop the runner": one}
+    run = Run(host, seed, n_operations, n_clients, rates, is_real)
     try:
         before = run.warm_up(), sockets(host)
         begin = time.monotonic()
@@ -176,6 +194,8 @@ def try_one(vmm, seed, has_bridge):
         tap.diag(f"in {time.monotonic() - begin:.0f} s")
         run.tell()
         judge(run, before, warm, last, n_operations >= MEMORY_FROM)
+        if is_real:
+            tap.ok("d23: guests kept files that had to be read back", run.ledger and run.ledger.n_read > 0)
         if tap.failed and "KEEP_LOG" in os.environ:
             shutil.copy(host.log.name, os.environ["KEEP_LOG"])
     finally:
@@ -183,8 +203,9 @@ def try_one(vmm, seed, has_bridge):
 
 
 def main():
-    has_bridge = enter_namespace()
-    for vmm, seed in plan():
+    runs = plan()
+    has_bridge = enter_namespace(are_fake=all(vmm in FAKES for vmm, _ in runs))
+    for vmm, seed in runs:
         try:
             try_one(vmm, seed, has_bridge)
         except Skip as reason:
