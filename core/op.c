@@ -284,23 +284,23 @@ int op_find(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
-int op_add_record(struct op *op, uint32_t flags, struct runner_error *err)
+static int add_record(struct op *op, const struct record *record, uint32_t flags, struct runner_error *err)
 {
     auto_free char *path = host_sandbox_path(op->host, op->id, "runner.json");
     auto_str struct str text = STR_INIT;
     struct runner_step step = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = flags | RUNNER_S_SECRET, .path = path, .number = 0600};
 
-    record_print(op->sandbox->record, &text);
+    record_print(record, &text);
     step.data = text.ptr;
     step.len = text.len;
     return batch_add(op->batch, &step, err) < 0 ? -1 : 0;
 }
 
-struct saved {
-    enum sandbox_state state;
-    char *error, *job;
-};
+int op_add_record(struct op *op, uint32_t flags, struct runner_error *err)
+{
+    return add_record(op, op->sandbox->record, flags, err);
+}
 
 /* A state in which an operation leaves a sandbox that did what it was to do. */
 static bool is_settled(const struct op *op, enum sandbox_state state)
@@ -308,24 +308,29 @@ static bool is_settled(const struct op *op, enum sandbox_state state)
     return !op->is_undoing && (state == SANDBOX_STARTED || state == SANDBOX_STOPPED || state == SANDBOX_PAUSED);
 }
 
-/* What was there before is handed back. */
-static struct saved set_state(struct op *op, struct saved to)
+static void replace(char **text, const char *by)
+{
+    char *copy = mem_dup(by);
+
+    free(*text);
+    *text = copy;
+}
+
+/* Makes it what the index says. */
+static void publish(struct op *op, const struct record *next)
 {
     struct record *record = op->sandbox->record;
-    struct saved saved = {record->state, record->error, record->job};
 
     index_lock(op->engine->index);
-    record->state = to.state;
-    record->error = to.error;
-    record->job = to.job;
-    if (to.state == SANDBOX_STOPPED || to.state == SANDBOX_ERROR)
+    record->state = next->state;
+    replace(&record->error, next->error);
+    if (next->job != record->job)
+        replace(&record->job, next->job);
+    if (next->daemon_version != record->daemon_version)
+        replace(&record->daemon_version, next->daemon_version);
+    if (next->state == SANDBOX_STOPPED || next->state == SANDBOX_ERROR)
         sandbox_release(op->sandbox);
-    if (op->daemon_version != NULL && to.state == SANDBOX_STARTED) {
-        free(record->daemon_version);
-        record->daemon_version = mem_dup(op->daemon_version);
-    }
     index_unlock(op->engine->index);
-    return saved;
 }
 
 /* The record may have been replaced, and then not have become durable: it says what it said before, as far as it can
@@ -340,21 +345,23 @@ static void restore_record(struct op *op)
         (void)batch_run(&op->call, op->batch, &ignored);
 }
 
+/* Nobody is told of a state that the end of the runner would take back. */
 int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err)
 {
-    const char *job = op->job != NULL && is_settled(op, state) ? op->job : op->sandbox->record->job;
-    struct saved saved = set_state(op, (struct saved){state, mem_dup(error), mem_dup(job)}), failed;
+    struct record next = *op->sandbox->record; /* what it points to stays: only this operation changes the record */
 
+    next.state = state;
+    next.error = (char *)error;
+    if (op->job != NULL && is_settled(op, state))
+        next.job = (char *)op->job;
+    if (op->daemon_version != NULL && state == SANDBOX_STARTED)
+        next.daemon_version = op->daemon_version;
     batch_free(op->batch);
     op->batch = batch_new(&op->call);
-    if (op_add_record(op, RUNNER_S_SYNC, err) == 0 && batch_run(&op->call, op->batch, err) == 0) {
-        free(saved.error);
-        free(saved.job);
-        return OP_NEXT;
+    if (add_record(op, &next, RUNNER_S_SYNC, err) < 0 || batch_run(&op->call, op->batch, err) < 0) {
+        restore_record(op);
+        return error_wrap(err, "write the record");
     }
-    failed = set_state(op, saved); /* what the file says is what the index says */
-    free(failed.error);
-    free(failed.job);
-    restore_record(op);
-    return error_wrap(err, "write the record");
+    publish(op, &next);
+    return OP_NEXT;
 }

@@ -31,8 +31,8 @@ from rig import Skip
 HOSTS = {"fake-qemu": QemuHost, "fake-ch": ChHost, "qemu": RealHost}
 FAKES = ["fake-qemu", "fake-ch"]
 SEED = 23            # whose run is the same each time, as far as threads allow
-QUIET_FROM = 0.4     # of the operations: afterwards the runner is left alone, and its memory watched
-WARM_FROM = 0.7      # by then it has done all that there is to do
+QUIET_FROM = 0.2     # of the operations: afterwards the runner is left alone, and its memory watched
+WARM_FROM = 0.6      # by then it has done all that there is to do
 RESTS = 5            # how often all is compared with reality on the way
 FLAT = 1.05          # what the runner's memory may grow by
 MEMORY_FROM = 3000   # operations in the last part: fewer do not warm it up
