@@ -46,7 +46,8 @@ struct seed {                   /* all of it is the caller's and only read */
 
 /*
  * INVALID, naming the member, for what no guest would take: a user or host name that is none, a variable without a name
- * or with '=' in it, a key of several lines, an address that is not IPv4, more than the bounds above. The caller frees. Any thread; some 0.1 ms.
+ * or with '=' in it, a key of several lines, an address that is not IPv4, more than the bounds above. The caller frees.
+ * Any thread; some 0.1 ms.
  */
 int seed_build(const struct seed *seed, struct str *ret_iso, struct runner_error *err);
 

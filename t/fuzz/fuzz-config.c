@@ -1,5 +1,5 @@
-/* runner.yaml: refused with a line for each fault, or a configuration that printed is a configuration again, and the same
- * one; the plugins that it names take their values or say why not. */
+/* runner.yaml: refused with a line for each fault, or a configuration that printed is one again, and the same; the
+ * plugins that it names take their values or say why not. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -1,5 +1,5 @@
-/* The body of a create: refused with a reason, or a record that is read again as it was written, and a seed that a guest
- * takes. */
+/* The body of a create: refused with a reason, or a record that is read again as it was written, and a seed that a
+ * guest takes. */
 #include <string.h>
 
 #include "core/create-request.h"

@@ -1,5 +1,5 @@
-/* What a runner says to runnerctl: whatever a reply holds, the command ends with an exit code, and nothing that it prints
- * can steer a terminal. The functions of core/ctl/client.c are here: a client whose runner says given bytes. */
+/* What a runner says to runnerctl: whatever a reply holds, the command ends with an exit code, and nothing that it
+ * prints can steer a terminal. The functions of core/ctl/client.c are here: a client whose runner says given bytes. */
 #include "core/ctl/ctl.h"
 #include "t/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 /*
- * What the Daytona API delivers, jobs and their payloads; and the journal of their outcomes, which a crash may have cut.
+ * What the Daytona API delivers, jobs and their payloads; the journal of their outcomes, which a crash may have cut.
  * A job that is taken has an id by which it can be answered, and its outcome is read again from the journal as it was
  * written.
  */

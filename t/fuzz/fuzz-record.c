@@ -1,7 +1,7 @@
 /*
- * What lies on a host's disk: runner.json of a sandbox and manifest.json of a snapshot. A record that is taken is written
- * so that it reads the same, and whatever its request holds, its seed is made or refused. A manifest that is taken names
- * files of its own directory, and the overlay made for its disk says what it says.
+ * What lies on a host's disk: runner.json of a sandbox and manifest.json of a snapshot. A record that is taken is
+ * written so that it reads the same, and whatever its request holds, its seed is made or refused. A manifest that is
+ * taken names files of its own directory, and the overlay made for its disk says what it says.
  */
 #include <string.h>
 

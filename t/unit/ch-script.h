@@ -1,6 +1,6 @@
 /*
- * The stage of tests of the Cloud Hypervisor client: scripted connections. Each sends its pieces, one whenever the client
- * waits. What is not as scripted fails the test.
+ * The stage of tests of the Cloud Hypervisor client: scripted connections. Each sends its pieces, one whenever the
+ * client waits. What is not as scripted fails the test.
  */
 #ifndef UNIT_CH_SCRIPT_H
 #define UNIT_CH_SCRIPT_H

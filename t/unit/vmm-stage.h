@@ -1,6 +1,6 @@
 /*
- * The stage of tests of a VMM's plugin: a folder, transport/local, the plugin's instance, and one machine. What fails here
- * fails the test. Criterion runs each test in a process of its own, so there is one of each.
+ * The stage of tests of a VMM's plugin: a folder, transport/local, the plugin's instance, and one machine. What fails
+ * here fails the test. Criterion runs each test in a process of its own, so there is one of each.
  */
 #ifndef UNIT_VMM_STAGE_H
 #define UNIT_VMM_STAGE_H
