@@ -139,7 +139,8 @@ int pidfile_adopt(const char *path, pid_t pid, struct runner_error *err)
 /* ---- processes that hold the lock ---- */
 
 /* A helper that the process left behind may hold the lock, and the number may be another's by now: the process proper
- * has the pid file at its known descriptor. Not allowed to look: the lock has to do. */
+ * has the pid file at its known descriptor. Not allowed to look, or not able to: the lock has to do, as a machine that
+ * runs must not be taken for a dead one. */
 static bool holds_file(pid_t pid, int fd)
 {
     char path[64];
@@ -147,8 +148,8 @@ static bool holds_file(pid_t pid, int fd)
 
     (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, PIDFILE_FD);
     if (stat(path, &held) < 0)
-        return errno == EACCES || errno == EPERM;
-    return fstat(fd, &file) == 0 && held.st_dev == file.st_dev && held.st_ino == file.st_ino;
+        return errno != ENOENT && errno != ESRCH;
+    return fstat(fd, &file) < 0 || (held.st_dev == file.st_dev && held.st_ino == file.st_ino);
 }
 
 int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err)
