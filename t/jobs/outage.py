@@ -17,22 +17,26 @@ OUTAGE_S = float(os.environ.get("OUTAGE", 2))
 GROWTH_MAX_KIB = 16 << 10  # of private memory: what waits is some KiB; allocators and sanitizers keep more
 
 
-def ends(runner):
-    """Job and sandbox of each that ended, in that order."""
+BEGINS, ENDS = ("job.begin",), ("job.completed", "job.failed")
+
+
+def told(runner, events):
+    """Job and sandbox of each of these events in the log, in their order."""
     found = []
     with open(runner.log.name, errors="replace") as log:
         for line in log:
-            if "event=job.completed " in line or "event=job.failed " in line:
+            if any(f"event={event} " in line for event in events):
                 fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
                 found.append((fields["job"], fields["resource"]))
     return found
 
 
-def wait_for_ends(runner, jobs, seconds=120):
+def wait_for(runner, events, jobs, seconds=120):
+    """Until the log has one of them for each of the jobs."""
     until = time.monotonic() + seconds
-    while not set(jobs) <= {job for job, _ in ends(runner)}:
+    while missing := jobs - {job for job, _ in told(runner, events)}:
         if time.monotonic() > until:
-            raise RuntimeError(f"jobs do not end: {set(jobs) - {job for job, _ in ends(runner)}}")
+            raise RuntimeError(f"no {' or '.join(events)} of {missing}")
         time.sleep(0.05)
 
 
@@ -52,11 +56,11 @@ def check_outage(api, runner, ids, mode, what, state):
     done = [api.user(id, what) for id in ids]
     failed = api.add_jobs([{"type": "CREATE_BACKUP", "resourceId": id, "payload": {}} for id in ids])
     jobs = set(done + failed)
-    api.wait(120, job=done + failed, status="claimed")
+    wait_for(runner, BEGINS, jobs)
     begin = time.monotonic()
     api.outage(mode)
     api.end_faults()
-    wait_for_ends(runner, jobs)
+    wait_for(runner, ENDS, jobs)
     tap.equal(f"{mode}: the API has heard of none", {api.job(job)["status"] for job in jobs}, {"IN_PROGRESS"})
     before = runner.status()["anon"]
     time.sleep(max(0.0, OUTAGE_S - (time.monotonic() - begin)))  # no event: the outage lasts
@@ -68,8 +72,8 @@ def check_outage(api, runner, ids, mode, what, state):
     seconds = time.monotonic() - up
     tap.equal(f"gotcha 47: {mode}: all {len(jobs)} results arrive", [api.job(job)["status"] for job in done + failed],
               ["COMPLETED"] * len(done) + ["FAILED"] * len(failed))
-    told = [(job["id"], job["resourceId"]) for _, job, _ in api.answers()]
-    tap.equal(f"{mode}: in order for each sandbox", by_sandbox(told, jobs), by_sandbox(ends(runner), jobs))
+    heard = [(job["id"], job["resourceId"]) for _, job, _ in api.answers()]
+    tap.equal(f"{mode}: in order for each sandbox", by_sandbox(heard, jobs), by_sandbox(told(runner, ENDS), jobs))
     tap.ok(f"{mode}: memory is bounded", growth <= GROWTH_MAX_KIB, f"{growth} KiB more")
     tap.diag(f"{mode}: away for {up - begin:.1f} s; private memory {before} KiB, {growth} KiB more at its end; "
              f"all was told {seconds:.2f} s after it")
