@@ -346,6 +346,17 @@ static void restore_record(struct op *op)
 }
 
 /* Nobody is told of a state that the end of the runner would take back. */
+/* What it was given on the way to a state that it does not come to. */
+static void release_if_stopped(struct op *op)
+{
+    enum sandbox_state state = op->sandbox->record->state;
+
+    index_lock(op->engine->index);
+    if (state == SANDBOX_STOPPED || state == SANDBOX_ERROR)
+        sandbox_release(op->sandbox);
+    index_unlock(op->engine->index);
+}
+
 int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err)
 {
     struct record next = *op->sandbox->record; /* what it points to stays: only this operation changes the record */
@@ -360,6 +371,7 @@ int op_commit(struct op *op, enum sandbox_state state, const char *error, struct
     op->batch = batch_new(&op->call);
     if (add_record(op, &next, RUNNER_S_SYNC, err) < 0 || batch_run(&op->call, op->batch, err) < 0) {
         restore_record(op);
+        release_if_stopped(op);
         return error_wrap(err, "write the record");
     }
     publish(op, &next);
