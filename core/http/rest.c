@@ -10,6 +10,7 @@
 
 #include "core/http/reply.h"
 #include "core/util/num.h"
+#include "core/util/recoverable.h"
 #include "core/util/text.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -229,7 +230,10 @@ void http_reply_status(struct http_request *pub, int status, const char *format,
 
 void http_reply_error(struct http_request *pub, const struct runner_error *err)
 {
-    http_reply_status(pub, reply_status(err->code), "%s", err->message);
+    /* What can be recovered from has an answer of its own, whatever kind of error it is. */
+    int status = recoverable_is(err->message) ? 500 : reply_status(err->code);
+
+    http_reply_status(pub, status, "%s", err->message);
 }
 
 void http_reply_field(struct http_request *pub, const char *field, const char *format, ...)
