@@ -807,7 +807,7 @@ def rest_paths(front, guest):
                  "GET /sandboxes/abc/network-settings", "POST /info", "GET //", "GET /sandboxes/" + "a" * 300):
         same((what, *front.ask(what)[::2]), (what, 404, b"404 page not found"))
     for what in ("POST /sandboxes/abc/backup", "GET /snapshots/logs?snapshotRef=a", "POST /snapshots/pull",
-                 "POST /sandboxes/abc/resize"):
+                 "POST /sandboxes/abc/network-settings"):
         status, _, body = front.ask(what)
         same((what, status, json.loads(body)["code"]), (what, 501, "NOT_IMPLEMENTED"))
 

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/util/cleanup.h"
 #include "core/util/error.h"
@@ -115,13 +116,18 @@ Test(ch_event, too_long)
 
 static struct runner_host host;
 static int ends[2];
+static ino_t dialled;
 
 static int pipe_dial(struct runner_call *call, const char *address, int *ret_fd, struct runner_error *e)
 {
+    struct stat status;
+
     (void)call;
     if (strcmp(address, "fifo:/d/events") != 0)
         return fail(e, RUNNER_E_NOTFOUND, 0, "no fifo '%s'", address);
     cr_assert_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    cr_assert_eq(fstat(ends[0], &status), 0);
+    dialled = status.st_ino;
     *ret_fd = ends[0];
     return 0;
 }
@@ -132,13 +138,15 @@ Test(ch_event, stream)
     struct runner_vm vm = {.size = sizeof vm, .id = "sb-1", .dir = "/d"};
     struct runner_vm_event event = {.size = sizeof event};
     static const char text[] = EVENT("vm", "paused") PANIC;
+    struct stat got;
     void *stream;
     int fd;
 
     host = *fake_host();
     host.dial = pipe_dial;
     cr_assert_eq(event_listen(&ch, fake_call(), &vm, &stream, &fd, &err), 0, "%s", err.message);
-    cr_expect_eq(fd, ends[0]);
+    cr_assert_eq(fstat(fd, &got), 0);
+    cr_expect_eq(got.st_ino, dialled, "the pipe, under whatever number");
     cr_expect_eq(event_next(&ch, stream, &event, &err), 0);
     cr_assert_eq(write(ends[1], text, sizeof text - 1), (ssize_t)sizeof text - 1);
     cr_expect_eq(event_next(&ch, stream, &event, &err), 1);
