@@ -179,7 +179,7 @@ static int call_vmm(struct op *op, bool pauses, struct runner_error *err)
     status = pauses ? INSTANCE_CALL(vmm, vmm, pause, &op->call, &view.vm, err)
                     : INSTANCE_CALL(vmm, vmm, resume, &op->call, &view.vm, err);
     vm_view_done(&view);
-    return status;
+    return status < 0 ? op_blame_host(err) : 0;
 }
 
 static int pause_admit(struct op *op, struct runner_error *err)

@@ -98,7 +98,7 @@ int op_plan_spawn(struct op *op, struct runner_error *err)
 }
 
 /* What the host lacks, or how its VMM answers, is not the client's mistake: no 400, 404 or 409 comes of it. */
-static int blame_host(struct runner_error *err)
+int op_blame_host(struct runner_error *err)
 {
     bool is_lack = err != NULL && err->code == RUNNER_E_BUSY && err->sys_errno == EAGAIN; /* of processes, of memory */
 
@@ -109,7 +109,7 @@ static int blame_host(struct runner_error *err)
 
 int op_run_batch(struct op *op, struct runner_error *err)
 {
-    return batch_run(&op->call, op->batch, err) < 0 ? blame_host(err) : OP_NEXT;
+    return batch_run(&op->call, op->batch, err) < 0 ? op_blame_host(err) : OP_NEXT;
 }
 
 /* ---- coming up ---- */
@@ -160,7 +160,7 @@ int op_boot(struct op *op, struct runner_error *err)
     vm_view_init(&view, op->host, op->sandbox->record);
     status = INSTANCE_CALL(vmm, vmm, boot, &op->call, &view.vm, err);
     vm_view_done(&view);
-    return status < 0 ? (error_wrap(err, "boot"), blame_host(err)) : OP_NEXT;
+    return status < 0 ? (error_wrap(err, "boot"), op_blame_host(err)) : OP_NEXT;
 }
 
 /* The first word on its serial console, where no daemon will speak. */
@@ -194,7 +194,7 @@ int op_ready(struct op *op, struct runner_error *err)
     if (status == 0)
         return OP_NEXT;
     op_quote_serial(op, err);
-    return blame_host(err);
+    return op_blame_host(err);
 }
 
 /* ---- going down ---- */

@@ -116,6 +116,8 @@ int op_plan_seed(struct op *op, struct runner_error *err);
 int op_plan_spawn(struct op *op, struct runner_error *err);
 int op_run_batch(struct op *op, struct runner_error *err); /* phase "host" */
 int op_boot(struct op *op, struct runner_error *err);
+/* What a VMM finds wrong is no fault of who asked: the code says so. Returns -1. */
+int op_blame_host(struct runner_error *err);
 int op_ready(struct op *op, struct runner_error *err);
 
 /* Whether the VMM's process lives; else its wait status, -1 when nobody knows (it was not this runner's child). */
