@@ -58,6 +58,14 @@ create slow
 is "a slow boot is waited for" "$code" 201
 http POST /sandboxes/slow/destroy
 
+vm_wish odd "garbage vm.pause"
+create odd
+http POST /sandboxes/odd/pause
+like "a pause that is answered with garbage is no fault of who asked" "$code $(message)" "^500 .*vm.pause"
+is "it is what it was" "$(state odd)" started
+vm_wish odd
+http POST /sandboxes/odd/destroy
+
 # Later: when the create has been answered, on a busy machine too.
 vm_wish panics "guest panic 3000"
 create panics
