@@ -73,7 +73,8 @@ make_host_data() {
 spawn_host() {
     # Not by in_host_netns: of a function in the background the shell knows its own copy, not the program.
     TMPDIR=$host_dir nsenter --net="/run/netns/$host_netns" qemu-system-x86_64 \
-        -nodefaults -no-user-config -display none -no-reboot -M q35 -accel tcg,thread=multi,tb-size=1024 -cpu max,la57=off,pku=off -smp 2 -m 6144 \
+        -nodefaults -no-user-config -display none -no-reboot -M q35 \
+        -accel tcg,thread=multi,tb-size=1024 -cpu max,la57=off,pku=off -smp 2 -m 6144 \
         -kernel "$host_image/vmlinuz" -initrd "$host_image/initrd.img" \
         -append "console=ttyS0 panic=-1 intel_iommu=on mitigations=off nokaslr tsc=reliable kvm_amd.vgif=0 \
 kvm_amd.vls=0 kvm_amd.avic=0" \
