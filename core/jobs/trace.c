@@ -341,7 +341,7 @@ struct trace *trace_new(const struct trace_config *config, struct client *client
     trace->url = mem_printf("%s/v1/traces", config->endpoint);
     trace->wall_ns = (num_wall_us() - num_now_us()) * 1000;
     if (gethostname(trace->host, sizeof trace->host - 1) < 0)
-        strcpy(trace->host, "unknown");
+        (void)snprintf(trace->host, sizeof trace->host, "unknown");
     read_headers(trace, config->headers);
     return trace;
 }

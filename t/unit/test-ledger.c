@@ -12,7 +12,7 @@ static char dir[64], path[96];
 
 static void set_up(void)
 {
-    strcpy(dir, "/tmp/test-ledger.XXXXXX");
+    (void)snprintf(dir, sizeof dir, "/tmp/test-ledger.XXXXXX");
     cr_assert_not_null(mkdtemp(dir));
     (void)snprintf(path, sizeof path, "%s/jobs.journal", dir);
 }
