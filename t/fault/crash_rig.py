@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import glob
 import http.client
 import json
 import os
@@ -18,7 +17,7 @@ from census import Census, processes
 from fault import Fault
 from rig import BUILD, FAKE_QEMU, SRC, Client, Runner, Skip, own_ports
 from rig_ch import FAKE as FAKE_CH
-from rig_ch import LOOPBACK
+from rig_ch import plugins_with_loopback
 
 ID = "subject"
 BYSTANDER = "bystander"
@@ -89,12 +88,7 @@ class LoopbackRunner(Runner):
         binary, port = self.own_copy(FAKE_CH), own_ports()
         with open(binary + ".port", "w") as file:
             file.write(str(port))
-        self.plugins = os.path.join(self.dir, "plugins")
-        for plugin in glob.glob(os.path.join(BUILD, "plugins/*/*.so")) + [LOOPBACK]:
-            kind = "network" if plugin == LOOPBACK else os.path.basename(os.path.dirname(plugin))
-            os.makedirs(os.path.join(self.plugins, kind), exist_ok=True)
-            name = "loopback.so" if plugin == LOOPBACK else os.path.basename(plugin)
-            os.symlink(plugin, os.path.join(self.plugins, kind, name))
+        self.plugins = plugins_with_loopback(os.path.join(self.dir, "plugins"))
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
                 f"    network: {{plugin: loopback, port: {port}}}")
 

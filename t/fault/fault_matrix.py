@@ -290,6 +290,15 @@ def check_left(rig, before):
         raise Wrong(f"left: {left}")
 
 
+def check_state(rig, id, state, before):
+    """Record, what is there, and whether what runs is watched and answers."""
+    check_record(rig, id, state)
+    check_rest(rig, id, state, before)
+    if state == "started":
+        check_watched(rig, id)
+        rig.must("POST", f"/sandboxes/{id}/start", {})
+
+
 def check_failed(rig, subject, id, before, answer, error, hit):
     """Told, undone, and what was before is as it was."""
     status, reply = answer
@@ -297,22 +306,14 @@ def check_failed(rig, subject, id, before, answer, error, hit):
     state = rig.state(id)
     if state not in subject.after:
         raise Wrong(f"the state is {state}, not {' or '.join(sorted(subject.after))}: {status} {reply.get('message')}")
-    check_record(rig, id, state)
-    check_rest(rig, id, state, before)
-    if state == "started":
-        check_watched(rig, id)
-        rig.must("POST", f"/sandboxes/{id}/start", {})
+    check_state(rig, id, state, before)
 
 
 def check_done(rig, subject, id, before):
     state = rig.state(id)
     if state != subject.done:
         raise Wrong(f"it succeeded and is {state}")
-    check_record(rig, id, state)
-    check_rest(rig, id, state, before)
-    if state == "started":
-        check_watched(rig, id)
-        rig.must("POST", f"/sandboxes/{id}/start", {})
+    check_state(rig, id, state, before)
 
 
 def check_again(rig, subject, id, before):

@@ -12,8 +12,8 @@ import socket
 import subprocess
 import threading
 
-from rig import BUILD, FAKE_QEMU, Runner, Skip, own_ports
-from rig_ch import FAKE as FAKE_CH, LOOPBACK
+from rig import FAKE_QEMU, Runner, Skip, own_ports
+from rig_ch import FAKE as FAKE_CH, plugins_with_loopback
 
 NETWORK = "10.77"  # of the test's own namespace
 FIRST_UID = 1900000000
@@ -200,12 +200,7 @@ class ChHost(Host):
     PROGRAM = FAKE_CH
 
     def vmm_section(self):
-        self.plugins = os.path.join(self.dir, "plugins")
-        for plugin in glob.glob(os.path.join(BUILD, "plugins/*/*.so")) + [LOOPBACK]:
-            kind = "network" if plugin == LOOPBACK else os.path.basename(os.path.dirname(plugin))
-            os.makedirs(os.path.join(self.plugins, kind), exist_ok=True)
-            name = "loopback.so" if plugin == LOOPBACK else os.path.basename(plugin)
-            os.symlink(plugin, os.path.join(self.plugins, kind, name))
+        self.plugins = plugins_with_loopback(os.path.join(self.dir, "plugins"))
         return f"{{plugin: cloud-hypervisor, binary: {self.program}}}"
 
     def network_without_bridge(self):

@@ -13,6 +13,16 @@ TOY = os.path.join(BUILD, "t/guest/toy")
 REAL = shutil.which(os.environ.get("CLOUD_HYPERVISOR", "cloud-hypervisor"))
 
 
+def plugins_with_loopback(at):
+    """A folder of all plugins and of the network for tests."""
+    for plugin in glob.glob(os.path.join(BUILD, "plugins/*/*.so")) + [LOOPBACK]:
+        kind = "network" if plugin == LOOPBACK else os.path.basename(os.path.dirname(plugin))
+        os.makedirs(os.path.join(at, kind), exist_ok=True)
+        name = "loopback.so" if plugin == LOOPBACK else os.path.basename(plugin)
+        os.symlink(plugin, os.path.join(at, kind, name))
+    return at
+
+
 class FakeRunner(Runner):
     """With the fake Cloud Hypervisor, whose guests are met on loopback."""
 
@@ -20,12 +30,7 @@ class FakeRunner(Runner):
 
     def arrange(self):
         self.make_snapshot()
-        self.plugins = os.path.join(self.dir, "plugins")
-        for plugin in glob.glob(os.path.join(BUILD, "plugins/*/*.so")) + [LOOPBACK]:
-            kind = "network" if plugin == LOOPBACK else os.path.basename(os.path.dirname(plugin))
-            os.makedirs(os.path.join(self.plugins, kind), exist_ok=True)
-            name = "loopback.so" if plugin == LOOPBACK else os.path.basename(plugin)
-            os.symlink(plugin, os.path.join(self.plugins, kind, name))
+        self.plugins = plugins_with_loopback(os.path.join(self.dir, "plugins"))
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {self.own_copy(FAKE)}}}\n"
                 "    network: {plugin: loopback}")
 
