@@ -101,7 +101,7 @@ static int64_t wanted_bytes(const struct runner_disk *disk)
     if (!is_wrong("shares-state"))
         return disk->size_bytes;
     shared_bytes = disk->size_bytes;
-    (void)usleep(200); /* the others' turn */
+    (void)usleep(200); /* the others' turn: the defect is a race, which has no event */
     return shared_bytes;
 }
 

@@ -53,7 +53,7 @@ static int find(const struct wrong *w, const char *owner)
 static void take(struct wrong *w, int i, const char *owner)
 {
     if (is_wrong("no-lock"))
-        (void)usleep(200); /* the others' turn */
+        (void)usleep(200); /* the others' turn: the defect is a race, which has no event */
     (void)snprintf(w->owners[i], sizeof w->owners[i], "%s", owner);
 }
 
