@@ -31,7 +31,9 @@ static const struct plugin_op vmm_ops[] = {
 static const struct plugin_op disk_ops[] = {OP(disk, clone), OP(disk, remove),
                                             OP_IF(disk, inspect, RUNNER_DISK_CAP_INSPECT)};
 static const struct plugin_op network_ops[] = {OP(network, setup), OP(network, attach), OP(network, detach),
-                                               OP(network, adopt), OP(network, sweep),  OP(network, address)};
+                                               OP(network, adopt), OP(network, sweep),  OP(network, address),
+                                               OP_IF(network, apply_policy, RUNNER_NETWORK_CAP_POLICY),
+                                               OP_IF(network, counters, RUNNER_NETWORK_CAP_COUNTERS)};
 static const struct plugin_op ipam_ops[] = {OP(ipam, lease), OP(ipam, adopt), OP(ipam, release), OP(ipam, usage)};
 
 static const struct {
@@ -49,7 +51,7 @@ static const struct {
     [RUNNER_NETWORK] = {network_ops,
                         ARRAY_LEN(network_ops),
                         SIZES(struct runner_network_ops, address),
-                        {"isolation", "own-address", "all-ports", "user-nic"}},
+                        {"isolation", "own-address", "all-ports", "user-nic", "policy", "domains", "counters"}},
     [RUNNER_IPAM] = {ipam_ops, ARRAY_LEN(ipam_ops), SIZES(struct runner_ipam_ops, usage), {NULL}},
 };
 

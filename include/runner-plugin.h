@@ -43,7 +43,8 @@ enum {
     RUNNER_VMM = 2,       /* runs virtual machines: qemu, cloud-hypervisor */
     RUNNER_DISK = 3,      /* makes a sandbox disk from a base image: qcow2, reflink */
     RUNNER_NETWORK = 4,   /* connects a sandbox: bridge, user */
-    RUNNER_IPAM = 5       /* hands out addresses: static-pool */
+    RUNNER_IPAM = 5,      /* hands out addresses: static-pool */
+    RUNNER_STORAGE = 6    /* keeps images where every host finds them: oci */
 };
 
 /* Which calls may overlap. The gaps leave room for others. */
@@ -66,7 +67,8 @@ enum {
     RUNNER_E_CANCELLED,
     RUNNER_E_TIMEOUT,
     RUNNER_E_NOTSUP,      /* not built, or not possible with this backend */
-    RUNNER_E_NOMEM
+    RUNNER_E_NOMEM,
+    RUNNER_E_DENIED       /* a server wants other credentials */
 };
 
 #define RUNNER_ERROR_MAX 1008
@@ -94,7 +96,8 @@ enum {
      * out: status = exit status (128+n: killed by signal n), out = standard output (at most 1 MiB).
      * Fails when the status is not 0, unless RUNNER_S_ANY_STATUS; the message quotes the last line of stderr. */
     RUNNER_RUN = 1,
-    /* argv as RUN; spawn: how. Starts a process in a session of its own that outlives the runner.
+    /* argv as RUN; spawn: how. Starts a process in a session of its own that outlives the runner. data, len: what its
+     * standard input holds, at most 60 000 bytes; NULL: /dev/null.
      * out: number = process id, number2 = RUNNER_SPAWNED_* bits. */
     RUNNER_SPAWN,
     /* path, number: mode. Exists as a directory already: fine, but EXISTS with RUNNER_S_EXCL.
@@ -128,11 +131,14 @@ enum {
     RUNNER_STATFS,
     /* path: interface name (1 to 15 bytes), to: bridge it joins or NULL, number: owner's uid (always set).
      * data: NULL, or the name (ends with NUL) of an idle TAP that is renamed instead of making one; gone: a new one is
-     * made all the same. RUNNER_S_ISOLATED: the bridge port speaks with non-isolated ports only. The TAP is persistent,
-     * has IFF_VNET_HDR, and is up. EXISTS when the name is taken. */
+     * made all the same. RUNNER_S_ISOLATED: the bridge port speaks with non-isolated ports only. port: NULL, or whose it
+     * is: no frame of another MAC address comes in, none that is for another goes out, nothing is learned or flooded, and
+     * the host asks nobody for the guest's. The TAP is persistent, has IFF_VNET_HDR, and is up. EXISTS when the name is
+     * taken. */
     RUNNER_TAP_ADD,
     /* path: interface name. data: NULL, or the name (ends with NUL) under which it is kept, down and off its bridge,
-     * for a later TAP_ADD. Absent: fine. Never removes an interface that is not a TAP. */
+     * for a later TAP_ADD. to, port: as its TAP_ADD had them, or NULL. Absent: fine. Never removes an interface that is
+     * not a TAP. */
     RUNNER_TAP_DEL,
     /* path: pid file of a SPAWN, number: signal. Only ever reaches the process that SPAWN started (see runner_spawn).
      * With SIGKILL the step ends when the process has. out: status = 1 when it had ended already. */
@@ -159,7 +165,13 @@ enum {
      * there is no lock. argv: how its program's file name may begin. out: number = its pid; status = 1: nobody listens
      * there, and nothing is written. Another program, or one that cannot be seen: INVALID; a SPAWN's process runs:
      * BUSY. */
-    RUNNER_ADOPT
+    RUNNER_ADOPT,
+    /* number: a protocol of netlink (12: NETLINK_NETFILTER); data, len: whole messages for it, at most 1 MiB, of which
+     * each that is to be acknowledged has NLM_F_ACK; they are as the runner's own machine lays them out. Ends when all
+     * are acknowledged; the first error is the step's (EEXIST: EXISTS, ENOENT: NOTFOUND), and of one transaction between
+     * NFNL_MSG_BATCH_BEGIN and _END then nothing is done. RUNNER_S_OPTIONAL: NOTFOUND is status = 1 instead. out: out,
+     * len: the messages that came in reply, other than acknowledgements, at most 16 MiB. */
+    RUNNER_NETLINK
 };
 
 enum { /* runner_step.flags */
@@ -221,6 +233,12 @@ enum { /* result.number2 of a SPAWN: what could be done */
     RUNNER_SPAWNED_LIMITS = 4 /* all limits of the cgroup that were asked for, if any */
 };
 
+struct runner_port { /* the guest behind a TAP */
+    uint32_t size;
+    const char *mac;     /* 02:.. */
+    const char *address; /* dotted, or NULL: not known */
+};
+
 struct runner_step {
     uint32_t size;
     uint32_t kind, flags;
@@ -232,6 +250,7 @@ struct runner_step {
     const struct runner_spawn *spawn;
     const struct runner_step *undo; /* done, in reverse order, when a later step or phase fails; one level */
     uint32_t uid, gid; /* OWN, RUNNER_S_OWNED */
+    const struct runner_port *port; /* TAP_ADD, TAP_DEL */
 };
 #define RUNNER_STEP_INIT sizeof(struct runner_step)
 
@@ -437,12 +456,34 @@ struct runner_nic {          /* core keeps it in the record; all text is bounded
     uint32_t is_dialled;     /* TAP: 1: the VMM takes it as a descriptor (CAP_TAP_FD); set by core for attach */
 };
 
+/* What a sandbox may reach. With neither flag nor list: the outside, as far as the network's own settings let any. */
+struct runner_policy {
+    uint32_t size;
+    uint32_t flags;             /* RUNNER_POLICY_* */
+    uint32_t n_cidrs, n_domains;
+    const char *const *cidrs;   /* "a.b.c.d/n", the host part 0, sorted, none within another */
+    const char *const *domains; /* lower case; "example.org", or "*.example.org": every name below it, not itself */
+    /* What passes a second, both 0: no limit. rx: what the guest receives */
+    uint64_t rx_bytes_per_s, tx_bytes_per_s;
+};
+enum {
+    RUNNER_POLICY_BLOCK = 1,    /* nothing, whatever the lists say */
+    RUNNER_POLICY_LISTED = 2,   /* only the addresses of cidrs, and those that a name of domains had when the guest asked */
+    RUNNER_POLICY_RESTRICTED = 4 /* of an organization whose egress is limited: the network's settings say what that is */
+};
+
+struct runner_nic_counters {    /* since the nic was attached; rx: what the guest received */
+    uint32_t size, unused;
+    uint64_t rx_bytes, tx_bytes, rx_packets, tx_packets;
+    uint64_t refused_packets;   /* of the guest's: of another's name, or to where it may not */
+};
+
 struct runner_network_ops {
     /* Once when the host comes up, before other operations; makes what all sandboxes share (bridge, NAT). Idempotent. */
     int (*setup)(void *self, struct runner_call *, struct runner_error *err);
     /* Add the steps that connect a sandbox, with their undo; fill kind and name (and addresses with CAP_OWN_ADDRESS). id
      * is the sandbox; nic->mac and addresses are set. A nic->name that is set already (restart of a stopped sandbox) is
-     * used again when it can be. */
+     * used again when it can be. With CAP_POLICY it reaches nothing until apply_policy(), which core adds behind it. */
     int (*attach)(void *self, struct runner_call *, struct runner_batch *, const char *id, struct runner_nic *nic,
                   struct runner_error *err);
     /* Add the steps that take it away. */
@@ -457,12 +498,24 @@ struct runner_network_ops {
     /* How to dial a TCP port of the guest: "tcp:ip:port" into ret_address. Not reachable: NOTSUP. */
     int (*address)(void *self, const struct runner_nic *nic, uint32_t guest_port, char *ret_address, size_t size,
                    struct runner_error *err);
+    /* CAP_POLICY. Add the steps that put a policy in the place of the one that an attached sandbox has, at once and whole:
+     * what it no longer allows does not pass any more when they are done, connections that are open included, and what
+     * both allow is not disturbed. Also after a start of the runner, for each that runs: it must be right whatever is
+     * there. detach() takes it away. Domains without CAP_DOMAINS: NOTSUP. */
+    int (*apply_policy)(void *self, struct runner_call *, struct runner_batch *, const char *id,
+                        const struct runner_nic *nic, const struct runner_policy *policy, struct runner_error *err);
+    /* CAP_COUNTERS. Of n sandboxes in one round trip; a nic that is not there: all 0. */
+    int (*counters)(void *self, struct runner_call *, const struct runner_nic *const *nics, size_t n,
+                    struct runner_nic_counters *ret, struct runner_error *err);
 };
 enum {
     RUNNER_NETWORK_CAP_ISOLATION = 1,   /* guests cannot reach each other */
     RUNNER_NETWORK_CAP_OWN_ADDRESS = 2, /* needs no ipam: attach sets the addresses */
     RUNNER_NETWORK_CAP_ALL_PORTS = 4,   /* address() works for every guest port, not just the daemon's */
-    RUNNER_NETWORK_CAP_USER_NIC = 8     /* attach makes a RUNNER_NIC_USER: needs a VMM with CAP_USER_NETWORK */
+    RUNNER_NETWORK_CAP_USER_NIC = 8,    /* attach makes a RUNNER_NIC_USER: needs a VMM with CAP_USER_NETWORK */
+    RUNNER_NETWORK_CAP_POLICY = 16,
+    RUNNER_NETWORK_CAP_DOMAINS = 32,    /* policies may name domains */
+    RUNNER_NETWORK_CAP_COUNTERS = 64
 };
 
 /* ---- kind: ipam ----------------------------------------------------------------------------------------------- */
@@ -587,6 +640,65 @@ enum {
                                         it: core may start it before disk, seed and network are there */
     RUNNER_VMM_CAP_ADOPT = 64,
     RUNNER_VMM_CAP_TAP_FD = 128      /* dials a TAP, or has it given by SPAWN; by its name only where that is NOTSUP */
+};
+
+/* ---- kind: storage -------------------------------------------------------------------------------------------- */
+
+/* What is kept elsewhere under a name: in a registry, a bucket, a directory that hosts share. */
+struct runner_object {
+    uint32_t size;
+    const char *ref;            /* as the API names it: "registry.example.org/daytona/daytona-<hash>:daytona" */
+    const char *server;         /* whom username and password are for, and nobody else; NULL: that of ref */
+    const char *username, *password; /* both or none: NULL. Never kept, logged, or given to a process as an argument */
+};
+
+struct runner_object_info {
+    uint32_t size;
+    char digest[65];            /* of the whole object: 64 hexadecimal digits. What has the same one is the same */
+    int64_t size_bytes;         /* as it is kept there */
+};
+
+struct runner_progress {
+    uint32_t size;
+    const char *phase;          /* one word: "resolve", "fetch", "convert", "push" */
+    uint64_t done_bytes, total_bytes; /* of the phase; total 0: not known */
+};
+/* Called by the thread that called the operation, now and then. */
+typedef void runner_progress_fn(void *ctx, const struct runner_progress *);
+
+/* A base that pull() made: files in its directory; the strings are from host->alloc. */
+struct runner_base {
+    uint32_t size;
+    const char *disk, *format;  /* file name and "raw" or "qcow2" */
+    int64_t size_bytes;         /* of the disk, as a guest sees it */
+    int64_t content_bytes;      /* of what is in it */
+    const char *image_json;     /* how it wants to be run, an object with any of: env (object of strings), user, workdir
+                                   (strings), entrypoint, cmd (arrays of strings), init ("systemd", "" ...) */
+    struct runner_object_info info; /* of the object it was made from */
+};
+
+/* Each works on a worker thread until it is done, or until cancel or deadline. Errors: NOTFOUND no such object; INVALID it
+ * is not what it should be (a digest, a format, a bound: the text says which); NOTSUP it is for another architecture, or
+ * of a kind that cannot be made a disk; UNREACHABLE, TIMEOUT, with retry: the server; DENIED credentials; NOSPACE. */
+struct runner_storage_ops {
+    /* What a ref stands for now. Answers within seconds, whatever else goes on. */
+    int (*inspect)(void *self, struct runner_call *, const struct runner_object *, struct runner_object_info *ret,
+                   struct runner_error *err);
+    /* Makes a base of the object in dir, an empty directory on the host that is core's to remove or to rename, and keeps
+     * it as `also` elsewhere too, byte for byte the same, unless that is NULL. What was fetched before it broke off is
+     * kept for the next try below the host's root, within bounds. */
+    int (*pull)(void *self, struct runner_call *, const struct runner_object *, const struct runner_object *also,
+                const char *dir, runner_progress_fn *progress, void *ctx, struct runner_base *ret,
+                struct runner_error *err);
+    /* Keeps the disk image at path, as the object `to`, so that a pull makes it again. image_json: as in runner_base. */
+    int (*push)(void *self, struct runner_call *, const char *path, const char *format, const char *image_json,
+                const struct runner_object *to, runner_progress_fn *progress, void *ctx, struct runner_object_info *ret,
+                struct runner_error *err);
+    /* From one name to another, byte for byte; on one server nothing is moved that it has. */
+    int (*copy)(void *self, struct runner_call *, const struct runner_object *from, const struct runner_object *to,
+                runner_progress_fn *progress, void *ctx, struct runner_object_info *ret, struct runner_error *err);
+    /* The name goes; what no other name holds may go with it. Absent: fine. */
+    int (*remove)(void *self, struct runner_call *, const struct runner_object *, struct runner_error *err);
 };
 
 #ifdef __cplusplus
