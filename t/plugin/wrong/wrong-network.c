@@ -96,7 +96,8 @@ static int address(void *self, const struct runner_nic *nic, uint32_t guest_port
     return 0;
 }
 
-static const struct runner_network_ops ops = {setup, attach, detach, adopt, sweep, address};
+static const struct runner_network_ops ops = {
+    .setup = setup, .attach = attach, .detach = detach, .adopt = adopt, .sweep = sweep, .address = address};
 
 static struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_NETWORK, NULL, ops),
