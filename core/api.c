@@ -6,6 +6,7 @@
 #include "core/guest.h"
 #include "core/op.h"
 #include "core/resize-request.h"
+#include "core/start-request.h"
 #include "core/util/error.h"
 #include "core/util/recoverable.h"
 #include "core/view.h"
@@ -92,6 +93,19 @@ static void submit(struct api *api, struct http_request *request, struct op *op)
     op_free(op);
 }
 
+static void submit_create(struct api *api, struct http_request *request, struct record *plan)
+{
+    struct op *op = op_new_create(api->engine, plan);
+    struct runner_error err = ERROR_INIT;
+
+    if (start_request_token(json_get(request->body, "authToken"), &op->auth_token, &err) == 0) {
+        submit(api, request, op);
+        return;
+    }
+    http_reply_error(request, &err);
+    op_free(op);
+}
+
 static void create(struct api *api, struct http_request *request)
 {
     struct engine *engine = api->engine;
@@ -100,7 +114,7 @@ static void create(struct api *api, struct http_request *request)
     const char *field = "";
 
     if (create_request_plan(engine->config, engine_pick_host(engine)->config, request->body, &plan, &field, &err) == 0)
-        submit(api, request, op_new_create(engine, plan));
+        submit_create(api, request, plan);
     else if (err.code == RUNNER_E_INVALID)
         http_reply_field(request, field, "%s", err.message);
     else
@@ -113,6 +127,30 @@ static void operate(struct api *api, struct http_request *request, enum op_kind 
 
     op->force = kind == OP_STOP && json_bool(request->body, "force", false);
     submit(api, request, op);
+}
+
+/* The body is the metadata itself, the token a parameter of the query (contract 1.3). */
+static int read_start(struct http_request *request, struct op *op, struct runner_error *err)
+{
+    char *token = http_query(request, "token");
+    const struct json text = {.type = token != NULL ? JSON_STRING : JSON_NULL, .text = token};
+    int status = start_request_token(&text, &op->auth_token, err);
+
+    secret_free(token);
+    return status < 0 ? -1 : start_request_metadata(request->body, &op->metadata, err);
+}
+
+static void start(struct api *api, struct http_request *request)
+{
+    struct op *op = op_new(api->engine, OP_START, request->id);
+    struct runner_error err = ERROR_INIT;
+
+    if (read_start(request, op, &err) == 0) {
+        submit(api, request, op);
+        return;
+    }
+    http_reply_error(request, &err);
+    op_free(op);
 }
 
 static void resize(struct api *api, struct http_request *request)
@@ -239,7 +277,7 @@ static void handle(void *ctx, struct http_request *request)
         create(api, request);
         break;
     case HTTP_SANDBOX_START:
-        operate(api, request, OP_START);
+        start(api, request);
         break;
     case HTTP_SANDBOX_STOP:
         operate(api, request, OP_STOP);

@@ -71,17 +71,63 @@ int guest_reply_version(const char *text, char **ret_version, struct runner_erro
     return 0;
 }
 
-static int ask(struct runner_call *call, const char *address, char **ret_version, struct runner_error *err)
+/* A short request: the socket's buffer takes all of it. */
+static int exchange(struct runner_call *call, const char *address, const char *request, size_t len,
+                    char reply[REPLY_MAX], struct runner_error *err)
 {
-    static const char request[] = "GET /version HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n";
-    char reply[REPLY_MAX];
     auto_close int fd = -1;
 
     if (host_dial(call->host, call, address, &fd, err) < 0)
         return -1;
-    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)sizeof request - 1)
+    if (send(fd, request, len, MSG_NOSIGNAL) != (ssize_t)len)
         return fail_errno(err, errno, "send to the daemon");
-    return read_reply(call, fd, reply, sizeof reply, err) < 0 ? -1 : guest_reply_version(reply, ret_version, err);
+    return read_reply(call, fd, reply, REPLY_MAX, err);
+}
+
+static int ask(struct runner_call *call, const char *address, char **ret_version, struct runner_error *err)
+{
+    static const char request[] = "GET /version HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n";
+    char reply[REPLY_MAX];
+
+    if (exchange(call, address, request, sizeof request - 1, reply, err) < 0)
+        return -1;
+    return guest_reply_version(reply, ret_version, err);
+}
+
+static int daemon_address(struct host *host, const struct runner_nic *nic, char *address, size_t size,
+                          struct runner_error *err)
+{
+    return HOST_CALL(host, RUNNER_NETWORK, network, address, nic, GUEST_DAEMON_PORT, address, size, err);
+}
+
+static int refuse_reply(char *reply, struct runner_error *err)
+{
+    reply[strcspn(reply, "\r\n")] = '\0';
+    return fail(err, RUNNER_E_UNREACHABLE, 0, "the daemon answered '%.80s'", reply);
+}
+
+int guest_tell_token(struct runner_call *call, const struct runner_nic *nic, const char *token,
+                     struct runner_error *err)
+{
+    auto_str struct str body = STR_INIT, request = STR_INIT;
+    char address[80], reply[REPLY_MAX];
+    int status;
+
+    if (daemon_address(call->host, nic, address, sizeof address, err) < 0)
+        return -1;
+    json_open(&body, NULL, '{');
+    json_add_text(&body, "token", token);
+    json_close(&body, '}');
+    str_addf(&request,
+             "POST /init HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\nContent-Type: application/json\r\n"
+             "Content-Length: %zu\r\n\r\n%s",
+             body.len, str_text(&body));
+    status = exchange(call, address, request.ptr, request.len, reply, err);
+    explicit_bzero(body.ptr, body.len);
+    explicit_bzero(request.ptr, request.len);
+    if (status == 0 && (strncmp(reply, "HTTP/1.", 7) != 0 || strncmp(reply + 8, " 200", 4) != 0))
+        return refuse_reply(reply, err);
+    return status;
 }
 
 int guest_wait_ready(struct runner_call *call, const struct runner_nic *nic, int exit_fd, char **ret_version,
@@ -91,8 +137,7 @@ int guest_wait_ready(struct runner_call *call, const struct runner_nic *nic, int
     int64_t attempt_ms = ATTEMPT_FIRST_MS;
     char address[80];
 
-    if (HOST_CALL(call->host, RUNNER_NETWORK, network, address, nic, GUEST_DAEMON_PORT, address, sizeof address, err) <
-        0)
+    if (daemon_address(call->host, nic, address, sizeof address, err) < 0)
         return -1;
     for (;;) {
         struct runner_call attempt;

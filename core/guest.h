@@ -13,6 +13,11 @@
 int guest_wait_ready(struct runner_call *call, const struct runner_nic *nic, int exit_fd, char **ret_version,
                      struct runner_error *err);
 
+/* Tells the daemon the token of its sandbox (POST /init, contract 6.3), which it sends its telemetry with. UNREACHABLE: it
+ * did not take it. */
+int guest_tell_token(struct runner_call *call, const struct runner_nic *nic, const char *token,
+                     struct runner_error *err);
+
 /* A reply to that question, as far as it came: whether it is whole, by its Content-Length (without one the peer's close
  * ends it); the version in it (the caller frees), or UNREACHABLE. Text ends with a NUL at len. */
 bool guest_reply_is_whole(const char *text, size_t len);

@@ -69,12 +69,32 @@ static int start_admit(struct op *op, struct runner_error *err)
     }
 }
 
+/* The record gets what the request brought, the operation what it had; and back. */
+static void swap_metadata(struct op *op)
+{
+    struct record *record = op->sandbox->record;
+    struct json *had = record->metadata;
+
+    index_lock(op->engine->index);
+    record->metadata = op->metadata;
+    index_unlock(op->engine->index);
+    op->metadata = had;
+}
+
 /* Recorded before the first host step: found at start-up, the VM is ended and the sandbox is stopped again. */
 static int start_mark(struct op *op, struct runner_error *err)
 {
-    if (op_assign(op, err) < 0 || index_allocate(op->engine->index, op->sandbox, err) < 0 ||
-        op_commit(op, SANDBOX_STARTING, NULL, err) < 0) /* which goes back to stopped, with nothing allocated */
+    bool has_news = op->metadata != NULL;
+
+    if (op_assign(op, err) < 0 || index_allocate(op->engine->index, op->sandbox, err) < 0)
         return -1;
+    if (has_news)
+        swap_metadata(op);
+    if (op_commit(op, SANDBOX_STARTING, NULL, err) < 0) { /* which goes back to stopped, with nothing allocated */
+        if (has_news)
+            swap_metadata(op);
+        return -1;
+    }
     batch_free(op->batch);
     op->batch = batch_new(&op->call);
     return OP_NEXT;
@@ -101,6 +121,7 @@ static int started(struct op *op, struct runner_error *err)
     if (op_commit(op, SANDBOX_STARTED, NULL, err) < 0)
         return -1;
     reaper_watch(op->engine->reaper, op->sandbox);
+    op_tell_token(op);
     return OP_NEXT;
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/reaper.h"
+#include "core/start-request.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
 
@@ -84,6 +85,8 @@ void op_free(struct op *op)
     record_free(op->plan);
     batch_free(op->batch);
     free(op->daemon_version);
+    json_free(op->metadata);
+    secret_free(op->auth_token);
     call_done(&op->call);
     free(op);
 }

@@ -48,6 +48,8 @@ struct op {
     struct op *next_running, *prev_running;
     bool is_undoing;
     struct resize resize;        /* RESIZE */
+    struct json *metadata;       /* START: what it brought, see start-request.h; owned, or NULL */
+    char *auth_token;            /* CREATE, START, RESUME: for the guest's daemon; owned, a secret; or NULL */
     const char *job;             /* id of the API's job that it is for, or NULL; outlives it */
     bool is_heard, has_said_end; /* EXITED: its VMM was listened to; and said beforehand that it ends */
 
@@ -119,6 +121,8 @@ int op_boot(struct op *op, struct runner_error *err);
 /* What a VMM finds wrong is no fault of who asked: the code says so. Returns -1. */
 int op_blame_host(struct runner_error *err);
 int op_ready(struct op *op, struct runner_error *err);
+/* Has the guest's daemon told the token that the request brought, on another worker: what becomes of that is logged. */
+void op_tell_token(struct op *op);
 
 /* Whether the VMM's process lives; else its wait status, -1 when nobody knows (it was not this runner's child). */
 int op_probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_error *err);

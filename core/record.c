@@ -34,6 +34,7 @@ void record_free(struct record *record)
     free(record->job);
     free(record->snapshot);
     json_free(record->request);
+    json_free(record->metadata);
     free(record->disk.path);
     free(record->disk.format);
     free(record->disk.backing_path);
@@ -117,6 +118,8 @@ void record_print(const struct record *record, struct str *out)
     json_close(out, '}');
     if (record->request != NULL)
         json_add_tree(out, "request", record->request);
+    if (record->metadata != NULL)
+        json_add_tree(out, "metadata", record->metadata);
     json_close(out, '}');
     str_add_char(out, '\n');
 }
@@ -282,6 +285,9 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
     record->request = json_take(from, "request");
     if (record->request != NULL && record->request->type != JSON_OBJECT)
         return wrong(err, "request", "an object");
+    record->metadata = json_take(from, "metadata");
+    if (record->metadata != NULL && record->metadata->type != JSON_OBJECT)
+        return wrong(err, "metadata", "an object");
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/op.h"
 #include "core/resize-request.h"
+#include "core/start-request.h"
 #include "core/util/recoverable.h"
 #include "core/util/text.h"
 
@@ -108,10 +109,18 @@ static int begin_create(struct agent *agent, struct job *job, struct runner_erro
     struct engine *engine = agent->config.engine;
     struct record *plan = NULL;
     const char *field = "";
+    char *token;
+    struct op *op;
 
-    if (create_request_plan(engine->config, engine_pick_host(engine)->config, job->payload, &plan, &field, err) < 0)
+    if (start_request_token(json_get(job->payload, "authToken"), &token, err) < 0)
+        return -1;
+    if (create_request_plan(engine->config, engine_pick_host(engine)->config, job->payload, &plan, &field, err) < 0) {
+        secret_free(token);
         return err->code == RUNNER_E_INVALID ? error_wrap(err, "%s", field) : -1;
-    submit(agent, job, op_new_create(engine, plan));
+    }
+    op = op_new_create(engine, plan);
+    op->auth_token = token;
+    submit(agent, job, op);
     return 0;
 }
 
@@ -135,23 +144,35 @@ static int begin_op(struct agent *agent, struct job *job, enum op_kind kind, str
     return 0;
 }
 
-/* What a create with the same would be refused for; the values are text, that of the volumes holds JSON. */
-static int check_metadata(const struct json *metadata, struct runner_error *err)
+/* The values are text, that of the volumes holds JSON. They repeat what the sandbox was made with, so that a start is
+ * not refused for what this runner's create would have refused (contract 9.1: what fails there is logged). */
+static void warn_of_metadata(const struct job *job)
 {
-    const char *volumes = json_text(metadata, "volumes", "");
+    const struct json *metadata = json_get(job->payload, "metadata");
+    const char *volumes = json_text(metadata, "volumes", ""), *domains = json_text(metadata, "domainAllowList", "");
 
     if (volumes[0] != '\0' && strcmp(volumes, "[]") != 0)
-        return fail(err, RUNNER_E_NOTSUP, 0, "metadata.volumes: volumes are not supported yet");
-    if (json_text(metadata, "domainAllowList", "")[0] != '\0')
-        return fail(err, RUNNER_E_NOTSUP, 0, "metadata.domainAllowList: network policies are not supported yet");
-    return 0;
+        log_event(RUNNER_LOG_WARN, "start.without_volumes", "id", job->resource, "job", job->id, "note",
+                  "volumes are not supported yet: none is mounted", NULL);
+    if (domains[0] != '\0')
+        log_event(RUNNER_LOG_WARN, "start.without_domains", "id", job->resource, "job", job->id, "note",
+                  "lists of allowed domains are not supported yet: it has no effect", NULL);
 }
 
 static int begin_start(struct agent *agent, struct job *job, struct runner_error *err)
 {
-    if (check_metadata(json_get(job->payload, "metadata"), err) < 0)
+    struct op *op = new_op(agent, job, OP_START, err);
+
+    if (op == NULL)
         return -1;
-    return begin_op(agent, job, OP_START, err);
+    if (start_request_metadata(json_get(job->payload, "metadata"), &op->metadata, err) < 0 ||
+        start_request_token(json_get(job->payload, "authToken"), &op->auth_token, err) < 0) {
+        op_free(op);
+        return -1;
+    }
+    warn_of_metadata(job);
+    submit(agent, job, op);
+    return 0;
 }
 
 static int begin_stop(struct agent *agent, struct job *job, struct runner_error *err)

@@ -121,12 +121,23 @@ static void reply(struct peer *peer, const char *type, const char *body, size_t 
         send_all(peer, body + (sent - n), len - (size_t)(sent - n));
 }
 
+/* What the last POST /init said. */
+static char init_body[256];
+
+static void take_init(struct peer *peer, const char *request, size_t len)
+{
+    const char *body = memmem(request, len, "\r\n\r\n", 4);
+
+    (void)snprintf(init_body, sizeof init_body, "%.*s", (int)(request + len - body - 4), body + 4);
+    reply(peer, "application/json", "{}", 2);
+}
+
 /* One whole request: what is not known is told back as it came. */
 static void answer(struct peer *peer, const char *request, size_t len)
 {
     static const char version[] = "{\"version\":\"fake\"}", file[] = "content of a file in the fake guest\n";
     static const char execute[] = "{\"exitCode\":0,\"result\":\"fake guest\\n\"}";
-    char guest[128];
+    char guest[128 + sizeof init_body];
 
     if (strncmp(request, "GET /version ", 13) == 0)
         reply(peer, "application/json", version, sizeof version - 1);
@@ -136,7 +147,10 @@ static void answer(struct peer *peer, const char *request, size_t len)
         reply(peer, "application/json", execute, sizeof execute - 1);
     else if (strncmp(request, "GET /guest ", 11) == 0)
         reply(peer, "application/json", guest,
-              (size_t)snprintf(guest, sizeof guest, "{\"id\":\"%s\",\"pid\":%d}", seed_id, (int)getpid()));
+              (size_t)snprintf(guest, sizeof guest, "{\"id\":\"%s\",\"pid\":%d,\"init\":%s}", seed_id, (int)getpid(),
+                               init_body[0] != '\0' ? init_body : "null"));
+    else if (strncmp(request, "POST /init ", 11) == 0)
+        take_init(peer, request, len);
     else
         reply(peer, "text/plain", request, len);
 }

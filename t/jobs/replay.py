@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 
 import tap
 from daytona import DaytonaApi, recorded_jobs
@@ -18,8 +19,6 @@ REFUSED = {"volumes": "volumes are not supported yet", "networkBlockAll": "netwo
            "networkAllowList": "network policies are not supported yet",
            "domainAllowList": "network policies are not supported yet",
            "linkedSandboxId": "linked sandboxes are not supported yet"}
-REFUSED_METADATA = {"volumes": "metadata.volumes: volumes are not supported yet",
-                    "domainAllowList": "metadata.domainAllowList: network policies are not supported yet"}
 
 
 def payload_of(job):
@@ -36,9 +35,24 @@ def ends(api, type, resource, payload=None, **more):
     return outcome(api, api.add_job(type, resource, payload, **more))
 
 
-def refusal_of(payload, refused=None):
-    """The text that must be in the error of a create, or a start, for what it asks; None: it is done."""
-    return next((text for key, text in (refused or REFUSED).items() if payload.get(key)), None)
+def refusal_of(payload):
+    """The text that must be in the error of a create for what it asks; None: it is done."""
+    return next((text for key, text in REFUSED.items() if payload.get(key)), None)
+
+
+def record_of(runner, id):
+    with open(os.path.join(runner.root, "sandboxes", id, "runner.json")) as file:
+        return json.load(file)
+
+
+def told_token(runner, id, token, seconds=30):
+    """Whether its daemon was told this token, which nothing waits for."""
+    until = time.monotonic() + seconds
+    while (runner.client.call("GET", f"/sandboxes/{id}/toolbox/guest")["init"] or {}).get("token") != token:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def destroy(api, id):
@@ -63,9 +77,6 @@ def check_verbatim(api, runner):
             wanted = refusal_of(payload_of(job)) or f"no snapshot '{payload_of(job)['snapshot']}'"
             tap.ok(f"{name}: says why not", status == "FAILED" and wanted in error, error)
             tap.equal("and leaves nothing", local_state(runner, job["resourceId"]), "destroyed")
-        elif job["type"] == "START_SANDBOX" and refusal_of(payload_of(job).get("metadata", {}), REFUSED_METADATA):
-            tap.equal(f"{name}: refused", (status, error),
-                      ("FAILED", refusal_of(payload_of(job)["metadata"], REFUSED_METADATA)))
         else:
             tap.equal(f"{name}: no sandbox", (status, error), ("FAILED", f"no sandbox '{job['resourceId']}'"))
 
@@ -111,8 +122,6 @@ def check_fitted(api, runner, example):
     if job["type"] == "START_SANDBOX" and "paused" in trigger:
         before = "paused"
     payload = payload_of(job)
-    if job["type"] == "START_SANDBOX" and refusal_of(payload.get("metadata", {}), REFUSED_METADATA):
-        after, text = "stopped", refusal_of(payload["metadata"], REFUSED_METADATA)
     if job["type"] == "RESIZE_SANDBOX":
         if payload.get("disk", 3) > 3:
             text = "growing the disk of a sandbox is not supported yet"
@@ -133,6 +142,42 @@ def check_fitted(api, runner, example):
     if vm is not None:
         tap.equal("gotcha 14: a start without metadata of a paused one goes on with the same machine",
                   (runner.vmm_pid(id), "metadata" in payload), (vm, False))
+    if job["type"] == "START_SANDBOX":
+        tap.equal(f"gotcha 24: the metadata of START_SANDBOX ({trigger}) is kept",
+                  record_of(runner, id).get("metadata"), payload.get("metadata"))
+        tap.ok("and the guest's daemon is told the token", told_token(runner, id, payload["authToken"]))
+    destroy(api, id)
+
+
+def check_start(api, runner):
+    """What a start brings beside what was recorded."""
+    id = make(api, runner, "stopped", authToken="token-of-create")
+    tap.equal("without metadata there is none but the create's", "metadata" in record_of(runner, id), False)
+    for wrong, text in (({"metadata": {"a": 1}}, "metadata: 'a': expected a string, found an integer"),
+                        ({"metadata": "a"}, "metadata: expected an object, found a string"),
+                        ({"metadata": {"a": "x" * 20000}}, "metadata: is longer than 16384 bytes"),
+                        ({"metadata": {str(n): "" for n in range(65)}}, "metadata: has more than 64 values"),
+                        ({"authToken": 7}, "authToken: expected a string, found an integer")):
+        tap.equal(f"refused: {text}", ends(api, "START_SANDBOX", id, wrong), ("FAILED", text))
+    first = {"organizationId": "o", "limitNetworkEgress": "true", "volumes": '[{"volumeId": "v", "mountPath": "/v"}]'}
+    job = api.add_job("START_SANDBOX", id, {"authToken": "token-one", "metadata": first})
+    tap.equal("gotcha 6: a boolean as text, volumes as JSON in text", outcome(api, job), ("COMPLETED", None))
+    tap.ok("the volumes that are not mounted are in the log",
+           any(f"job={job} " in line for line in runner.lines("start.without_volumes")))
+    tap.ok("the token is told", told_token(runner, id, "token-one"))
+    tap.equal("the metadata kept", record_of(runner, id)["metadata"], first)
+    runner.end(signal.SIGKILL)
+    runner.launch()
+    ends(api, "STOP_SANDBOX", id)
+    tap.equal("nothing new brings nothing", (ends(api, "START_SANDBOX", id, {}), record_of(runner, id)["metadata"]),
+              (("COMPLETED", None), first))
+    ends(api, "STOP_SANDBOX", id)
+    runner.client.call("POST", f"/sandboxes/{id}/start?token=token-two", {"organizationId": "p"})
+    tap.equal("a start by REST brings the same: its body is the metadata", record_of(runner, id)["metadata"],
+              {"organizationId": "p"})
+    tap.ok("its query the token", told_token(runner, id, "token-two"))
+    with open(os.path.join(runner.root, "sandboxes", id, "runner.json")) as record, open(runner.log.name) as log:
+        tap.ok("no token is in the record or in the log", "token-" not in record.read() + log.read())
     destroy(api, id)
 
 
@@ -269,7 +314,7 @@ def main():
                     check_create(api, runner, example)
                 elif example["job"]["type"] not in NOT_BUILT:
                     check_fitted(api, runner, example)
-            for check in (check_optional, check_units, check_errors, check_settings, check_limits, check_health, check_idle,
+            for check in (check_start, check_optional, check_units, check_errors, check_settings, check_limits, check_health, check_idle,
                           check_same_word):
                 check(api, runner)
             tap.equal("gotcha 13: the API was told what it can read", api.violations(), [])
