@@ -23,7 +23,7 @@ struct runner_batch {
     struct {
         size_t from, to, n;
     } advanced;
-    bool ran;
+    bool ran, has_secret;
 };
 
 struct runner_batch *batch_new(struct runner_call *call)
@@ -42,6 +42,8 @@ void batch_free(struct runner_batch *batch)
         free(batch->results[i].out);
     while (batch->chunks != NULL) {
         struct chunk *next = batch->chunks->next;
+        if (batch->has_secret)
+            explicit_bzero(batch->chunks->data, batch->chunks->used);
         free(batch->chunks);
         batch->chunks = next;
     }
@@ -183,6 +185,7 @@ int batch_add(struct runner_batch *batch, const struct runner_step *step, struct
         batch->cap = batch->cap == 0 ? 16 : batch->cap * 2;
         batch->steps = mem_grow(batch->steps, batch->cap, sizeof(struct runner_step *));
     }
+    batch->has_secret = batch->has_secret || (step->flags & RUNNER_S_SECRET);
     batch->steps[batch->n] = keep_step(batch, step, 0);
     return (int)batch->n++;
 }

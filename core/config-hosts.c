@@ -27,7 +27,7 @@ static void ceiling_check(struct build *b, const struct yaml *node, const char *
 
 static void host_read(struct build *b, struct yaml *node, size_t index)
 {
-    static const char *const more[] = {"defaults", "capacity", "transport", "vmm", "disk", "network", "ipam"};
+    static const char *const more[] = {"defaults", "capacity", "transport", "vmm", "disk", "network", "ipam", "storage"};
     struct config_host *host = &b->config->hosts[index];
     const struct config_limits *limits = &b->config->limits;
     struct yaml *defaults, *capacity;

@@ -14,6 +14,7 @@ static const struct {
     [RUNNER_DISK] = {"qcow2", {{NULL}}},
     [RUNNER_NETWORK] = {"bridge", {{"bridge", "br0"}}},
     [RUNNER_IPAM] = {"static-pool", {{"range", "10.0.0.2-10.0.0.254"}, {"gateway", "10.0.0.1/24"}}},
+    [RUNNER_STORAGE] = {"oci", {{NULL}}}, /* where it is installed */
 };
 
 /* In order of preference; those that are not installed are left out. */
@@ -239,6 +240,8 @@ void section_read(struct build *b, struct yaml *host_node, struct config_host *h
     const struct yaml *node = yaml_get(host_node, loader_kind_name(kind));
 
     if (node == NULL && kind == RUNNER_IPAM && network != NULL && network->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)
+        return;
+    if (node == NULL && kind == RUNNER_STORAGE && !loader_has(b->config->loader, kind, defaults[kind].plugin))
         return;
     if (node == NULL && kind == RUNNER_VMM)
         default_candidates(b, host_node);

@@ -85,7 +85,7 @@ struct config_timeouts { /* all in milliseconds */
 
 /* One plugin chosen for a host; hand values to plugin->desc.create(). */
 struct config_section {
-    const struct plugin *plugin; /* NULL: none (only ipam, when the network hands out addresses itself) */
+    const struct plugin *plugin; /* NULL: none (storage; ipam, when the network hands out addresses) */
     struct runner_value *values; /* defaults filled in, paths made absolute; in the order of the plugin's table */
     size_t n_values;
     struct config_section *next; /* vmm: what is used when this one does not work, or NULL */

@@ -219,7 +219,7 @@ static void host_vmms(struct doctor *d, struct host *host)
 
 static void host_plugins(struct doctor *d, struct host *host)
 {
-    static const uint32_t kinds[] = {RUNNER_DISK, RUNNER_NETWORK, RUNNER_IPAM};
+    static const uint32_t kinds[] = {RUNNER_DISK, RUNNER_NETWORK, RUNNER_IPAM, RUNNER_STORAGE};
 
     host_vmms(d, host);
     doctor_print_new(d);

@@ -58,7 +58,8 @@ void loader_free(struct loader *loader)
     free(loader);
 }
 
-static const char *const kind_names[LOADER_KINDS + 1] = {NULL, "transport", "vmm", "disk", "network", "ipam"};
+static const char *const kind_names[LOADER_KINDS + 1] = {NULL, "transport", "vmm", "disk", "network", "ipam",
+                                                           "storage"};
 
 const char *loader_kind_name(uint32_t kind)
 {

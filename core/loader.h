@@ -13,7 +13,7 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 
-#define LOADER_KINDS      5 /* kinds known today: RUNNER_TRANSPORT .. RUNNER_IPAM */
+#define LOADER_KINDS      6 /* kinds known today: RUNNER_TRANSPORT .. RUNNER_STORAGE */
 #define LOADER_PARAMS_MAX 256
 
 union plugin_ops {
@@ -22,6 +22,7 @@ union plugin_ops {
     struct runner_disk_ops disk;
     struct runner_network_ops network;
     struct runner_ipam_ops ipam;
+    struct runner_storage_ops storage;
 };
 
 /* A loaded plugin. desc, params and ops are zero-filled copies: what an older plugin lacks is NULL here, so core tests

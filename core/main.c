@@ -136,7 +136,7 @@ static int dump_plugin(const struct options *options)
 
     if (kind == NULL || loader_kind(kind) == 0) {
         fprintf(stderr, "runner-ch: --dump-plugin: expected KIND/NAME with a kind of transport, vmm, disk, network, ipam, "
-                        "found '%s'\n", options->dump);
+                        "storage, found '%s'\n", options->dump);
         return EXIT_CONFIG;
     }
     if (loader_open(loader, loader_kind(kind), slash + 1, &plugin, &err) < 0) {

@@ -35,6 +35,8 @@ static const struct plugin_op network_ops[] = {OP(network, setup), OP(network, a
                                                OP_IF(network, apply_policy, RUNNER_NETWORK_CAP_POLICY),
                                                OP_IF(network, counters, RUNNER_NETWORK_CAP_COUNTERS)};
 static const struct plugin_op ipam_ops[] = {OP(ipam, lease), OP(ipam, adopt), OP(ipam, release), OP(ipam, usage)};
+static const struct plugin_op storage_ops[] = {OP(storage, inspect), OP(storage, pull), OP(storage, push),
+                                               OP(storage, copy), OP(storage, remove)};
 
 static const struct {
     const struct plugin_op *ops;
@@ -53,6 +55,7 @@ static const struct {
                         SIZES(struct runner_network_ops, address),
                         {"isolation", "own-address", "all-ports", "user-nic", "policy", "domains", "counters"}},
     [RUNNER_IPAM] = {ipam_ops, ARRAY_LEN(ipam_ops), SIZES(struct runner_ipam_ops, usage), {NULL}},
+    [RUNNER_STORAGE] = {storage_ops, ARRAY_LEN(storage_ops), SIZES(struct runner_storage_ops, remove), {NULL}},
 };
 
 const struct plugin_op *plugin_ops_of(uint32_t kind, size_t *ret_n)

@@ -37,7 +37,7 @@ extern "C" {
 #define RUNNER_API_MAJOR 1       /* differs: the plugin is not loaded */
 #define RUNNER_API_MINOR 0       /* grows: members and codes are appended, never moved or reused */
 
-/* What a plugin is. The gap below 20 is for kinds to come (storage, gpu, ...). */
+/* What a plugin is. The gap below 20 is for kinds to come (gpu, ...). */
 enum {
     RUNNER_TRANSPORT = 1, /* carries batches and streams to a host: local, ssh */
     RUNNER_VMM = 2,       /* runs virtual machines: qemu, cloud-hypervisor */
@@ -215,7 +215,7 @@ struct runner_spawn {
     const struct runner_fd *fds;
     const char *pid_path;   /* the new process writes its pid there before exec and holds a lock (flock) on it while it
                                lives: the lock, not the file, says that it runs. Locked already: BUSY. */
-    const char *output_path; /* standard output and error are appended there (0600); standard input is /dev/null */
+    const char *output_path; /* standard output and error are appended there (0600); standard input is the step's data, else /dev/null */
     const char *const *env; /* NULL-terminated NAME=value; NULL: PATH and LANG=C only */
     uint32_t uid, gid;      /* 0: as the runner. Else the process has no other group, no capability and never gets any
                                (no_new_privs). Ignored by a transport whose own user is not root. */

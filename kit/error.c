@@ -7,7 +7,7 @@ const char *error_code_fault(const struct runner_error *err)
 {
     if (err->code == 0)
         return "no code";
-    return err->code < RUNNER_E_INVALID || err->code > RUNNER_E_NOMEM ? "a code that there is not" : NULL;
+    return err->code < RUNNER_E_INVALID || err->code > RUNNER_E_DENIED ? "a code that there is not" : NULL;
 }
 
 /* Length of the UTF-8 sequence at p, 0 when it is none. */

@@ -4,6 +4,6 @@
 
 #include "kit/op.h"
 
-extern const struct kind kind_disk, kind_ipam, kind_network, kind_transport, kind_vmm;
+extern const struct kind kind_disk, kind_ipam, kind_network, kind_storage, kind_transport, kind_vmm;
 
 #endif

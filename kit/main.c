@@ -18,7 +18,7 @@ static const char usage[] =
     "Usage: runner-plugin-check [OPTION]... PLUGIN.so [KEY=VALUE]...\n"
     "Checks a plugin of runner-ch against what runner-plugin.h promises, on a host that is made up. Prints TAP.\n\n"
     "  KEY=VALUE                  a parameter, as in runner.yaml; those left out have their defaults\n"
-    "  -k, --kind KIND            transport, vmm, disk, network or ipam: refuse a plugin of another kind\n"
+    "  -k, --kind KIND            transport, vmm, disk, network, ipam or storage: refuse one of another kind\n"
     "  -l, --list                 print the checklist of the plugin, or of --kind, and check nothing\n"
     "  -o, --only PATTERN         only the points whose names match, e.g. 'clone.*'\n"
     "  -t, --limit TIME           a point that takes longer has failed (default 30s)\n"
@@ -135,7 +135,8 @@ const struct kind *kind_of(uint32_t kind)
                                                [RUNNER_VMM] = &kind_vmm,
                                                [RUNNER_DISK] = &kind_disk,
                                                [RUNNER_NETWORK] = &kind_network,
-                                               [RUNNER_IPAM] = &kind_ipam};
+                                               [RUNNER_IPAM] = &kind_ipam,
+                                               [RUNNER_STORAGE] = &kind_storage};
 
     return kinds[kind];
 }

@@ -97,7 +97,7 @@ static void try_faults(struct subject *s, const struct op *op, look_fn *look, vo
     (void)try_each(s, op, SITE(FAKE_ADD), RUNNER_E_INVALID, false, look, arg);
     (void)try_each(s, op, SITE(FAKE_ADD_OWN), RUNNER_E_INVALID, false, look, arg);
     for (size_t i = 0; i < ARRAY_LEN(sites); i++)
-        for (int code = RUNNER_E_INVALID; code <= RUNNER_E_NOMEM; code++) {
+        for (int code = RUNNER_E_INVALID; code <= RUNNER_E_DENIED; code++) {
             if (code == RUNNER_E_CANCELLED || code == RUNNER_E_TIMEOUT)
                 continue; /* those last: see CANCEL and DEADLINE */
             if (try_each(s, op, SITE(sites[i]), code, false, look, arg) == 0)

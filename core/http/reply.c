@@ -67,6 +67,8 @@ int reply_status(int code)
     switch (code) {
     case RUNNER_E_INVALID:
         return 400;
+    case RUNNER_E_DENIED:
+        return 401;
     case RUNNER_E_NOTFOUND:
         return 404;
     case RUNNER_E_TIMEOUT:

@@ -143,8 +143,8 @@ void error_copy(struct runner_error *to, const struct runner_error *from)
 
 const char *error_name(int code)
 {
-    static const char *const names[] = {"ok", "invalid",     "notfound",  "exists",  "busy",   "nospace",
-                                        "io", "unreachable", "cancelled", "timeout", "notsup", "nomem"};
+    static const char *const names[] = {"ok",          "invalid",   "notfound", "exists", "busy",  "nospace", "io",
+                                        "unreachable", "cancelled", "timeout",  "notsup", "nomem", "denied"};
 
     return code >= 0 && (size_t)code < sizeof names / sizeof names[0] ? names[code] : "unknown";
 }

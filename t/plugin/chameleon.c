@@ -65,9 +65,9 @@ static char own_name[64];
 
 static uint32_t kind_of(const char *name)
 {
-    static const char *const names[] = {NULL, "transport", "vmm", "disk", "network", "ipam"};
+    static const char *const names[] = {NULL, "transport", "vmm", "disk", "network", "ipam", "storage"};
 
-    for (uint32_t kind = 1; kind < 6; kind++)
+    for (uint32_t kind = 1; kind < 7; kind++)
         if (strcmp(name, names[kind]) == 0)
             return kind;
     return 0;
@@ -80,7 +80,8 @@ static size_t ops_size(uint32_t kind)
                                    sizeof(struct runner_vmm_ops),
                                    sizeof(struct runner_disk_ops),
                                    sizeof(struct runner_network_ops),
-                                   sizeof(struct runner_ipam_ops)};
+                                   sizeof(struct runner_ipam_ops),
+                                   sizeof(struct runner_storage_ops)};
 
     return sizes[kind];
 }

@@ -80,7 +80,7 @@ caught() {
     is "$kind/$name is caught by $point" "$code $failed" "1 $point " || diag "$(grep -A9 '^not ok' <<<"$out")$err"
 }
 
-for kind in disk ipam network vmm; do
+for kind in disk ipam network storage vmm; do
     check_wrong $kind right
     is "$kind without a defect passes" "$code $failed" "0 " || diag "$(grep -A9 '^not ok' <<<"$out")$err"
 done
@@ -108,6 +108,11 @@ caught memory disk leaks-memory
 caught memory disk leaks-host-memory
 caught descriptors disk leaks-descriptor
 caught threads disk leaks-thread
+for name in shouts-digest counts-beyond names-path; do
+    caught answers storage $name
+done
+caught credentials storage shows-password
+caught left storage leaves-process
 caught lease.same ipam forgets-prefix
 caught lease.exhausted ipam exhausts-oddly
 caught adopt.kept ipam forgets-adopted

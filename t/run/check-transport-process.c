@@ -128,6 +128,23 @@ static void check_spawn(void)
            "KILL by SIGKILL ends when the process has, reaped");
 }
 
+static void check_spawn_input(void)
+{
+    auto_free char *data = mem_alloc(60001);
+    struct runner_spawn how = {.size = sizeof how, .pid_path = at("i.pid"), .output_path = at("i.log")};
+    struct runner_step step = {.kind = RUNNER_SPAWN, ARGV("wc", "-c"), .spawn = &how, .data = data};
+
+    memset(data, 'x', 60001);
+    step.len = 60000;
+    tap_ok(run(step) == 0 && await_text(at("i.log"), "60000\n"), "SPAWN: standard input, and its end");
+    step.len = 60001;
+    tap_ok(run(step) < 0 && says(RUNNER_E_INVALID, "at most 60000"), "SPAWN: more than it may be: %s", err.message);
+    how.output_path = at("j.log");
+    step.data = NULL;
+    step.len = 0;
+    tap_ok(run(step) == 0 && await_text(at("j.log"), "0\n"), "SPAWN: no standard input: %s", err.message);
+}
+
 static void check_spawn_failures(void)
 {
     struct runner_fd listen_fd = {RUNNER_FD_LISTEN, 3, at("q.sock")}, twice[] = {listen_fd, listen_fd};
@@ -230,6 +247,7 @@ void check_processes(void)
 {
     check_run();
     check_spawn();
+    check_spawn_input();
     check_spawn_failures();
     check_reused_pid();
     check_copied_lock();

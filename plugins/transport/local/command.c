@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "core/util/num.h"
@@ -53,23 +52,6 @@ static void command_done(struct command *c)
     str_done(&c->err_text);
 }
 
-/* A memory file needs no feeding, and can be opened again as /dev/stdin. */
-static int open_input(struct command *c, const void *data, size_t len, struct runner_error *err)
-{
-    size_t done = 0;
-
-    c->input = len > 0 ? memfd_create("stdin", MFD_CLOEXEC) : open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (c->input < 0)
-        return fail_errno(err, errno, "run '%s': standard input", c->name);
-    while (done < len) {
-        ssize_t n = pwrite(c->input, (const char *)data + done, len - done, (off_t)done);
-        if (n < 0 && errno != EINTR)
-            return fail_errno(err, errno, "run '%s': standard input", c->name);
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
 static int watch_fd(struct command *c, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
@@ -88,8 +70,10 @@ static int command_start(const struct act *a, struct command *c, const struct ru
     struct launched launched;
 
     if ((step->spawn != NULL && launch_as(&l, a->self, step->spawn, err) < 0) ||
-        launch_find(step->argv[0], &program, err) < 0 || open_input(c, step->data, step->len, err) < 0)
+        launch_find(step->argv[0], &program, err) < 0)
         return -1;
+    if (launch_input(step->data, step->len, &c->input, err) < 0)
+        return error_wrap(err, "run '%s'", c->name);
     if (pipe2(pair, O_CLOEXEC) < 0)
         return fail_errno(err, errno, "run '%s': pipe", c->name);
     c->out = pair[0];

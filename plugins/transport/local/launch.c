@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -83,6 +84,25 @@ int launch_as(struct launch *l, const struct local *self, const struct runner_sp
             return fail(err, RUNNER_E_INVALID, 0, "more than %d groups", LAUNCH_GROUPS_MAX);
         l->groups[l->n_groups++] = st.st_gid;
     }
+    return 0;
+}
+
+int launch_input(const void *data, size_t len, int *ret_fd, struct runner_error *err)
+{
+    auto_close int fd = len > 0 ? memfd_create("stdin", MFD_CLOEXEC) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    size_t done = 0;
+
+    if (fd < 0)
+        return fail_errno(err, errno, "standard input");
+    while (done < len) {
+        ssize_t n = pwrite(fd, (const char *)data + done, len - done, (off_t)done);
+
+        if (n < 0 && errno != EINTR)
+            return fail_errno(err, errno, "standard input");
+        done += n > 0 ? (size_t)n : 0;
+    }
+    *ret_fd = fd;
+    fd = -1;
     return 0;
 }
 

@@ -37,6 +37,10 @@ int launch_find(const char *name, char **ret_path, struct runner_error *err);
  * than the file it was found at. */
 int launch_as(struct launch *l, const struct local *self, const struct runner_spawn *how, struct runner_error *err);
 
+/* A descriptor that reads so many bytes of data, or /dev/null without any; the caller's to close. A memory file needs no
+ * feeding, and can be opened again as /dev/stdin. */
+int launch_input(const void *data, size_t len, int *ret_fd, struct runner_error *err);
+
 void launch_add_fd(struct launch *l, int from, int number);
 
 struct launched {

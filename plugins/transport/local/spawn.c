@@ -16,6 +16,7 @@
 #define FDS_MAX  32
 #define FD_MIN   3
 #define FD_MAX   63
+#define INPUT_MAX 60000
 #define GOING_MS 1000 /* a process lets go of its pid file a moment before it has ended */
 
 struct spawn {
@@ -27,10 +28,13 @@ struct spawn {
     struct launch l;
 };
 
-static int check_how(const struct runner_spawn *how, struct runner_error *err)
+static int check_how(const struct runner_step *step, struct runner_error *err)
 {
+    const struct runner_spawn *how = step->spawn;
     uint64_t seen = 0;
 
+    if (step->len > INPUT_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "spawn: %zu bytes for standard input, at most %d", step->len, INPUT_MAX);
     if (how == NULL || how->pid_path == NULL || how->pid_path[0] != '/')
         return fail(err, RUNNER_E_INVALID, 0, "spawn: no pid file is named");
     if (how->output_path != NULL && how->output_path[0] != '/')
@@ -62,11 +66,12 @@ static int give_fd(struct spawn *s, int fd, int number, const char *what, struct
     return 0;
 }
 
-static int open_all(struct local *self, struct spawn *s, struct runner_error *err)
+static int open_all(struct local *self, struct spawn *s, const struct runner_step *step, struct runner_error *err)
 {
+    int input = -1;
     const char *output = s->how->output_path != NULL ? s->how->output_path : "/dev/null";
 
-    if (give_fd(s, open("/dev/null", O_RDWR | O_CLOEXEC), 0, "/dev/null", err) < 0)
+    if (launch_input(step->data, step->len, &input, err) < 0 || give_fd(s, input, 0, "standard input", err) < 0)
         return -1;
     if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600), 1, output,
                 err) < 0)
@@ -126,12 +131,13 @@ static int await_old(const struct act *a, const char *pid_path, struct runner_er
     return 0;
 }
 
-static int start(const struct act *a, struct spawn *s, const char *program, struct launched *ret,
+static int start(const struct act *a, struct spawn *s, const struct runner_step *step, struct launched *ret,
                  struct runner_error *err)
 {
     auto_free char *path = NULL;
 
-    if (await_old(a, s->how->pid_path, err) < 0 || launch_find(program, &path, err) < 0 || open_all(a->self, s, err) < 0)
+    if (await_old(a, s->how->pid_path, err) < 0 || launch_find(step->argv[0], &path, err) < 0 ||
+        open_all(a->self, s, step, err) < 0)
         return -1;
     s->l.program = path;
     if (RUNNER_HAS(s->how, cgroup))
@@ -184,10 +190,10 @@ int spawn_run(const struct act *a, const struct runner_step *step, struct runner
     struct launched launched;
     int r;
 
-    if (check_how(how, err) < 0 || pidfile_lock(a, how->pid_path, &s.pid_file, err) < 0)
+    if (check_how(step, err) < 0 || pidfile_lock(a, how->pid_path, &s.pid_file, err) < 0)
         return error_wrap(err, "spawn '%s'", step->argv[0]);
     prepare(step, &s);
-    r = launch_as(&s.l, a->self, how, err) < 0 ? -1 : start(a, &s, step->argv[0], &launched, err);
+    r = launch_as(&s.l, a->self, how, err) < 0 ? -1 : start(a, &s, step, &launched, err);
     if (r == 0) {
         child_add(a->self, how->pid_path, launched.pid, launched.pidfd);
         result->number = launched.pid;
