@@ -2,10 +2,13 @@
 
 #include "core/batch.h"
 #include "core/procfs.h"
+#include "core/util/num.h"
 
 #define TEXT_MAX (64 * 1024)
 
-enum { LOAD, MEMORY, CPUS, DISK, STEPS };
+#define STAT_MAX 4096 /* the first line of /proc/stat is in it */
+
+enum { LOAD, MEMORY, CPUS, TICKS, DISK, STEPS };
 
 static const char *text_of(const struct runner_batch *batch, int step)
 {
@@ -29,13 +32,17 @@ static void read_memory(const char *text, struct figures *ret)
     ret->memory_free = meminfo_bytes(text, "MemAvailable");
 }
 
-void figures_read(struct runner_call *call, const char *dir, struct figures *ret)
+int figures_read(struct runner_call *call, const char *dir, struct figures *ret)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
     const struct runner_step steps[STEPS] = {
         [LOAD] = {.kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = "/proc/loadavg"},
         [MEMORY] = {.kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = "/proc/meminfo"},
         [CPUS] = {.kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = "/sys/devices/system/cpu/online"},
+        [TICKS] = {.kind = RUNNER_READ,
+                   .flags = RUNNER_S_OPTIONAL | RUNNER_S_HEAD,
+                   .path = "/proc/stat",
+                   .number = STAT_MAX},
         [DISK] = {.kind = RUNNER_STATFS, .path = dir},
     };
 
@@ -43,23 +50,48 @@ void figures_read(struct runner_call *call, const char *dir, struct figures *ret
     for (int i = 0; i < STEPS; i++) {
         struct runner_step step = steps[i];
         step.size = RUNNER_STEP_INIT;
-        step.number = TEXT_MAX;
+        step.number = step.number > 0 ? step.number : TEXT_MAX;
         (void)batch_add(batch, &step, NULL);
     }
     if (batch_run(call, batch, NULL) < 0)
-        return;
+        return -1;
     (void)procfs_load(text_of(batch, LOAD), &ret->load);
     read_memory(text_of(batch, MEMORY), ret);
     ret->has.of[RESOURCE_CPUS] = procfs_cpus(text_of(batch, CPUS));
     ret->has.of[RESOURCE_DISK] = batch_result(batch, DISK)->number2;
     ret->disk_free = batch_result(batch, DISK)->number;
+    ret->look.at_us = num_now_us();
+    (void)procfs_cpu_ticks(text_of(batch, TICKS), &ret->look.busy, &ret->look.total);
+    return 0;
+}
+
+/* Until two looks can be compared, the load tells something like it. */
+static double cpu_percent(struct cpu_usage *usage, const struct figures *figures)
+{
+    const double cpus = (double)figures->has.of[RESOURCE_CPUS];
+    double percent;
+
+    usage_add(usage, &figures->look);
+    percent = usage_percent(usage);
+    if (percent >= 0)
+        return percent;
+    return figures->load < cpus ? 100 * figures->load / cpus : cpus > 0 ? 100 : 0;
 }
 
 void figures_refresh(struct engine *engine, struct runner_call *call, struct figures *ret)
 {
-    figures_read(call, call->host->config->root, ret);
+    struct host *host = call->host;
+    int status = figures_read(call, host->config->root, ret);
+
+    pthread_mutex_lock(&host->mutex);
+    if (status == 0) {
+        ret->cpu_percent = cpu_percent(&host->cpu_usage, ret);
+        host->figures = *ret;
+    }
+    *ret = host->figures;
+    pthread_mutex_unlock(&host->mutex);
     index_lock(engine->index);
-    capacity_learn(&call->host->capacity, &ret->has);
+    capacity_learn(&host->capacity, &ret->has);
     index_unlock(engine->index);
 }
 

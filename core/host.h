@@ -12,7 +12,16 @@
 #include "core/capacity.h"
 #include "core/config.h"
 #include "core/instance.h"
+#include "core/usage.h"
 #include "core/uids.h"
+
+struct figures {        /* of a host; what was never read is 0 */
+    struct amounts has; /* CPUs that are online; memory but for huge pages, which no VM here uses; the file system */
+    int64_t memory_free, disk_free; /* bytes that anybody may still have */
+    double load;                    /* average of 15 minutes */
+    struct cpu_look look;
+    double cpu_percent; /* of all processors, how busy they were in the last minutes; a single look does not tell */
+};
 
 struct host {
     const struct config_host *config;
@@ -26,6 +35,8 @@ struct host {
     int64_t up_us;     /* when that was; constant from then on */
     char *problem;     /* why it is not up, or NULL */
     char *uid_problem; /* why no uid can be used, or NULL */
+    struct cpu_usage cpu_usage;
+    struct figures figures; /* of the last look that succeeded */
 };
 
 /* Makes the instances; touches no host. */

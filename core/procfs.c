@@ -96,6 +96,25 @@ bool procfs_load(const char *text, double *ret)
     return true;
 }
 
+/* user nice system idle iowait irq softirq steal; what comes behind is in user and nice already (proc(5)). */
+bool procfs_cpu_ticks(const char *text, int64_t *ret_busy, int64_t *ret_total)
+{
+    unsigned long long t[8];
+    int64_t busy = 0;
+
+    if (sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6],
+               &t[7]) != 8)
+        return false;
+    for (size_t i = 0; i < 8; i++) {
+        if (t[i] > USAGE_MAX)
+            return false;
+        busy += i == 3 || i == 4 ? 0 : (int64_t)t[i];
+    }
+    *ret_busy = busy;
+    *ret_total = busy + (int64_t)t[3] + (int64_t)t[4];
+    return true;
+}
+
 /* Fields of proc(5) behind the name: 14 and 15 are ticks of user and system, 24 is resident pages. */
 bool procfs_usage(const char *text, struct procfs_usage *ret)
 {

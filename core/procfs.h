@@ -14,6 +14,10 @@ int64_t procfs_cpus(const char *text);
 /* /proc/loadavg: the average over 15 minutes. */
 bool procfs_load(const char *text, double *ret);
 
+/* The first line of /proc/stat, of all processors: ticks since the boot in which they worked (for a hypervisor above this
+ * one, too), and all ticks. */
+bool procfs_cpu_ticks(const char *text, int64_t *ret_busy, int64_t *ret_total);
+
 /* /proc/<pid>/stat. cpu_ms: of user and system; both are of this machine's tick and page. */
 struct procfs_usage {
     int64_t cpu_ms, rss_bytes;

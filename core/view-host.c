@@ -75,7 +75,10 @@ static struct figures read_figures(struct engine *engine, struct runner_call *ca
         sum.memory_free += one.memory_free;
         sum.disk_free += one.disk_free;
         sum.load += one.load;
+        sum.cpu_percent += one.cpu_percent * (double)one.has.of[RESOURCE_CPUS];
     }
+    if (sum.has.of[RESOURCE_CPUS] > 0)
+        sum.cpu_percent /= (double)sum.has.of[RESOURCE_CPUS];
     return sum;
 }
 
@@ -103,14 +106,13 @@ static void add_figures(struct engine *engine, struct runner_call *call, struct 
     const struct figures figures = read_figures(engine, call);
     const int64_t cpus = figures.has.of[RESOURCE_CPUS];
     const int64_t memory = figures.has.of[RESOURCE_MEMORY], disk = figures.has.of[RESOURCE_DISK];
-    double load = cpus > 0 ? figures.load / (double)cpus : 0;
     struct amounts allocated, has;
     struct totals totals = {{0}};
 
     index_each(engine->index, add_up, &totals);
     view_sum_capacity(engine, &allocated, &has);
-    json_add_real(out, "currentCpuLoadAverage", load);
-    json_add_real(out, "currentCpuUsagePercentage", load > 1 ? 100 : load * 100);
+    json_add_real(out, "currentCpuLoadAverage", cpus > 0 ? figures.load / (double)cpus : 0);
+    json_add_real(out, "currentCpuUsagePercentage", figures.cpu_percent);
     json_add_real(out, "currentMemoryUsagePercentage", percent(memory - figures.memory_free, memory));
     json_add_real(out, "currentDiskUsagePercentage", percent(disk - figures.disk_free, disk));
     json_add_int(out, "currentAllocatedCpu", allocated.of[RESOURCE_CPUS]);
