@@ -72,6 +72,7 @@ static const struct setting api[] = {
     PATH("token_file", struct config_api, token_file, NULL),
     NUMBER("version", RUNNER_T_INT, struct config_api, version, "2", 0, 2),
     NUMBER("healthcheck_interval", RUNNER_T_MSEC, struct config_api, healthcheck_ms, "30s", 1000, 60000),
+    NUMBER("heartbeat_interval", RUNNER_T_MSEC, struct config_api, heartbeat_ms, "60s", 1000, 300000),
     NUMBER("sync_interval", RUNNER_T_MSEC, struct config_api, sync_ms, "15s", 1000, 3600000),
     CHOICE("orphans", struct config_api, orphans, "remove", orphans, CONFIG_ORPHANS_KEEP),
     NUMBER("orphan_grace", RUNNER_T_MSEC, struct config_api, orphan_grace_ms, "10m", 1000, 604800000),

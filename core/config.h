@@ -35,6 +35,7 @@ struct config_api {
     char *token_file; /* where the token was read from, or NULL */
     int64_t version;  /* 0: only REST; 2: jobs too */
     int64_t healthcheck_ms; /* between two healthchecks */
+    int64_t heartbeat_ms;   /* between two signs of life of a job that takes long */
     int64_t sync_ms;        /* between two comparisons of the API's sandboxes with ours */
     int64_t orphans;        /* enum config_orphans */
     int64_t orphan_grace_ms;

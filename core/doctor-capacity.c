@@ -57,7 +57,7 @@ void doctor_capacity(const struct look *look)
     struct amounts one = default_sandbox(look->host->config);
     int64_t n;
 
-    (void)figures_read(look->call, root, &figures);
+    (void)figures_read(look->call, root, &figures, NULL);
     capacity_learn(capacity, &figures.has);
     add_limits(capacity, &limits);
     n = how_many(capacity, &one);

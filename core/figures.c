@@ -32,7 +32,7 @@ static void read_memory(const char *text, struct figures *ret)
     ret->memory_free = meminfo_bytes(text, "MemAvailable");
 }
 
-int figures_read(struct runner_call *call, const char *dir, struct figures *ret)
+int figures_read(struct runner_call *call, const char *dir, struct figures *ret, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
     const struct runner_step steps[STEPS] = {
@@ -53,7 +53,7 @@ int figures_read(struct runner_call *call, const char *dir, struct figures *ret)
         step.number = step.number > 0 ? step.number : TEXT_MAX;
         (void)batch_add(batch, &step, NULL);
     }
-    if (batch_run(call, batch, NULL) < 0)
+    if (batch_run(call, batch, err) < 0)
         return -1;
     (void)procfs_load(text_of(batch, LOAD), &ret->load);
     read_memory(text_of(batch, MEMORY), ret);
@@ -81,9 +81,13 @@ static double cpu_percent(struct cpu_usage *usage, const struct figures *figures
 void figures_refresh(struct engine *engine, struct runner_call *call, struct figures *ret)
 {
     struct host *host = call->host;
-    int status = figures_read(call, host->config->root, ret);
+    struct runner_error err = ERROR_INIT;
+    int status = figures_read(call, host->config->root, ret, &err);
 
     pthread_mutex_lock(&host->mutex);
+    free(host->look_problem);
+    host->look_problem = status < 0 ? mem_dup(err.message) : NULL;
+    host->looks_failed = status < 0 ? host->looks_failed + 1 : 0;
     if (status == 0) {
         ret->cpu_percent = cpu_percent(&host->cpu_usage, ret);
         host->figures = *ret;

@@ -41,6 +41,7 @@ void host_free(struct host *host)
     uids_free(host->uids);
     free(host->problem);
     free(host->uid_problem);
+    free(host->look_problem);
     pthread_cond_destroy(&host->changed);
     pthread_mutex_destroy(&host->mutex);
     free(host);

@@ -37,6 +37,8 @@ struct host {
     char *uid_problem; /* why no uid can be used, or NULL */
     struct cpu_usage cpu_usage;
     struct figures figures; /* of the last look that succeeded */
+    unsigned looks_failed;  /* since then ... */
+    char *look_problem;     /* ... and why; NULL: none did */
 };
 
 /* Makes the instances; touches no host. */

@@ -8,7 +8,8 @@
 #include "core/view-capacity.h"
 #include "core/view.h"
 
-#define GIB ((double)(1 << 30))
+#define GIB        ((double)(1 << 30))
+#define SICK_AFTER 2 /* looks that failed in a row: one may have met a busy host, and being sick ends all scheduling */
 
 struct totals {
     size_t by_state[SANDBOX_STATES];
@@ -39,6 +40,8 @@ static void add_services(struct host *host, struct str *out)
     if (!host->is_up)
         add_service(out, "host", host->config->name,
                     host->problem != NULL ? host->problem : "its records are being read");
+    else if (host->looks_failed >= SICK_AFTER)
+        add_service(out, "host", host->config->name, host->look_problem);
     for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
         const struct instance *instance = host->instances[kind], *used = instance;
 
@@ -101,20 +104,19 @@ static int64_t count_snapshots(struct engine *engine, struct runner_call *call)
 }
 
 /* Contract 3.2. The totals are not asked for here, but a client would have to look elsewhere for them. */
-static void add_figures(struct engine *engine, struct runner_call *call, struct str *out)
+static void add_figures(struct engine *engine, struct runner_call *call, const struct figures *figures, struct str *out)
 {
-    const struct figures figures = read_figures(engine, call);
-    const int64_t cpus = figures.has.of[RESOURCE_CPUS];
-    const int64_t memory = figures.has.of[RESOURCE_MEMORY], disk = figures.has.of[RESOURCE_DISK];
+    const int64_t cpus = figures->has.of[RESOURCE_CPUS];
+    const int64_t memory = figures->has.of[RESOURCE_MEMORY], disk = figures->has.of[RESOURCE_DISK];
     struct amounts allocated, has;
     struct totals totals = {{0}};
 
     index_each(engine->index, add_up, &totals);
     view_sum_capacity(engine, &allocated, &has);
-    json_add_real(out, "currentCpuLoadAverage", cpus > 0 ? figures.load / (double)cpus : 0);
-    json_add_real(out, "currentCpuUsagePercentage", figures.cpu_percent);
-    json_add_real(out, "currentMemoryUsagePercentage", percent(memory - figures.memory_free, memory));
-    json_add_real(out, "currentDiskUsagePercentage", percent(disk - figures.disk_free, disk));
+    json_add_real(out, "currentCpuLoadAverage", cpus > 0 ? figures->load / (double)cpus : 0);
+    json_add_real(out, "currentCpuUsagePercentage", figures->cpu_percent);
+    json_add_real(out, "currentMemoryUsagePercentage", percent(memory - figures->memory_free, memory));
+    json_add_real(out, "currentDiskUsagePercentage", percent(disk - figures->disk_free, disk));
     json_add_int(out, "currentAllocatedCpu", allocated.of[RESOURCE_CPUS]);
     json_add_real(out, "currentAllocatedMemoryGiB", (double)allocated.of[RESOURCE_MEMORY] / GIB);
     json_add_real(out, "currentAllocatedDiskGiB", (double)allocated.of[RESOURCE_DISK] / GIB);
@@ -128,12 +130,14 @@ static void add_figures(struct engine *engine, struct runner_call *call, struct 
 
 static void add_health(struct engine *engine, struct runner_call *call, struct str *out)
 {
+    const struct figures figures = read_figures(engine, call); /* which is what shows that a host is sick, too */
+
     json_open(out, "serviceHealth", '[');
     for (size_t i = 0; i < engine->n_hosts; i++)
         add_services(engine->hosts[i], out);
     json_close(out, ']');
     json_open(out, "metrics", '{');
-    add_figures(engine, call, out);
+    add_figures(engine, call, &figures, out);
     json_close(out, '}');
 }
 

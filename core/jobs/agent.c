@@ -103,7 +103,8 @@ static bool is_over(struct agent *agent, int64_t now_us)
 /* Does what is due; when something will be again. */
 static int64_t step(struct agent *agent, int64_t now_us, bool is_last)
 {
-    static int64_t (*const steps[])(struct agent *, int64_t) = {reporter_step, poller_step, health_step, sync_step};
+    static int64_t (*const steps[])(struct agent *, int64_t) = {reporter_step, poller_step, health_step, sync_step,
+                                                             registration_step};
     int64_t until_us = trace_step(agent->trace, now_us, is_last);
 
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {

@@ -44,6 +44,11 @@ struct health {
     int64_t next_us;
 };
 
+struct registration {
+    bool is_asking;
+    int64_t next_us; /* NEVER_US: it is as it must be */
+};
+
 struct sync {
     bool is_asking;
     int64_t next_us;
@@ -59,6 +64,7 @@ struct agent {
     struct poller poller;
     struct reporter reporter;
     struct health health;
+    struct registration registration;
     struct sync sync;
     unsigned random; /* of the jitter */
 
@@ -89,6 +95,9 @@ int64_t poller_step(struct agent *agent, int64_t now_us);
 
 /* health.c */
 int64_t health_step(struct agent *agent, int64_t now_us);
+
+/* registration.c */
+int64_t registration_step(struct agent *agent, int64_t now_us);
 
 /* sync.c */
 int64_t sync_step(struct agent *agent, int64_t now_us);

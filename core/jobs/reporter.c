@@ -16,7 +16,6 @@
 #define REPLY_MAX      (1 << 20)
 #define RETRY_FIRST_US (SECOND_US / 5)
 #define RETRY_MAX_US   (5 * SECOND_US)
-#define BEAT_US        (60 * SECOND_US)
 #define REPEAT_US      (SECOND_US * 3 / 2)
 
 struct telling {
@@ -190,9 +189,14 @@ static void send_beat(struct agent *agent, struct job *job, int64_t now_us)
     send_status(agent, job, str_text(&body), on_beat);
 }
 
-static int64_t beat_of(const struct job *job)
+static int64_t interval_us(const struct agent *agent)
 {
-    return (job->beat_us > 0 ? job->beat_us : job->begun_us) + BEAT_US;
+    return agent->config.engine->config->api.heartbeat_ms * 1000;
+}
+
+static int64_t beat_of(const struct agent *agent, const struct job *job)
+{
+    return (job->beat_us > 0 ? job->beat_us : job->begun_us) + interval_us(agent);
 }
 
 /* The list is in the order in which the jobs began. */
@@ -203,11 +207,11 @@ static int64_t send_beats(struct agent *agent, int64_t now_us)
 
     TAILQ_FOREACH(job, ledger_list(agent->ledger, JOB_RUNNING), link)
     {
-        if (beat_of(job) <= now_us && !job->is_in_flight)
+        if (beat_of(agent, job) <= now_us && !job->is_in_flight)
             send_beat(agent, job, now_us);
-        if (beat_of(job) < next_us)
-            next_us = beat_of(job);
-        if (job->begun_us + BEAT_US > now_us) /* the first of those that none is due for */
+        if (beat_of(agent, job) < next_us)
+            next_us = beat_of(agent, job);
+        if (job->begun_us + interval_us(agent) > now_us) /* the first of those that none is due for */
             break;
     }
     return next_us;

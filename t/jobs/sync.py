@@ -46,7 +46,7 @@ def check_states(api, runner):
     kill_vm(runner, crashed)
     api.wait(60, sandbox=crashed, state="error")
     row = api.sandbox(crashed)
-    tap.ok("a machine that crashed is an error at the API too, with its reason", "VMM" in row["errorReason"], row)
+    tap.ok("gotcha 35: a machine that crashed is an error at the API too, with its reason", "VMM" in row["errorReason"], row)
     tap.equal("which can be recovered from", row["recoverable"], True)
     runner.client.call("POST", f"/sandboxes/{stopped}/stop", {})
     api.wait(60, sandbox=stopped, state="stopped")
