@@ -312,24 +312,19 @@ static void try_uids(struct bring_up *b)
 }
 
 /* Copies: sweep runs plugin code, which must not be under the index's lock. */
-struct owned {
-    struct runner_nic *nics;
-    const struct runner_nic **list;
-    size_t n, cap;
-    const struct host *host;
-};
-
-static void collect(const struct sandbox *sandbox, void *ctx)
+static bool collect_nic(const struct sandbox *sandbox, void *element, void *host)
 {
-    struct owned *owned = ctx;
-
-    if (sandbox->host == owned->host && sandbox->record->nic.size != 0 && owned->n < owned->cap)
-        owned->nics[owned->n++] = sandbox->record->nic;
+    if (sandbox->host != host || sandbox->record->nic.size == 0)
+        return false;
+    *(struct runner_nic *)element = sandbox->record->nic;
+    return true;
 }
 
 static void sweep(struct bring_up *b)
 {
-    struct owned owned = {.cap = index_count(b->engine->index), .host = b->host};
+    auto_free struct runner_nic *nics = NULL;
+    auto_free const struct runner_nic **owned = NULL;
+    size_t n;
     struct runner_error err = ERROR_INIT;
 
     if (b->n_unreadable > 0 || b->n_foreign > 0) { /* whose interface it is, is known when they are taken over */
@@ -339,15 +334,12 @@ static void sweep(struct bring_up *b)
                   NULL);
         return;
     }
-    owned.nics = mem_array(owned.cap, sizeof *owned.nics);
-    owned.list = mem_array(owned.cap, sizeof(struct runner_nic *));
-    index_each(b->engine->index, collect, &owned);
-    for (size_t i = 0; i < owned.n; i++)
-        owned.list[i] = &owned.nics[i];
-    if (HOST_CALL(b->host, RUNNER_NETWORK, network, sweep, &b->call, owned.list, owned.n, &err) < 0)
+    nics = index_map(b->engine->index, sizeof *nics, collect_nic, b->host, &n);
+    owned = mem_array(n, sizeof *owned);
+    for (size_t i = 0; i < n; i++)
+        owned[i] = &nics[i];
+    if (HOST_CALL(b->host, RUNNER_NETWORK, network, sweep, &b->call, owned, n, &err) < 0)
         log_event(RUNNER_LOG_WARN, "reconcile.sweep_failed", "host", b->host->config->name, "error", err.message, NULL);
-    free(owned.list);
-    free(owned.nics);
 }
 
 /* What is not known limits nothing: that is worth a word. */

@@ -248,6 +248,21 @@ void index_each(struct index *index, void (*fn)(const struct sandbox *, void *),
     index_unlock(index);
 }
 
+void *index_map(struct index *index, size_t size, bool (*fn)(const struct sandbox *, void *element, void *ctx), void *ctx,
+                size_t *ret_n)
+{
+    char *all;
+
+    *ret_n = 0;
+    index_lock(index);
+    all = mem_array(index->n, size); /* counted before the lock, those that come meanwhile would push others out */
+    for (size_t i = 0; i < index->n_buckets; i++)
+        for (const struct sandbox *sandbox = index->buckets[i]; sandbox != NULL; sandbox = sandbox->next)
+            *ret_n += fn(sandbox, all + *ret_n * size, ctx);
+    index_unlock(index);
+    return all;
+}
+
 size_t index_count(struct index *index)
 {
     size_t n;

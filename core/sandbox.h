@@ -59,6 +59,10 @@ void index_remove(struct index *index, struct sandbox *sandbox);
 
 /* Calls fn for each under the lock: it must be short. */
 void index_each(struct index *index, void (*fn)(const struct sandbox *, void *), void *ctx);
+/* fn fills in an element of `size` bytes, zeroed before, for each that is there at one moment, or leaves it alone and
+ * says false; under the lock: it must be short. An array of *ret_n elements, the caller's to free. */
+void *index_map(struct index *index, size_t size, bool (*fn)(const struct sandbox *, void *element, void *ctx), void *ctx,
+                size_t *ret_n);
 size_t index_count(struct index *index);
 
 #endif

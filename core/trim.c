@@ -19,18 +19,14 @@ struct trim {
     struct engine *engine;
 };
 
-struct started {
-    const struct host *host;
-    char (*ids)[64];
-    size_t n, cap;
-};
+typedef char id_text[64];
 
-static void collect(const struct sandbox *sandbox, void *ctx)
+static bool collect_started(const struct sandbox *sandbox, void *element, void *host)
 {
-    struct started *started = ctx;
-
-    if (started->n < started->cap && sandbox->host == started->host && sandbox->record->state == SANDBOX_STARTED)
-        (void)snprintf(started->ids[started->n++], sizeof started->ids[0], "%s", sandbox->record->id);
+    if (sandbox->host != host || sandbox->record->state != SANDBOX_STARTED)
+        return false;
+    (void)snprintf(element, sizeof(id_text), "%s", sandbox->record->id);
+    return true;
 }
 
 /* What is there stays where it is, and what was before it becomes a hole: the VMM writes on. */
@@ -64,7 +60,7 @@ static void look(struct engine *engine, const char *id, int file, const char *pa
     index_put(engine->index, sandbox);
 }
 
-static void look_at(struct engine *engine, struct host *host, char (*ids)[64], size_t n)
+static void look_at(struct engine *engine, struct host *host, id_text *ids, size_t n)
 {
     struct runner_call call;
     struct runner_batch *batch;
@@ -90,13 +86,11 @@ static void look_at(struct engine *engine, struct host *host, char (*ids)[64], s
 
 static void look_on(struct engine *engine, struct host *host)
 {
-    struct started started = {.host = host, .cap = index_count(engine->index)};
+    size_t n;
+    auto_free id_text *ids = index_map(engine->index, sizeof(id_text), collect_started, host, &n);
 
-    started.ids = mem_array(started.cap, sizeof started.ids[0]);
-    index_each(engine->index, collect, &started);
-    for (size_t i = 0; i < started.n; i += IDS_A_BATCH)
-        look_at(engine, host, started.ids + i, started.n - i < IDS_A_BATCH ? started.n - i : IDS_A_BATCH);
-    free(started.ids);
+    for (size_t i = 0; i < n; i += IDS_A_BATCH)
+        look_at(engine, host, ids + i, n - i < IDS_A_BATCH ? n - i : IDS_A_BATCH);
 }
 
 static void run(struct task *task)

@@ -56,17 +56,13 @@ static void add_members(const struct sandbox *sandbox, struct str *out)
         json_add_text(out, "error", record->error);
 }
 
-struct ids {
-    char (*list)[64];
-    size_t n, cap;
-};
+typedef char id_text[64];
 
-static void collect_id(const struct sandbox *sandbox, void *ctx)
+static bool collect_id(const struct sandbox *sandbox, void *element, void *ctx)
 {
-    struct ids *ids = ctx;
-
-    if (ids->n < ids->cap)
-        (void)snprintf(ids->list[ids->n++], sizeof ids->list[0], "%s", sandbox->record->id);
+    (void)ctx;
+    (void)snprintf(element, sizeof(id_text), "%s", sandbox->record->id);
+    return true;
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -102,22 +98,19 @@ static void add_sandbox(struct engine *engine, struct runner_call *call, const s
 int view_list(struct engine *engine, struct runner_call *call, bool with_stats, struct str *out,
               struct runner_error *err)
 {
-    struct ids ids = {.list = NULL};
+    auto_free id_text *ids = NULL;
     auto_free struct stats_look *looks = NULL;
-    size_t n = 0;
+    size_t n = 0, n_ids;
 
     if (wait_up(engine, call, err) < 0)
         return -1;
-    ids.cap = index_count(engine->index);
-    ids.list = mem_array(ids.cap, sizeof ids.list[0]);
-    index_each(engine->index, collect_id, &ids);
-    qsort(ids.list, ids.n, sizeof ids.list[0], compare_ids);
-    looks = mem_array(ids.n, sizeof *looks);
-    for (size_t i = 0; i < ids.n; i++) {
-        look_at(engine, ids.list[i], &looks[n]);
+    ids = index_map(engine->index, sizeof(id_text), collect_id, NULL, &n_ids);
+    qsort(ids, n_ids, sizeof(id_text), compare_ids);
+    looks = mem_array(n_ids, sizeof *looks);
+    for (size_t i = 0; i < n_ids; i++) {
+        look_at(engine, ids[i], &looks[n]);
         n += looks[n].sandbox != NULL;
     }
-    free(ids.list);
     stats_find_pids(engine, call, looks, n);
     json_open(out, NULL, '{');
     json_open(out, "sandboxes", '[');

@@ -33,7 +33,7 @@ struct local { /* a sandbox here */
 
 struct locals {
     struct local *list;
-    size_t n, cap;
+    size_t n;
 };
 
 struct suspect {
@@ -51,26 +51,23 @@ struct asking { /* a PUT of a state */
 
 /* ---- what is here ---- */
 
-static void collect(const struct sandbox *sandbox, void *ctx)
+static bool collect(const struct sandbox *sandbox, void *element, void *ctx)
 {
-    struct locals *locals = ctx;
-    struct local *local;
+    struct local *local = element;
 
-    if (locals->n == locals->cap)
-        return;
-    local = &locals->list[locals->n++];
+    (void)ctx;
     (void)snprintf(local->id, sizeof local->id, "%s", sandbox->record->id);
     local->state = sandbox->record->state;
     local->error = mem_dup(sandbox->record->error);
     local->created_ms = sandbox->record->created_ms;
+    return true;
 }
 
 static struct locals collect_all(struct engine *engine)
 {
-    struct locals locals = {.cap = index_count(engine->index)};
+    struct locals locals;
 
-    locals.list = mem_array(locals.cap, sizeof *locals.list);
-    index_each(engine->index, collect, &locals);
+    locals.list = index_map(engine->index, sizeof *locals.list, collect, NULL, &locals.n);
     return locals;
 }
 

@@ -307,6 +307,48 @@ Test(d26_capacity, of_each_host_its_own)
     drop(here);
 }
 
+/* ---- all at one moment ---- */
+
+struct noted {
+    char id[16];
+    int untouched;
+};
+
+static bool note_stopped(const struct sandbox *sandbox, void *element, void *wanted)
+{
+    struct noted *noted = element;
+
+    if (sandbox->host != wanted || sandbox->record->state != SANDBOX_STOPPED)
+        return false;
+    (void)snprintf(noted->id, sizeof noted->id, "%s", sandbox->record->id);
+    return true;
+}
+
+Test(d23_index, a_map_has_those_that_are_wanted_and_none_twice, .init = setup, .fini = teardown)
+{
+    enum { EACH = 200 };
+    bool seen[2 * EACH] = {false};
+    struct noted *noted;
+    size_t n;
+
+    noted = index_map(sandboxes, sizeof *noted, note_stopped, &host, &n);
+    cr_expect_eq(n, 0);
+    free(noted);
+    for (int i = 0; i < 2 * EACH; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "%d", i);
+        index_put(sandboxes, index_add(sandboxes, &host, record(id, i % 2 != 0 ? SANDBOX_STOPPED : SANDBOX_STARTED)));
+    }
+    noted = index_map(sandboxes, sizeof *noted, note_stopped, &host, &n);
+    cr_assert_eq(n, EACH);
+    for (size_t i = 0; i < n; i++) {
+        int number = atoi(noted[i].id);
+        cr_assert(number % 2 != 0 && !seen[number] && noted[i].untouched == 0);
+        seen[number] = true;
+    }
+    free(noted);
+}
+
 /* ---- many at once ---- */
 
 #define THREADS 50
