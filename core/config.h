@@ -120,7 +120,7 @@ struct config {
     char *plugin_dir;
     char *state_dir;           /* absolute: what the runner itself must not forget */
     char *domain;              /* host name or IP under which the API reaches this runner; NULL: not set */
-    int64_t workers;           /* threads that run operations */
+    int64_t workers;           /* operations of a class that run at once, see pool.h */
     int64_t loops;             /* threads that serve HTTP */
     struct config_host *hosts; /* at least one */
     size_t n_hosts;

@@ -13,14 +13,17 @@
 #include "core/util/num.h"
 #include "core/util/str.h"
 
-#define STACK_SIZE  (256 * 1024)
-#define IDLE_MS     1000 /* without work: memory goes back to the system, threads beyond the first ones end */
-#define RUNNING_MAX 1024 /* tasks of a class that run at once, those included that count no more */
+#define STACK_SIZE    (256 * 1024)
+#define IDLE_MS       1000 /* without work: memory goes back to the system, threads beyond those that stay end */
+#define TRIM_AGAIN_MS 50
+#define STAYING       4    /* threads: each keeps a stack, and of what it freed up to 200 KiB (malloc's cache) */
+#define RUNNING_MAX   1024 /* tasks of a class that run at once, those included that count no more */
 
 /* A task that has run for so long waits for something outside: it counts no more. */
 static const int64_t patience_ms[TASK_CLASSES] = {[TASK_LIGHT] = 50, [TASK_HEAVY] = 5000};
 
-/* The one that went idle last is woken first: its stack and its share of the heap are warm, the others need none. */
+/* The one that went idle last is woken first: its stack and its share of the heap are warm, the others need none, and
+ * end. */
 struct worker {
     struct pool *pool;
     pthread_t thread;
@@ -49,10 +52,13 @@ struct pool {
     struct lanes lanes;
     size_t n_tasks, n_running, limit;
     bool is_draining, is_stopping;
-    bool has_worked; /* since memory was last given back */
+    bool has_worked;  /* since memory was last given back */
+    bool has_trimmer; /* an idle worker that will give it back */
     struct worker *workers;
-    struct worker *ended;                 /* at most one, not in the list any more, to be joined */
-    size_t n_workers, n_kept, n_starting; /* starting: has not looked for work yet */
+    struct worker *ended;         /* at most one, not in the list any more, to be joined */
+    size_t n_workers, n_starting; /* starting: has not looked for work yet */
+    size_t n_at_once;             /* tasks of a class */
+    size_t n_staying;             /* workers that wait for work however long it takes */
 };
 
 static void wake_one(struct pool *pool)
@@ -115,7 +121,7 @@ static int64_t wait_of(struct pool *pool, enum task_class which, int64_t now_ms)
         uncount(class, class->first_counted);
     if (class->n_running >= RUNNING_MAX)
         return -1;
-    if (class->n_counted < pool->n_kept || pool->is_draining)
+    if (class->n_counted < pool->n_at_once || pool->is_draining)
         return 0;
     return class->first_counted->began_ms + patience_ms[which] - now_ms;
 }
@@ -240,23 +246,39 @@ static struct timespec in_ms(int64_t ms)
     return until;
 }
 
-/* Called with the mutex held, as the next ones. Where nothing was done for a while, memory goes back to the system. */
+/* Called with the mutex held, as the next ones. Where nothing was done for a while, memory goes back to the system: that
+ * which a thread kept for itself once the thread is joined, and each joins the one that ended before. */
 static void trim(struct pool *pool)
 {
+    struct worker *ended = pool->ended;
+
+    pool->ended = NULL;
     pool->has_worked = false;
     pthread_mutex_unlock(&pool->mutex);
+    join(ended);
 #ifndef __SANITIZE_ADDRESS__ /* its heap is another; glibc's, unused, does not bear two threads that begin at once */
     (void)malloc_trim(0);
 #endif
     pthread_mutex_lock(&pool->mutex);
 }
 
-/* Until woken, or for watch_ms (-1: does not watch). Whoever ended the last task, and threads beyond the first ones,
+/* The trimmer has slept. It waits for those that are to end as well. */
+static bool is_trimmed(struct pool *pool)
+{
+    if (pool->n_tasks == 0 && pool->n_workers > pool->n_staying)
+        return false;
+    if (pool->n_tasks == 0)
+        trim(pool);
+    pool->has_trimmer = false;
+    return true;
+}
+
+/* Until woken, or for watch_ms (-1: does not watch). Whoever ended the last task, and threads beyond those that stay,
  * wake after IDLE_MS. False: this thread is to end. */
 static bool await_work(struct pool *pool, struct worker *self, int64_t watch_ms)
 {
-    bool is_last = pool->has_worked && pool->n_tasks == 0, is_watch = watch_ms >= 0;
-    bool is_extra = pool->n_workers > pool->n_kept;
+    bool is_watch = watch_ms >= 0, is_extra = pool->n_workers > pool->n_staying;
+    bool is_trimmer = !is_watch && pool->has_worked && pool->n_tasks == 0 && !pool->has_trimmer;
     struct timespec until = in_ms(is_watch ? watch_ms : IDLE_MS);
     int status = 0;
 
@@ -264,22 +286,25 @@ static bool await_work(struct pool *pool, struct worker *self, int64_t watch_ms)
     self->next_idle = pool->idlers;
     pool->idlers = self;
     pool->is_watched |= is_watch;
+    pool->has_trimmer |= is_trimmer;
     while (self->is_idle && status == 0) {
-        status = is_watch || is_extra || is_last ? pthread_cond_timedwait(&self->wake, &pool->mutex, &until)
-                                                 : pthread_cond_wait(&self->wake, &pool->mutex);
-        if (status == 0 || !is_last || is_watch)
+        status = is_watch || is_extra || is_trimmer ? pthread_cond_timedwait(&self->wake, &pool->mutex, &until)
+                                                    : pthread_cond_wait(&self->wake, &pool->mutex);
+        if (status == 0 || !is_trimmer)
             continue;
-        if (pool->n_tasks == 0)
-            trim(pool);
-        is_last = false;
-        status = is_extra ? status : 0;
+        is_trimmer = !is_trimmed(pool);
+        is_extra = pool->n_workers > pool->n_staying;
+        until = in_ms(is_trimmer ? TRIM_AGAIN_MS : IDLE_MS);
+        status = 0;
     }
     if (is_watch)
         pool->is_watched = false;
+    if (is_trimmer)
+        pool->has_trimmer = false;
     if (!self->is_idle)
         return true;
     unlist_idle(pool, self);
-    return is_watch || pool->is_stopping || pool->n_workers <= pool->n_kept;
+    return is_watch || pool->is_stopping || pool->n_workers <= pool->n_staying;
 }
 
 /* Called with the mutex held. A lane is off the ready list while one of its tasks runs: that is what keeps it in
@@ -355,7 +380,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-struct pool *pool_new(size_t threads, size_t limit)
+struct pool *pool_new(size_t at_once, size_t limit)
 {
     struct pool *pool = mem_alloc(sizeof *pool);
     pthread_condattr_t monotonic;
@@ -366,9 +391,10 @@ struct pool *pool_new(size_t threads, size_t limit)
     pthread_cond_init(&pool->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pool->limit = limit;
-    pool->n_kept = threads;
+    pool->n_at_once = at_once;
+    pool->n_staying = at_once < STAYING ? at_once : STAYING;
     pthread_mutex_lock(&pool->mutex);
-    for (size_t i = 0; i < threads; i++)
+    for (size_t i = 0; i < pool->n_staying; i++)
         start_worker(pool);
     pthread_mutex_unlock(&pool->mutex);
     if (pool->n_workers == 0) {

@@ -2,9 +2,9 @@
  * Worker threads and their queue. Tasks of one lane (a sandbox id) run one at a time, in order; different lanes run
  * in parallel. A lane exists while it has tasks.
  *
- * Of each class so many tasks run at once as there are threads at first. One that has run for a while (a light one
+ * Of each class so many tasks run at once as was said at first. One that has run for a while (a light one
  * for 50 ms, a heavy one for 5 s) does not count among them any more: it waits for something outside, such as a
- * machine that hangs, and the others do not wait for that. They get threads beyond the first ones, which end when
+ * machine that hangs, and the others do not wait for that. Threads are made as they are needed; all but a few end when
  * they have nothing to do.
  */
 #ifndef CORE_POOL_H
@@ -30,8 +30,8 @@ struct task {
     struct task *next; /* the pool's */
 };
 
-/* Starts the threads (with all signals blocked). limit: tasks waiting or running at once. */
-struct pool *pool_new(size_t threads, size_t limit);
+/* Threads have all signals blocked. at_once: tasks of a class, see above; limit: tasks waiting or running. */
+struct pool *pool_new(size_t at_once, size_t limit);
 
 /* Hands the task over. lane: NULL for one of its own. -1: the queue is full or the pool is draining (BUSY, retry); the
  * task stays the caller's. is_internal tasks (recovery, VMM exits) pass the limit. Any thread. */
