@@ -189,8 +189,10 @@ class ClientThread(threading.Thread):
 
     def operate(self, what, id):
         kind = KINDS.get(what, what)
+        self.before(kind, id)
         while (op := self.model.begin(id, kind, what == "create skipStart")) is None:
             id = self.ids[(self.ids.index(id) + 1) % len(self.ids)]  # where fewer are
+            self.before(kind, id)
         if kind == "create":
             body = dict(self.host.body, id=id)
             if what != kind:
@@ -199,7 +201,6 @@ class ClientThread(threading.Thread):
         else:
             method, path, body = self.host.toolbox if what == "toolbox" else ROUTES[what]
             path = f"/sandboxes/{id}{path}"
-        self.before(kind, id)
         try:
             status, text = self.talk.ask(method, path, None if body is None else json.dumps(body),
                                          *((self.host.toolbox_s, True) if kind == "toolbox" else (self.host.answer_s,)))
@@ -213,7 +214,8 @@ class ClientThread(threading.Thread):
         self.after(kind, id)
 
     def before(self, kind, id):
-        """What is written in a guest before it is stopped ..."""
+        """What is written in a guest before it is stopped ... Then a connection to the runner that lives now: an operation
+        that begins goes to that one or to none, never to the one after it."""
         if self.ledger and kind == "stop":
             self.ledger.write(self.talk, id)
         if self.ledger and kind == "destroy":
