@@ -46,8 +46,9 @@ static void reply_text(struct http_request *request, const char *text)
 static void reply_done(struct http_request *request, const struct op *op)
 {
     static const char *const done[OP_KINDS] = {
-        [OP_STOP] = "Sandbox stopped",      [OP_PAUSE] = "Sandbox paused",     [OP_RESUME] = "Sandbox resumed",
-        [OP_DESTROY] = "Sandbox destroyed", [OP_REPAIR] = "Sandbox recovered", [OP_RESIZE] = "Sandbox resized"};
+        [OP_STOP] = "Sandbox stopped",           [OP_PAUSE] = "Sandbox paused",     [OP_RESUME] = "Sandbox resumed",
+        [OP_DESTROY] = "Sandbox destroyed",      [OP_REPAIR] = "Sandbox recovered", [OP_RESIZE] = "Sandbox resized",
+        [OP_POLICY] = "Network settings updated"};
     auto_str struct str body = STR_INIT;
 
     if (done[op->kind] != NULL) {
@@ -167,6 +168,20 @@ static void resize(struct api *api, struct http_request *request)
     op_free(op);
 }
 
+static void set_network(struct api *api, struct http_request *request)
+{
+    struct op *op = op_new(api->engine, OP_POLICY, request->id);
+    struct runner_error err = ERROR_INIT;
+    const char *field = "";
+
+    if (policy_change_read(request->body, &op->change, &field, &err) == 0) {
+        submit(api, request, op);
+        return;
+    }
+    http_reply_field(request, field, "%s", err.message);
+    op_free(op);
+}
+
 /* By its text alone (contract 1.3). */
 static void is_recoverable(struct http_request *request)
 {
@@ -225,6 +240,9 @@ static void view_run(struct task *task)
         tail = http_query(request, "tail");
         status = view_log(engine, &v->call, request->id, tail, &body, &err);
         type = "text/plain; charset=utf-8";
+        break;
+    case HTTP_SANDBOX_NETWORK_GET:
+        status = view_network(engine, &v->call, request->id, &body, &err);
         break;
     default:
         status = view_sandbox(engine, &v->call, request->id, wants_stats(request), &body, &err);
@@ -297,6 +315,9 @@ static void handle(void *ctx, struct http_request *request)
     case HTTP_SANDBOX_RESIZE:
         resize(api, request);
         break;
+    case HTTP_SANDBOX_NETWORK:
+        set_network(api, request);
+        break;
     case HTTP_SANDBOX_IS_RECOVERABLE:
         is_recoverable(request);
         break;
@@ -305,6 +326,7 @@ static void handle(void *ctx, struct http_request *request)
     case HTTP_SANDBOX_LIST:
     case HTTP_SANDBOX_GET:
     case HTTP_SANDBOX_LOG:
+    case HTTP_SANDBOX_NETWORK_GET:
         view(api, request);
         break;
     default:

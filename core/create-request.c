@@ -145,9 +145,6 @@ static int check_unsupported(struct reader *r)
         const char *field, *what;
     } later[] = {{"gpuQuota", "GPUs are not supported yet"},
                  {"volumes", "volumes are not supported yet"},
-                 {"networkBlockAll", "network policies are not supported yet"},
-                 {"networkAllowList", "network policies are not supported yet"},
-                 {"domainAllowList", "network policies are not supported yet"},
                  {"linkedSandboxId", "linked sandboxes are not supported yet"}};
     const char *class = json_text(r->body, "sandboxClass", "linux-vm");
 
@@ -186,6 +183,22 @@ static int read_resources(struct reader *r, const struct config *config, const s
     record->cpus = (uint32_t)cpus;
     record->memory_bytes = create_request_memory(host, memory_gib);
     record->disk_bytes = disk_gib * GIB;
+    return 0;
+}
+
+static int read_policy(struct reader *r, struct policy *ret)
+{
+    struct policy_change change;
+
+    if (policy_change_read(r->body, &change, &r->field, r->err) < 0)
+        return -1;
+    policy_change_apply(&change, ret);
+    policy_change_done(&change);
+    r->field = "metadata";
+    if (policy_change_read_metadata(member(r, "metadata"), &change, r->err) < 0)
+        return -1;
+    policy_change_apply(&change, ret);
+    policy_change_done(&change);
     return 0;
 }
 
@@ -244,6 +257,8 @@ static int read_all(struct reader *r, const struct config *config, const struct 
     record->snapshot = mem_dup(snapshot);
     if (read_resources(r, config, host, record) < 0 || check_env(r) < 0 || check_list(r, "entrypoint") < 0 ||
         check_list(r, "sshKeys") < 0 || check_unsupported(r) < 0)
+        return -1;
+    if (read_policy(r, &record->policy) < 0)
         return -1;
     record->request = keep_request(r->body);
     if (check_kept(r, record->request) < 0)

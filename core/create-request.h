@@ -6,7 +6,7 @@
 #include "core/record.h"
 
 /*
- * body: the object. What cannot be honoured (GPU, volumes, network policy, another class) is refused as NOTSUP, a member
+ * body: the object. What cannot be honoured (GPU, volumes, another class) is refused as NOTSUP, a member
  * that is missing, of a wrong type or out of bounds as INVALID: *ret_field names it then, and err says why.
  * Pure: touches nothing. Quotas are GiB and vCPUs; absent ones come from the host's defaults; memory is rounded up.
  */

@@ -40,6 +40,8 @@ static int admit(struct op *op, struct runner_error *err)
     op->sandbox = index_get(op->engine->index, op->id);
     if (op->sandbox != NULL)
         return repeat(op, err);
+    if (op_check_policy(op, &plan->policy, err) < 0)
+        return -1;
     if (figures_check_space(op->engine, &op->call, err) < 0 ||
         snapshot_open(&op->call, op->host->config->root, plan->snapshot, &snapshot, err) < 0)
         return -1;

@@ -81,18 +81,38 @@ static void swap_metadata(struct op *op)
     op->metadata = had;
 }
 
+/* What it may reach changes by what the start says of that. */
+static int plan_policy(struct op *op, struct runner_error *err)
+{
+    struct policy_change change;
+
+    policy_copy(&op->sandbox->record->policy, &op->policy);
+    if (policy_change_read_metadata(op->metadata, &change, err) < 0)
+        return -1;
+    policy_change_apply(&change, &op->policy);
+    policy_change_done(&change);
+    return 0;
+}
+
+static void swap(struct op *op)
+{
+    swap_metadata(op);
+    op_swap_policy(op);
+}
+
 /* Recorded before the first host step: found at start-up, the VM is ended and the sandbox is stopped again. */
 static int start_mark(struct op *op, struct runner_error *err)
 {
     bool has_news = op->metadata != NULL;
 
-    if (op_assign(op, err) < 0 || index_allocate(op->engine->index, op->sandbox, err) < 0)
+    if ((has_news && plan_policy(op, err) < 0) || op_assign(op, err) < 0 ||
+        index_allocate(op->engine->index, op->sandbox, err) < 0)
         return -1;
     if (has_news)
-        swap_metadata(op);
+        swap(op);
     if (op_commit(op, SANDBOX_STARTING, NULL, err) < 0) { /* which goes back to stopped, with nothing allocated */
         if (has_news)
-            swap_metadata(op);
+            swap(op);
         return -1;
     }
     batch_free(op->batch);

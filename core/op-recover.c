@@ -119,6 +119,7 @@ static int adopt(struct op *op, struct runner_error *err)
     if (state != op->sandbox->record->state && op_commit(op, state, NULL, err) < 0)
         return -1;
     reaper_watch(op->engine->reaper, op->sandbox);
+    op_enforce_policy(op);
     return OP_NEXT;
 }
 

@@ -154,8 +154,10 @@ static int make_ours(struct op *op, struct record *plan, struct runner_error *er
     op->sandbox->is_foreign = false;
     index_unlock(op->engine->index);
     report(op);
-    if (state != SANDBOX_STOPPED)
+    if (state != SANDBOX_STOPPED) {
         reaper_watch(op->engine->reaper, op->sandbox);
+        op_enforce_policy(op);
+    }
     return 0;
 }
 

@@ -32,7 +32,10 @@ int op_plan_network(struct op *op, struct runner_error *err)
     index_lock(op->engine->index);
     op->sandbox->record->nic = nic;
     index_unlock(op->engine->index);
-    return OP_NEXT;
+    if (op_plan_policy(op, op->batch, err) == 0)
+        return OP_NEXT;
+    op_unplan_network(op, err);
+    return -1;
 }
 
 static int plan_detach(struct op *op, struct runner_batch *batch, struct runner_error *err)

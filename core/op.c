@@ -10,9 +10,9 @@
 #include "core/util/num.h"
 
 static const struct op_type *const types[OP_KINDS] = {
-    [OP_CREATE] = &op_create, [OP_START] = &op_start,       [OP_STOP] = &op_stop,      [OP_PAUSE] = &op_pause,
-    [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy,   [OP_REPAIR] = &op_repair,  [OP_RESIZE] = &op_resize,
-    [OP_EXITED] = &op_exited, [OP_PANICKED] = &op_panicked, [OP_RECOVER] = &op_recover};
+    [OP_CREATE] = &op_create, [OP_START] = &op_start,     [OP_STOP] = &op_stop,         [OP_PAUSE] = &op_pause,
+    [OP_RESUME] = &op_resume, [OP_DESTROY] = &op_destroy, [OP_REPAIR] = &op_repair,     [OP_RESIZE] = &op_resize,
+    [OP_POLICY] = &op_policy, [OP_EXITED] = &op_exited,   [OP_PANICKED] = &op_panicked, [OP_RECOVER] = &op_recover};
 
 /* What phases of those go on as. */
 static const struct op_type *const others[] = {&op_create_stopped, &op_takeover};
@@ -86,6 +86,8 @@ void op_free(struct op *op)
     batch_free(op->batch);
     free(op->daemon_version);
     json_free(op->metadata);
+    policy_change_done(&op->change);
+    policy_done(&op->policy);
     secret_free(op->auth_token);
     call_done(&op->call);
     free(op);
@@ -233,9 +235,10 @@ static void follow_up(struct op *op)
     if (op->sandbox == NULL || op->is_refused || op->sandbox->is_foreign) /* which is its owner's to put right */
         return;
     state = op->sandbox->record->state;
-    if (op->err.code == 0)
+    if (op->err.code == 0 && !op->sandbox->is_policy_due)
         reaper_settled(op->engine->reaper, op->sandbox);
-    else if (is_internal(op) || state == SANDBOX_STARTING || state == SANDBOX_STOPPING || state == SANDBOX_DESTROYING)
+    else if (op->sandbox->is_policy_due || is_internal(op) || state == SANDBOX_STARTING || state == SANDBOX_STOPPING ||
+             state == SANDBOX_DESTROYING)
         reaper_again(op->engine->reaper, op->sandbox);
 }
 

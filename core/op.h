@@ -17,6 +17,7 @@ enum op_kind {
     OP_DESTROY,
     OP_REPAIR,
     OP_RESIZE,
+    OP_POLICY,
     OP_EXITED,
     OP_PANICKED,
     OP_RECOVER,
@@ -48,6 +49,8 @@ struct op {
     struct op *next_running, *prev_running;
     bool is_undoing;
     struct resize resize;        /* RESIZE */
+    struct policy_change change; /* POLICY: what is asked for; owned */
+    struct policy policy;        /* POLICY, START: what the record gets, then what it had; owned */
     struct json *metadata;       /* START: what it brought, see start-request.h; owned, or NULL */
     char *auth_token;            /* CREATE, START, RESUME: for the guest's daemon; owned, a secret; or NULL */
     const char *job;             /* id of the API's job that it is for, or NULL; outlives it */
@@ -87,7 +90,7 @@ struct op_type {
     size_t n_phases;
 };
 extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_repair,
-    op_resize, op_exited, op_panicked, op_recover, op_takeover;
+    op_resize, op_policy, op_exited, op_panicked, op_recover, op_takeover;
 
 /* id must be valid (text_is_id). */
 struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);
@@ -114,6 +117,14 @@ int op_plan_owner(struct op *op, struct runner_error *err);
 struct instance *op_vmm(struct op *op, struct runner_error *err);
 int op_plan_network(struct op *op, struct runner_error *err);
 void op_unplan_network(struct op *op, struct runner_error *err);
+/* NOTSUP: the host's network cannot keep a sandbox to this policy. */
+int op_check_policy(const struct op *op, const struct policy *policy, struct runner_error *err);
+/* Adds the steps that put the record's policy in force for an attached sandbox; none where the network cannot. */
+int op_plan_policy(struct op *op, struct runner_batch *batch, struct runner_error *err);
+/* For one that runs already. A failure is logged, and tried again. */
+void op_enforce_policy(struct op *op);
+/* The record gets op->policy, and the operation what the record had. */
+void op_swap_policy(struct op *op);
 int op_plan_seed(struct op *op, struct runner_error *err);
 int op_plan_spawn(struct op *op, struct runner_error *err);
 int op_run_batch(struct op *op, struct runner_error *err); /* phase "host" */

@@ -35,6 +35,7 @@ void record_free(struct record *record)
     free(record->snapshot);
     json_free(record->request);
     json_free(record->metadata);
+    policy_done(&record->policy);
     free(record->disk.path);
     free(record->disk.format);
     free(record->disk.backing_path);
@@ -109,6 +110,7 @@ void record_print(const struct record *record, struct str *out)
         print_disk(record, out);
     if (record->nic.size != 0)
         print_nic(&record->nic, out);
+    policy_print(&record->policy, out);
     if (record->boot.kernel != NULL || record->boot.firmware != NULL)
         print_boot(record, out);
     json_open(out, "vmm", '{');
@@ -281,6 +283,8 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
     if ((disk != NULL && read_disk(disk, record, err) < 0) || (nic != NULL && read_nic(nic, &record->nic, err) < 0) ||
         (boot != NULL && read_boot(boot, record, err) < 0) || (vmm != NULL && read_vmm(vmm, record, err) < 0))
         return -1;
+    if (policy_parse(json_get(from, "policy"), &record->policy, err) < 0)
+        return error_wrap(err, "record");
     record->nic.uid = record->vmm.uid;
     record->request = json_take(from, "request");
     if (record->request != NULL && record->request->type != JSON_OBJECT)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/policy.h"
 #include "core/util/error.h"
 #include "core/util/json.h"
 #include "core/util/str.h"
@@ -50,6 +51,7 @@ struct record {
         int64_t size_bytes;
     } disk;
     struct runner_nic nic; /* size 0: none yet */
+    struct policy policy;  /* what it may reach */
     struct {               /* what the VM boots; all NULL before it was planned */
         char *kernel, *initramfs, *cmdline;
         char *firmware;       /* instead of the three */

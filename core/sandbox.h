@@ -21,6 +21,7 @@ struct sandbox {
     bool is_gone;                  /* taken out of the index */
     bool has_machine;              /* its vCPUs and its memory are allocated on the host; its disk always is */
     bool is_foreign;               /* another runner's: only OP_RECOVER and OP_DESTROY write a record for it */
+    bool is_policy_due;            /* its network has not what its record says: an attempt failed */
     int watch_fd, event_fd;        /* the reaper's: its end, its words; 0: not watched */
     bool is_heard;                 /* the reaper's: its VMM was listened to from the start of the watch */
     bool has_said_end;             /* the reaper's: and said that it ends */

@@ -147,6 +147,37 @@ int view_sandbox(struct engine *engine, struct runner_call *call, const char *id
     return 0;
 }
 
+static void add_policy(const struct sandbox *sandbox, struct str *out)
+{
+    const struct policy *policy = &sandbox->record->policy;
+    uint64_t caps = host_plugin(sandbox->host, RUNNER_NETWORK)->desc.caps;
+
+    json_add_bool(out, "networkBlockAll", policy->is_blocked);
+    json_add_text(out, "networkAllowList", policy->cidrs != NULL ? policy->cidrs : "");
+    json_add_text(out, "domainAllowList", policy->domains != NULL ? policy->domains : "");
+    json_add_bool(out, "networkLimitEgress", policy->is_restricted);
+    json_add_bool(out, "isEnforced", (caps & RUNNER_NETWORK_CAP_POLICY) != 0 && !sandbox->is_policy_due);
+}
+
+int view_network(struct engine *engine, struct runner_call *call, const char *id, struct str *out,
+                 struct runner_error *err)
+{
+    struct sandbox *sandbox;
+
+    if (wait_up(engine, call, err) < 0)
+        return -1;
+    sandbox = index_get(engine->index, id);
+    if (sandbox == NULL)
+        return fail(err, RUNNER_E_NOTFOUND, 0, "no sandbox '%s'", id);
+    json_open(out, NULL, '{');
+    index_lock(engine->index);
+    add_policy(sandbox, out);
+    index_unlock(engine->index);
+    json_close(out, '}');
+    index_put(engine->index, sandbox);
+    return 0;
+}
+
 int view_log(struct engine *engine, struct runner_call *call, const char *id, const char *tail, struct str *out,
              struct runner_error *err)
 {

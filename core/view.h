@@ -12,6 +12,9 @@ int view_list(struct engine *engine, struct runner_call *call, bool with_stats, 
  * with_stats: cpuMs, rssBytes, and "counters" where its VMM has them. */
 int view_sandbox(struct engine *engine, struct runner_call *call, const char *id, bool with_stats, struct str *out,
                  struct runner_error *err);
+/* What it may reach: the settings as a job would bring them, and isEnforced: the network keeps it to them. */
+int view_network(struct engine *engine, struct runner_call *call, const char *id, struct str *out,
+                 struct runner_error *err);
 /* The serial log, or its last `tail` bytes (decimal text; NULL: 1 MiB). */
 int view_log(struct engine *engine, struct runner_call *call, const char *id, const char *tail, struct str *out,
              struct runner_error *err);

@@ -149,14 +149,11 @@ static int begin_op(struct agent *agent, struct job *job, enum op_kind kind, str
 static void warn_of_metadata(const struct job *job)
 {
     const struct json *metadata = json_get(job->payload, "metadata");
-    const char *volumes = json_text(metadata, "volumes", ""), *domains = json_text(metadata, "domainAllowList", "");
+    const char *volumes = json_text(metadata, "volumes", "");
 
     if (volumes[0] != '\0' && strcmp(volumes, "[]") != 0)
         log_event(RUNNER_LOG_WARN, "start.without_volumes", "id", job->resource, "job", job->id, "note",
                   "volumes are not supported yet: none is mounted", NULL);
-    if (domains[0] != '\0')
-        log_event(RUNNER_LOG_WARN, "start.without_domains", "id", job->resource, "job", job->id, "note",
-                  "lists of allowed domains are not supported yet: it has no effect", NULL);
 }
 
 static int begin_start(struct agent *agent, struct job *job, struct runner_error *err)
@@ -209,6 +206,21 @@ static int begin_resize(struct agent *agent, struct job *job, struct runner_erro
     return 0;
 }
 
+static int begin_policy(struct agent *agent, struct job *job, struct runner_error *err)
+{
+    struct op *op = new_op(agent, job, OP_POLICY, err);
+    const char *field = "";
+
+    if (op == NULL)
+        return -1;
+    if (policy_change_read(job->payload, &op->change, &field, err) < 0) {
+        op_free(op);
+        return error_wrap(err, "%s", field);
+    }
+    submit(agent, job, op);
+    return 0;
+}
+
 static const struct {
     begin_fn *begin; /* NULL: not built */
     bool needs_payload;
@@ -216,7 +228,7 @@ static const struct {
     [JOB_CREATE_SANDBOX] = {begin_create, true},    [JOB_START_SANDBOX] = {begin_start, false},
     [JOB_STOP_SANDBOX] = {begin_stop, false},       [JOB_PAUSE_SANDBOX] = {begin_pause, false},
     [JOB_DESTROY_SANDBOX] = {begin_destroy, false}, [JOB_RECOVER_SANDBOX] = {begin_recover, false},
-    [JOB_RESIZE_SANDBOX] = {begin_resize, true},
+    [JOB_RESIZE_SANDBOX] = {begin_resize, true},    [JOB_UPDATE_SANDBOX_NETWORK_SETTINGS] = {begin_policy, true},
 };
 
 static int begin(struct agent *agent, struct job *job, struct runner_error *err)

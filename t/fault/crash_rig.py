@@ -89,8 +89,10 @@ class LoopbackRunner(Runner):
         with open(binary + ".port", "w") as file:
             file.write(str(port))
         self.plugins = plugins_with_loopback(os.path.join(self.dir, "plugins"))
+        self.policies = os.path.join(self.dir, "policies")
+        os.mkdir(self.policies)
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
-                f"    network: {{plugin: loopback, port: {port}}}")
+                f"    network: {{plugin: loopback, port: {port}, policies: {self.policies}}}")
 
 
 def enter_namespace():

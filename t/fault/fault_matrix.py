@@ -150,6 +150,7 @@ SUBJECTS = [
     Subject("stop-force", post("stop", {"force": True}), "stopped", {"started", "stopping"}, [create]),
     Subject("pause", post("pause"), "paused", {"started"}, [create]),
     Subject("resume", post("resume"), "started", {"paused"}, [create, post("pause")]),
+    Subject("policy", post("network-settings", {"networkBlockAll": False}), "started", {"started"}, [create]),
     Subject("destroy", post("destroy"), "destroyed", {"started", "destroying"}, [create]),
     Subject("destroy-stopped", post("destroy"), "destroyed", {"stopped", "destroying"}, [create_stopped]),
     Ended(),

@@ -119,6 +119,36 @@ class Resized(Asked):
         self.check_cpus(rig, [2])
 
 
+class Policy(Asked):
+    """A running one that is to reach nothing; where its network cannot, nothing changes but that the record is written."""
+
+    def prepare(self, rig):
+        super().prepare(rig)
+        self.body = {"networkBlockAll": self.settings(rig)["isEnforced"]}
+
+    def settings(self, rig):
+        return json.loads(rig.must("GET", self.path))
+
+    def check(self, rig, status):
+        super().check(rig, status)
+        found = self.settings(rig)
+        if found["networkBlockAll"] not in ([self.body["networkBlockAll"]] if status is not None else [True, False]):
+            raise Wrong(f"its settings are {found}")
+        if found["isEnforced"] and hasattr(rig.runner, "policies"):
+            self.check_force(rig, "block" if found["networkBlockAll"] else "open")
+
+    def check_force(self, rig, wanted):
+        with open(os.path.join(rig.runner.policies, ID)) as file:
+            text = file.read().strip()
+        if text != wanted:
+            raise Wrong(f"in force is {text}, and it should be {wanted}")
+
+    def again(self, rig):
+        super().again(rig)
+        if self.settings(rig)["networkBlockAll"] != self.body["networkBlockAll"]:
+            raise Wrong(f"its settings are {self.settings(rig)}")
+
+
 class Repaired(Asked):
     """One in error, since its VMM died, that is to be stopped again."""
 
@@ -312,6 +342,7 @@ SCENARIOS = {scenario.name: scenario for scenario in [
     Failing("create-fails", "POST", "/sandboxes", None, "started", {}, kinds=ALL),
     Failing("start-fails", "POST", PATH + "/start", "stopped", "started"),
     Resized("resize", "POST", PATH + "/resize", "stopped", "stopped", {"cpu": 2}),
+    Policy("policy", "POST", PATH + "/network-settings", "started", "started"),
     Repaired("repair", "POST", PATH + "/recover", "error", "stopped",
              {"userId": "u", "osUser": "root", "errorReason": "no space left on device"}),
     Ended("exited", BOTH, "started"),

@@ -804,10 +804,9 @@ def rest_paths(front, guest):
     for path in ("/sandboxes/A/toolbox/", "/sandboxes//toolbox", "/sandboxes/../toolbox/x", "/sandboxes/%61/proxy/1/"):
         same((path, front.ask("GET " + path)[0]), (path, 400))
     for what in ("GET /nope", "PUT /sandboxes", "GET /sandboxes/", "GET /sandboxes/a/b/c", "GET /sandboxes/../x",
-                 "GET /sandboxes/abc/network-settings", "POST /info", "GET //", "GET /sandboxes/" + "a" * 300):
+                 "POST /info", "GET //", "GET /sandboxes/" + "a" * 300):
         same((what, *front.ask(what)[::2]), (what, 404, b"404 page not found"))
-    for what in ("POST /sandboxes/abc/backup", "GET /snapshots/logs?snapshotRef=a", "POST /snapshots/pull",
-                 "POST /sandboxes/abc/network-settings"):
+    for what in ("POST /sandboxes/abc/backup", "GET /snapshots/logs?snapshotRef=a", "POST /snapshots/pull"):
         status, _, body = front.ask(what)
         same((what, status, json.loads(body)["code"]), (what, 501, "NOT_IMPLEMENTED"))
 

@@ -8,7 +8,7 @@ from census import Census
 from daytona import DaytonaApi
 from rig_jobs import JobRunner, crash, create, do, local_state, new_id
 
-NOT_BUILT = ("UPDATE_SANDBOX_NETWORK_SETTINGS", "CREATE_BACKUP", "SNAPSHOT_SANDBOX",
+NOT_BUILT = ("CREATE_BACKUP", "SNAPSHOT_SANDBOX",
              "FORK_SANDBOX", "BUILD_SNAPSHOT", "PULL_SNAPSHOT", "REMOVE_SNAPSHOT", "INSPECT_SNAPSHOT_IN_REGISTRY")
 
 

@@ -12,12 +12,13 @@ import tap
 from daytona import DaytonaApi, recorded_jobs
 from rig_jobs import JobRunner, crash, create, do, local_state, new_id, wait_for_line, wish, words
 
-NOT_BUILT = ("UPDATE_SANDBOX_NETWORK_SETTINGS", "CREATE_BACKUP", "SNAPSHOT_SANDBOX", "FORK_SANDBOX", "BUILD_SNAPSHOT",
+NOT_BUILT = ("CREATE_BACKUP", "SNAPSHOT_SANDBOX", "FORK_SANDBOX", "BUILD_SNAPSHOT",
              "PULL_SNAPSHOT", "REMOVE_SNAPSHOT", "INSPECT_SNAPSHOT_IN_REGISTRY")
-# What a create may ask for and does not get: it is refused, and the text says why.
-REFUSED = {"volumes": "volumes are not supported yet", "networkBlockAll": "network policies are not supported yet",
-           "networkAllowList": "network policies are not supported yet",
-           "domainAllowList": "network policies are not supported yet",
+# What a create may ask for and does not get: it is refused, and the text says why. What a network that can does with its
+# settings is in policy.py.
+NO_POLICY = "network 'user' cannot limit what a sandbox reaches"
+REFUSED = {"volumes": "volumes are not supported yet", "networkBlockAll": NO_POLICY, "networkAllowList": NO_POLICY,
+           "domainAllowList": NO_POLICY,
            "linkedSandboxId": "linked sandboxes are not supported yet"}
 
 
@@ -118,10 +119,13 @@ def check_fitted(api, runner, example):
                            "PAUSE_SANDBOX": ("started", "paused", None),
                            "DESTROY_SANDBOX": ("started", "destroyed", None),
                            "RECOVER_SANDBOX": ("error", "stopped", None),
-                           "RESIZE_SANDBOX": ("stopped", "stopped", None)}[job["type"]]
+                           "RESIZE_SANDBOX": ("stopped", "stopped", None),
+                           "UPDATE_SANDBOX_NETWORK_SETTINGS": ("started", "started", None)}[job["type"]]
     if job["type"] == "START_SANDBOX" and "paused" in trigger:
         before = "paused"
     payload = payload_of(job)
+    if job["type"] == "UPDATE_SANDBOX_NETWORK_SETTINGS":
+        text = refusal_of(payload)
     if job["type"] == "RESIZE_SANDBOX":
         if payload.get("disk", 3) > 3:
             text = "growing the disk of a sandbox is not supported yet"

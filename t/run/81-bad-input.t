@@ -111,12 +111,28 @@ bad_body "entrypoint is text" "{$good, \"entrypoint\": \"sh\"}" "entrypoint: exp
 bad_body "entrypoint of numbers" "{$good, \"entrypoint\": [1]}" "entrypoint: expected an array of strings"
 
 # ---- what is not built is refused, not dropped ----
-for member in '"gpuQuota": 1' '"volumes": [{"volumeId": "v", "mountPath": "/v"}]' '"networkBlockAll": true' \
-    '"networkAllowList": "10.0.0.0/8"' '"linkedSandboxId": "y"' '"sandboxClass": "android"'; do
+for member in '"gpuQuota": 1' '"volumes": [{"volumeId": "v", "mountPath": "/v"}]' \
+    '"linkedSandboxId": "y"' '"sandboxClass": "android"'; do
     http POST /sandboxes -d "{$good, $member}"
     is "d11, s03: $member" "$code $(json code)" "501 NOT_IMPLEMENTED"
     like "$member: message" "$(message)" "^not implemented: ${member:1:6}"
 done
+
+# ---- network settings: of a network that cannot keep them, and such as nobody could keep ----
+for member in '"networkBlockAll": true' '"networkAllowList": "10.0.0.0/8"' '"domainAllowList": "a.b"'; do
+    http POST /sandboxes -d "{$good, $member}"
+    is "s03: $member" "$code $(json code)" "501 NOT_IMPLEMENTED"
+    like "$member: message" "$(message)" "^not implemented: network settings: network 'user' cannot limit"
+done
+bad_body "a block that is text" "{$good, \"networkBlockAll\": \"true\"}" "networkBlockAll: expected a boolean"
+bad_body "an address without a length" "{$good, \"networkAllowList\": \"10.0.0.0\"}" "networkAllowList: '10.0.0.0' is not"
+bad_body "a name that is none" "{$good, \"domainAllowList\": \"a b\"}" "domainAllowList: 'a b' is not the name of a domain"
+http GET /sandboxes/x/network-settings
+is "network settings of no sandbox" "$code $(json code)" "404 NOT_FOUND"
+http POST /sandboxes/x/network-settings -d '{}'
+is "s03: network settings for no sandbox" "$code $(json code)" "404 NOT_FOUND"
+http POST /sandboxes/x/network-settings -d '{"networkAllowList": "10.0.0.0/8,x"}'
+is "network settings that nobody could keep" "$code $(json code)" "400 INVALID_REQUEST_BODY"
 
 # ---- snapshots ----
 http POST /sandboxes -d '{"id": "x", "userId": "u", "osUser": "d", "snapshot": "nosuch"}'
@@ -158,14 +174,13 @@ done
 
 # ---- routes and requests ----
 for route in "GET /nothing" "PUT /sandboxes" "PATCH /sandboxes/x" "GET /sandboxes/x/start" "POST /" "DELETE /info" \
-    "POST /sandboxes/x/nothing" "GET /sandboxes/" "GET //sandboxes" "GET /sandboxes/x/network-settings"; do
+    "POST /sandboxes/x/nothing" "GET /sandboxes/" "GET //sandboxes"; do
     http ${route%% *} "${route#* }" $([ "${route%% *}" = GET ] || echo -d {})
     is "$route" $code 404
 done
 for route in "POST /sandboxes/x/backup" "POST /snapshots/pull" \
     "POST /snapshots/build" "GET /snapshots/exists?snapshot=x" "GET /snapshots/info?snapshot=x" \
-    "POST /snapshots/remove?snapshot=x" "GET /snapshots/logs?snapshotRef=x" "POST /sandboxes/x/snapshot-from-sandbox" \
-    "POST /sandboxes/x/network-settings"; do
+    "POST /snapshots/remove?snapshot=x" "GET /snapshots/logs?snapshotRef=x" "POST /sandboxes/x/snapshot-from-sandbox"; do
     http ${route%% *} "${route#* }" $([ "${route%% *}" = GET ] || echo -d {})
     is "d11: $route" "$code $(json code)" "501 NOT_IMPLEMENTED"
 done

@@ -29,6 +29,7 @@ static struct record *sample(void)
                                       .gateway = "10.0.0.1",
                                       .prefix_len = 24,
                                       .guest_port = 2280};
+    record->policy = (struct policy){true, true, mem_dup("10.0.0.0/8,192.0.2.0/24"), mem_dup("*.example.org")};
     record->boot.kernel = mem_dup("/r/snapshots/x/vmlinux");
     record->boot.cmdline = mem_dup("console=ttyS0");
     record->boot.has_daemon = true;

@@ -1,0 +1,261 @@
+"""What a sandbox may reach: by create, job, start and REST, in the record, at the network, and after kill -9 anywhere.
+The network is the one for tests, of which each policy is a file."""
+
+import json
+import os
+import signal
+import tempfile
+import threading
+import time
+
+import tap
+from daytona import DaytonaApi, recorded
+from rig import Client, own_ports
+from rig_ch import FAKE, plugins_with_loopback
+from rig_jobs import JobRunner, create, do, new_id, wait_for_line
+
+UPDATE = "UPDATE_SANDBOX_NETWORK_SETTINGS"
+OPEN, CLOSED = "open", "closed"
+
+
+class PolicyRunner(JobRunner):
+    vmm = "Cloud Hypervisor"
+
+    def arrange(self):
+        self.make_snapshot()
+        binary, port = self.own_copy(FAKE), own_ports()
+        with open(binary + ".port", "w") as file:
+            file.write(str(port))
+        self.plugins = plugins_with_loopback(os.path.join(self.dir, "plugins"))
+        self.policies = os.path.join(self.dir, "policies")
+        os.mkdir(self.policies)
+        return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
+                f"    network: {{plugin: loopback, port: {port}, policies: {self.policies}}}")
+
+    def policy(self, id):
+        """What is in force, None: it is on no network."""
+        try:
+            with open(os.path.join(self.policies, id)) as file:
+                return file.read().rstrip("\n")
+        except FileNotFoundError:
+            return None
+
+    def record(self, id):
+        with open(os.path.join(self.root, "sandboxes", id, "runner.json")) as file:
+            return json.load(file)
+
+    def settings(self, id):
+        return self.client.call("GET", f"/sandboxes/{id}/network-settings")
+
+    def ask(self, method, path, body=None):
+        client = Client(self.socket, 60)
+        try:
+            status, text = client.ask(method, path, body)
+            return status, text.decode()
+        finally:
+            client.close()
+
+    def await_policy(self, id, policy, seconds=60):
+        """Nothing says when the runner has tried again."""
+        until = time.monotonic() + seconds
+        while self.policy(id) != policy and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.policy(id)
+
+
+def ends(api, type, resource, payload=None):
+    job = api.result(api.add_job(type, resource, payload))
+    return job["status"], job.get("errorMessage")
+
+
+DONE = ("COMPLETED", None)
+
+
+def check_recorded(api, runner):
+    """In their order, on one sandbox."""
+    id = new_id()
+    create(api, id)
+    tap.equal("s03: of a create that says nothing", runner.policy(id), OPEN)
+    expected = ["block", "list 10.0.0.0/8 192.168.1.0/24", "list *.example.org example.com", OPEN]
+    for example, wanted in zip(recorded("jobs-" + UPDATE), expected, strict=True):
+        tap.equal(f"s03: {UPDATE} as recorded ({example['trigger']})",
+                  (ends(api, UPDATE, id, json.loads(example["job"]["payload"])), runner.policy(id)), (DONE, wanted))
+    tap.equal("settings that are not readable are told", ends(api, UPDATE, id, {"networkAllowList": "10.0.0.0"}),
+              ("FAILED", "networkAllowList: '10.0.0.0' is not an IPv4 network as a.b.c.d/n"))
+    tap.equal("and change nothing", runner.policy(id), OPEN)
+    do(api, id, "destroy")
+    tap.equal("a destroy takes it away", runner.policy(id), None)
+
+
+# A message, and what is in force then; each on what the one before left (contract 8.1).
+STEPS = [
+    ({"networkBlockAll": True, "networkAllowList": "1.0.0.0/8"}, "block 1.0.0.0/8"),
+    ({}, "block 1.0.0.0/8"),
+    ({"networkBlockAll": None, "networkAllowList": None, "domainAllowList": None, "networkLimitEgress": None},
+     "block 1.0.0.0/8"),
+    ({"networkLimitEgress": True}, "block restricted 1.0.0.0/8"),
+    ({"domainAllowList": ""}, "block restricted 1.0.0.0/8"),
+    ({"networkAllowList": "2.0.0.0/8"}, "list restricted 2.0.0.0/8"),
+    ({"domainAllowList": "a.b"}, "list restricted 2.0.0.0/8 a.b"),
+    ({"networkAllowList": ""}, "list restricted a.b"),
+    ({"networkLimitEgress": False}, "list a.b"),
+    ({"networkBlockAll": False, "networkAllowList": "3.1.2.3/8, 3.0.0.0/9"}, "list 3.0.0.0/8"),
+    ({"networkBlockAll": False}, OPEN),
+]
+
+
+def check_fields(api, runner):
+    id = new_id()
+    create(api, id)
+    for message, wanted in STEPS:
+        status = runner.ask("POST", f"/sandboxes/{id}/network-settings", message)
+        tap.equal(f"s03: by REST, {json.dumps(message)}", (status, runner.policy(id)),
+                  ((200, '"Network settings updated"'), wanted))
+    runner.ask("POST", f"/sandboxes/{id}/network-settings",
+               {"networkBlockAll": True, "networkAllowList": "9.9.9.9/8", "domainAllowList": "B.c", "networkLimitEgress": True})
+    tap.equal("what they are now", runner.settings(id),
+              {"networkBlockAll": True, "networkAllowList": "9.0.0.0/8", "domainAllowList": "b.c",
+               "networkLimitEgress": True, "isEnforced": True})
+    tap.equal("a sandbox that is not there", runner.ask("GET", "/sandboxes/none/network-settings")[0], 404)
+    do(api, id, "destroy")
+
+
+def check_create(api, runner):
+    base = dict(runner.body, userId="u", osUser="daytona")
+    for more, wanted in (({"networkBlockAll": True}, "block"), ({"networkBlockAll": False}, OPEN),
+                         ({"networkAllowList": "1.0.0.0/8"}, "list 1.0.0.0/8"), ({"domainAllowList": "*.a.b"}, "list *.a.b"),
+                         ({"metadata": {"limitNetworkEgress": "true"}}, "open restricted"),
+                         ({"metadata": {"limitNetworkEgress": "false"}}, OPEN)):
+        id = new_id()
+        tap.equal(f"s03: a create with {json.dumps(more)}", (ends(api, "CREATE_SANDBOX", id, dict(base, id=id, **more)),
+                                                        runner.policy(id)), (DONE, wanted))
+        do_destroy(api, id)
+    id = new_id()
+    create(api, id)
+    do(api, id, "pause")
+    tap.equal("s03: one that is paused", (ends(api, UPDATE, id, {"networkBlockAll": True}), runner.policy(id)), (DONE, "block"))
+    do(api, id, "start")
+    tap.equal("goes on so", runner.policy(id), "block")
+    do(api, id, "destroy")
+
+
+def do_destroy(api, id):
+    api.wait(60, jobs="final")
+    if ends(api, "DESTROY_SANDBOX", id) != DONE:
+        raise RuntimeError(f"{id} is not destroyed")
+
+
+def check_stopped(api, runner):
+    """Kept, and there from the next start on; a start brings some of it."""
+    id = new_id()
+    create(api, id)
+    do(api, id, "stop")
+    tap.equal("a stopped one is on no network", runner.policy(id), None)
+    tap.equal("s03: a stopped one is told", ends(api, UPDATE, id, {"networkBlockAll": False, "networkAllowList": "1.0.0.0/8"}), DONE)
+    tap.equal("and is on none still", runner.policy(id), None)
+    runner.end(signal.SIGKILL)
+    runner.launch()
+    for metadata, wanted in ((None, "list 1.0.0.0/8"), ({"limitNetworkEgress": "true"}, "list restricted 1.0.0.0/8"),
+                             ({"limitNetworkEgress": "", "domainAllowList": ""}, "list restricted 1.0.0.0/8"),
+                             ({"domainAllowList": "a.b,C.d"}, "list restricted 1.0.0.0/8 a.b c.d"),
+                             ({"limitNetworkEgress": "false"}, "list 1.0.0.0/8 a.b c.d")):
+        payload = {} if metadata is None else {"metadata": metadata}
+        tap.equal(f"s03: a start with metadata {json.dumps(metadata)}", (ends(api, "START_SANDBOX", id, payload),
+                                                                    runner.policy(id)), (DONE, wanted))
+        ends(api, "STOP_SANDBOX", id)
+    ends(api, UPDATE, id, {"networkBlockAll": True})
+    tap.equal("s03: domains of a start end no block", (ends(api, "START_SANDBOX", id, {"metadata": {"domainAllowList": "a.b"}}),
+                                                  runner.policy(id)), (DONE, "block a.b"))
+    ends(api, "STOP_SANDBOX", id)
+    tap.equal("a start with what nobody could keep", ends(api, "START_SANDBOX", id, {"metadata": {"domainAllowList": ".."}}),
+              ("FAILED", "metadata: domainAllowList: '..' is not the name of a domain"))
+    do_destroy(api, id)
+
+
+def check_failure(api, runner):
+    """The network does not take it: that is told, and is not forgotten."""
+    id = new_id()
+    create(api, id)
+    os.rename(runner.policies, runner.policies + ".away")
+    status, text = ends(api, UPDATE, id, {"networkBlockAll": True})
+    tap.ok("s03: what is not in force is told", status == "FAILED" and "kept, but not in force yet" in text, text)
+    tap.equal("and shown", {key: value for key, value in runner.settings(id).items() if "List" not in key},
+              {"networkBlockAll": True, "networkLimitEgress": False, "isEnforced": False})
+    tap.equal("s03: the record says what is meant", runner.record(id)["policy"]["isBlocked"], True)
+    wait_for_line(runner, "policy.not_applied", id)
+    os.rename(runner.policies + ".away", runner.policies)
+    tap.equal("s03: it comes into force without anybody's asking", runner.await_policy(id, "block"), "block")
+    runner.wait_idle()
+    tap.equal("and is shown so", runner.settings(id)["isEnforced"], True)
+    do(api, id, "destroy")
+
+
+def check_restart(api, runner):
+    """What somebody else has made of the rules meanwhile is put right."""
+    id = new_id()
+    create(api, id)
+    ends(api, UPDATE, id, {"networkBlockAll": True})
+    runner.end(signal.SIGKILL)
+    with open(os.path.join(runner.policies, id), "w") as file:
+        file.write("open\n")
+    runner.launch()
+    runner.wait_idle()
+    tap.equal("s03: a start of the runner puts the rules right", runner.policy(id), "block")
+    do(api, id, "destroy")
+
+
+KILLS = 50
+
+
+def check_kills(api, runner):
+    """Killed while it changes: before, it is one or the other; after its start, what the record says."""
+    id = new_id()
+    create(api, id)
+    policies = {"block": {"networkBlockAll": True}, "list 1.0.0.0/8": {"networkBlockAll": False, "networkAllowList": "1.0.0.0/8"},
+                OPEN: {"networkBlockAll": False}}
+    names = list(policies)
+    before, wrong, told = OPEN, [], 0
+    for i in range(KILLS):
+        wanted = names[i % len(names)]
+        answers = []
+
+        def change():
+            try:
+                answers.append(runner.ask("POST", f"/sandboxes/{id}/network-settings", policies[wanted])[0])
+            except OSError:
+                answers.append(None)
+
+        asking = threading.Thread(target=change)
+        asking.start()
+        time.sleep(i % 10 * 0.0003)  # nothing tells when it is half-way: it is met at many moments
+        runner.end(signal.SIGKILL)
+        asking.join()
+        during = runner.policy(id)
+        runner.launch()
+        runner.wait_idle()
+        after = runner.policy(id)
+        kept = {True: "block"}.get(runner.record(id).get("policy", {}).get("isBlocked"),
+                                   "list 1.0.0.0/8" if "policy" in runner.record(id) else OPEN)
+        told += answers == [200]
+        if during not in (before, wanted) or after != kept or after not in (before, wanted) or \
+                (answers == [200] and after != wanted):
+            wrong.append((i, before, wanted, during, after, kept, answers))
+        before = after
+    tap.equal(f"s03: killed at {KILLS} moments of a change, of which {told} were answered before", wrong, [])
+    do(api, id, "destroy")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
+        os.chmod(base, 0o711)
+        with DaytonaApi(base) as api, PolicyRunner(base, api) as runner:
+            api.wait(60, runner="ready")
+            for check in (check_recorded, check_fields, check_create, check_stopped, check_failure, check_restart, check_kills):
+                check(api, runner)
+            tap.equal("no policy outlives its sandbox", [name for name in os.listdir(runner.policies) if not name.startswith(".tmp-")], [])
+            tap.equal("the API was told what it can read", api.violations(), [])
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+#!/bin/sh
+# tier: component
+# Network settings: what each field means, that they are kept, and that no failure and no kill loses them.
+t=${top_srcdir:-.}/t
+PYTHONPATH=$t/rig:$t/jobs exec python3 -B "$t/jobs/policy.py"
