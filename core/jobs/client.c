@@ -18,8 +18,9 @@ struct transfer {
     CURL *easy;
     struct curl_slist *headers;
     struct str body; /* of the reply */
-    size_t reply_max;
+    size_t reply_max, taken; /* bytes */
     bool is_too_long;
+    void (*take)(void *ctx, const char *data, size_t len);
     char problem[CURL_ERROR_SIZE];
     void (*done)(void *ctx, const struct client_reply *reply);
     void *ctx;
@@ -42,16 +43,36 @@ static void transfer_free(struct transfer *transfer)
     free(transfer);
 }
 
+static bool is_json(CURL *easy)
+{
+    const char *type = NULL;
+
+    (void)curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type);
+    return type != NULL && strncasecmp(type, "application/json", strlen("application/json")) == 0;
+}
+
+static bool is_for_taker(const struct transfer *transfer)
+{
+    long status = 0;
+
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    return transfer->take != NULL && status == 200 && is_json(transfer->easy);
+}
+
 static size_t take_body(char *data, size_t size, size_t n, void *ctx)
 {
     struct transfer *transfer = ctx;
     size_t len = size * n;
 
-    if (transfer->body.len + len > transfer->reply_max) {
+    if (transfer->taken + len > transfer->reply_max) {
         transfer->is_too_long = true;
         return 0;
     }
-    str_add_mem(&transfer->body, data, len);
+    transfer->taken += len;
+    if (is_for_taker(transfer))
+        transfer->take(transfer->ctx, data, len);
+    else
+        str_add_mem(&transfer->body, data, len);
     return len;
 }
 
@@ -106,6 +127,7 @@ static struct transfer *take_kept(struct client *client)
     curl_easy_reset(transfer->easy);
     str_clear(&transfer->body);
     transfer->is_too_long = false;
+    transfer->taken = 0;
     return transfer;
 }
 
@@ -153,6 +175,7 @@ void client_send(struct client *client, const struct client_request *request)
     CURL *easy = transfer->easy;
 
     transfer->done = request->done;
+    transfer->take = request->take;
     transfer->ctx = request->ctx;
     transfer->reply_max = request->reply_max;
     transfer->problem[0] = '\0';
@@ -186,14 +209,6 @@ static void unlink_transfer(struct client *client, struct transfer *transfer)
     *transfer->link = transfer->next;
     if (transfer->next != NULL)
         transfer->next->link = transfer->link;
-}
-
-static bool is_json(CURL *easy)
-{
-    const char *type = NULL;
-
-    (void)curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type);
-    return type != NULL && strncasecmp(type, "application/json", strlen("application/json")) == 0;
 }
 
 static void fill_reply(struct transfer *transfer, CURLcode result, struct client_reply *reply)

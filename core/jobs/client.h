@@ -38,6 +38,8 @@ struct client_request {
     const char *traceparent;    /* W3C trace context, or NULL */
     int64_t timeout_ms;         /* of all of it */
     size_t reply_max;           /* bytes; a longer body is no answer */
+    /* Gets the body of an answer that is 200 and JSON as it comes, in parts; the reply has none then. Or NULL. */
+    void (*take)(void *ctx, const char *data, size_t len);
     void (*done)(void *ctx, const struct client_reply *reply); /* once, from client_step or client_free */
     void *ctx;
 };

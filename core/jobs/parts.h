@@ -50,9 +50,10 @@ struct registration {
 };
 
 struct sync {
-    bool is_asking;
+    struct rows *rows; /* while the API is asked for its list: what has come of it */
     int64_t next_us;
-    struct suspect *suspects; /* sandboxes that the API did not have lately */
+    struct suspect *suspects; /* sandboxes that the API did not have lately, by id */
+    size_t n_suspects;
 };
 
 struct agent {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/jobs/parts.h"
+#include "core/jobs/rows.h"
 #include "core/log.h"
 #include "core/op.h"
 #include "core/util/json.h"
@@ -19,7 +20,8 @@
 
 #define LIST_MS   30000
 #define STATE_MS  10000
-#define REPLY_MAX (32 << 20)
+#define LIST_MAX  ((size_t)1 << 30) /* bytes of the list, which is not kept */
+#define REPLY_MAX (1 << 20)
 #define AT_ONCE   10 /* states that are reported, or orphans that are looked at, in a pass */
 #define SEEN_MIN  2
 
@@ -28,7 +30,8 @@ struct local { /* a sandbox here */
     enum sandbox_state state;
     char *error;
     int64_t created_ms;
-    const struct json *row; /* the API's, or NULL */
+    const struct row *row; /* the API's, or NULL */
+    bool has_job;          /* one that runs, or is to be told of */
 };
 
 struct locals {
@@ -40,7 +43,6 @@ struct suspect {
     char id[64];
     int64_t since_us;
     unsigned seen;
-    struct suspect *next;
 };
 
 struct asking { /* a PUT of a state */
@@ -90,15 +92,42 @@ static bool are_hosts_up(struct engine *engine)
     return are_up;
 }
 
-static bool has_job(const struct agent *agent, const char *id)
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct local *)a)->id, ((const struct local *)b)->id);
+}
+
+static struct local *find_local(const struct locals *locals, const char *id)
+{
+    struct local key = {.row = NULL};
+
+    if (locals->n == 0 || strlen(id) >= sizeof key.id)
+        return NULL;
+    (void)snprintf(key.id, sizeof key.id, "%s", id);
+    return bsearch(&key, locals->list, locals->n, sizeof *locals->list, by_id);
+}
+
+static void mark_jobs(const struct agent *agent, const struct locals *locals)
 {
     for (int state = JOB_RUNNING; state <= JOB_ENDED; state++) {
         const struct job *job;
         TAILQ_FOREACH(job, ledger_list(agent->ledger, (enum job_state)state), link)
-        if (strcmp(job->resource, id) == 0)
-            return true;
+        {
+            struct local *local = find_local(locals, job->resource);
+            if (local != NULL)
+                local->has_job = true;
+        }
     }
-    return false;
+}
+
+/* In the order of their ids. */
+static void match(const struct agent *agent, struct locals *locals, const struct rows *rows)
+{
+    if (locals->n > 0)
+        qsort(locals->list, locals->n, sizeof *locals->list, by_id);
+    for (size_t i = 0; i < locals->n; i++)
+        locals->list[i].row = rows_find(rows, locals->list[i].id);
+    mark_jobs(agent, locals);
 }
 
 /* ---- reports ---- */
@@ -172,7 +201,7 @@ static void put_state(struct agent *agent, const struct local *local, const char
 /* A state that lasts on both sides, and is not the same. */
 static bool differs(const struct local *local)
 {
-    const char *theirs = json_text(local->row, "state", ""), *ours = word_for(local->state);
+    const char *theirs = local->row != NULL ? local->row->state : "", *ours = word_for(local->state);
 
     return ours != NULL && (strcmp(theirs, "started") == 0 || strcmp(theirs, "stopped") == 0) &&
            strcmp(ours, theirs) != 0;
@@ -184,10 +213,10 @@ static void report_states(struct agent *agent, const struct locals *locals)
 
     for (size_t i = 0; i < locals->n && n < AT_ONCE; i++) {
         const struct local *local = &locals->list[i];
-        if (!differs(local) || has_job(agent, local->id))
+        if (!differs(local) || local->has_job)
             continue;
         log_event(RUNNER_LOG_INFO, "sync.report", "id", local->id, "state", word_for(local->state), "api",
-                  json_text(local->row, "state", ""), NULL);
+                  local->row->state, NULL);
         put_state(agent, local, word_for(local->state), false);
         n++;
     }
@@ -198,48 +227,44 @@ static void report_states(struct agent *agent, const struct locals *locals)
 /* Listed, but as an error that its user has deleted. */
 static bool is_given_up(const struct local *local)
 {
-    return strcmp(json_text(local->row, "state", ""), "error") == 0 &&
-           strcmp(json_text(local->row, "desiredState", ""), "destroyed") == 0;
+    return local->row != NULL && local->row->is_unwanted && strcmp(local->row->state, "error") == 0;
 }
 
-static struct suspect *find_suspect(struct sync *sync, const char *id)
+static int suspect_by_id(const void *a, const void *b)
 {
-    struct suspect *suspect = sync->suspects;
-
-    while (suspect != NULL && strcmp(suspect->id, id) != 0)
-        suspect = suspect->next;
-    return suspect;
+    return strcmp(((const struct suspect *)a)->id, ((const struct suspect *)b)->id);
 }
 
-static void free_suspects(struct suspect *suspect)
+static const struct suspect *find_suspect(const struct sync *sync, const char *id)
 {
-    while (suspect != NULL) {
-        struct suspect *next = suspect->next;
-        free(suspect);
-        suspect = next;
-    }
+    struct suspect key = {.seen = 0};
+
+    if (sync->n_suspects == 0)
+        return NULL;
+    (void)snprintf(key.id, sizeof key.id, "%s", id);
+    return bsearch(&key, sync->suspects, sync->n_suspects, sizeof *sync->suspects, suspect_by_id);
 }
 
-/* Those of the last pass that are suspect still, and new ones. */
+/* Those of the last pass that are suspect still, and new ones; in the order of the locals, which is that of ids. */
 static void update_suspects(struct agent *agent, const struct locals *locals, int64_t now_us)
 {
-    struct suspect *now = NULL;
+    struct suspect *now = mem_array(locals->n, sizeof *now);
+    size_t n = 0;
 
     for (size_t i = 0; i < locals->n; i++) {
         const struct local *local = &locals->list[i];
         const struct suspect *before = find_suspect(&agent->sync, local->id);
-        struct suspect *suspect;
-        if ((local->row != NULL && !is_given_up(local)) || has_job(agent, local->id))
+        struct suspect *suspect = &now[n];
+        if ((local->row != NULL && !is_given_up(local)) || local->has_job)
             continue;
-        suspect = mem_alloc(sizeof *suspect);
         (void)snprintf(suspect->id, sizeof suspect->id, "%s", local->id);
         suspect->since_us = before != NULL ? before->since_us : now_us;
         suspect->seen = before != NULL ? before->seen + 1 : 1;
-        suspect->next = now;
-        now = suspect;
+        n++;
     }
-    free_suspects(agent->sync.suspects);
+    free(agent->sync.suspects);
     agent->sync.suspects = now;
+    agent->sync.n_suspects = n;
 }
 
 static void look_at_orphan(struct agent *agent, const struct local *local)
@@ -273,55 +298,39 @@ static void collect_orphans(struct agent *agent, const struct locals *locals, in
 
 /* ---- the list ---- */
 
-/* Every row must be one, or the answer is not a whole list. */
-static int check_rows(const struct json *rows, struct runner_error *err)
+static void on_part(void *ctx, const char *data, size_t len)
 {
-    if (rows->type != JSON_ARRAY)
-        return fail(err, RUNNER_E_INVALID, 0, "expected an array, found %s", json_type_name(rows->type));
-    for (const struct json *row = rows->first; row != NULL; row = row->next)
-        if (json_text(row, "id", "")[0] == '\0' || json_text(row, "state", "")[0] == '\0')
-            return fail(err, RUNNER_E_INVALID, 0, "a sandbox has no id or no state");
-    return 0;
+    struct agent *agent = ctx;
+
+    rows_feed(agent->sync.rows, data, len);
 }
 
-static int by_id(const void *a, const void *b)
+static void compare(struct agent *agent, const struct rows *rows)
 {
-    return strcmp(((const struct local *)a)->id, ((const struct local *)b)->id);
-}
+    /* What is here is looked at after the API was asked: a create whose row came later has a job, or had one. */
+    struct locals locals = collect_all(agent->config.engine);
 
-static void match(struct locals *locals, const struct json *rows)
-{
-    qsort(locals->list, locals->n, sizeof *locals->list, by_id);
-    for (const struct json *row = rows->first; row != NULL; row = row->next) {
-        struct local key = {.row = NULL}, *found;
-        (void)snprintf(key.id, sizeof key.id, "%s", json_text(row, "id", ""));
-        found = bsearch(&key, locals->list, locals->n, sizeof *locals->list, by_id);
-        if (found != NULL)
-            found->row = row;
-    }
+    match(agent, &locals, rows);
+    report_states(agent, &locals);
+    if (agent->config.engine->config->api.orphans != CONFIG_ORPHANS_KEEP)
+        collect_orphans(agent, &locals, num_now_us());
+    locals_free(&locals);
 }
 
 static void on_list(void *ctx, const struct client_reply *reply)
 {
     struct agent *agent = ctx;
     struct runner_error err = ERROR_INIT;
-    auto_json struct json *rows = NULL;
-    struct locals locals;
+    struct rows *rows = agent->sync.rows;
 
-    agent->sync.is_asking = false;
+    agent->sync.rows = NULL;
     if (!outage_judge(agent, "list of sandboxes", reply) || reply->status != 200 || agent_is_draining(agent))
-        return;
-    if (json_parse(reply->body, reply->len, &rows, &err) < 0 || check_rows(rows, &err) < 0) {
+        ; /* the next pass asks again */
+    else if (rows_end(rows, &err) < 0)
         log_event(RUNNER_LOG_ERROR, "api.bad_answer", "request", "list of sandboxes", "error", err.message, NULL);
-        return;
-    }
-    /* What is here is looked at after the API was asked: a create whose row came later has a job, or had one. */
-    locals = collect_all(agent->config.engine);
-    match(&locals, rows);
-    report_states(agent, &locals);
-    if (agent->config.engine->config->api.orphans != CONFIG_ORPHANS_KEEP)
-        collect_orphans(agent, &locals, num_now_us());
-    locals_free(&locals);
+    else
+        compare(agent, rows);
+    rows_free(rows);
 }
 
 int64_t sync_step(struct agent *agent, int64_t now_us)
@@ -330,23 +339,25 @@ int64_t sync_step(struct agent *agent, int64_t now_us)
     struct client_request request = {.method = "GET",
                                      .path = "/sandbox/for-runner",
                                      .timeout_ms = LIST_MS,
-                                     .reply_max = REPLY_MAX,
+                                     .reply_max = LIST_MAX,
+                                     .take = on_part,
                                      .done = on_list,
                                      .ctx = agent};
 
-    if (sync->is_asking || agent_is_draining(agent) || outage_is_on(&agent->outage))
+    if (sync->rows != NULL || agent_is_draining(agent) || outage_is_on(&agent->outage))
         return NEVER_US; /* a reply leads to a step */
     if (now_us < sync->next_us)
         return sync->next_us;
     sync->next_us = now_us + agent_jitter(agent, agent->config.engine->config->api.sync_ms * 1000);
     if (!are_hosts_up(agent->config.engine))
         return sync->next_us;
-    sync->is_asking = true;
+    sync->rows = rows_new();
     client_send(agent->client, &request);
     return NEVER_US;
 }
 
 void sync_free(struct sync *sync)
 {
-    free_suspects(sync->suspects);
+    rows_free(sync->rows);
+    free(sync->suspects);
 }

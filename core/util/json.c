@@ -46,6 +46,16 @@ struct reader {
     int nodes;
     char *key;
     char problem[160];
+    struct json_stream *stream; /* NULL: the whole is kept */
+};
+
+struct json_stream {
+    struct reader reader;
+    yajl_handle yajl;
+    int (*item)(void *ctx, const struct json *item, struct runner_error *err);
+    void *ctx;
+    size_t item_len;         /* bytes that came since the last element was whole */
+    struct runner_error err; /* once it failed */
 };
 
 static int refuse(struct reader *r, const char *problem, const char *what)
@@ -84,9 +94,26 @@ static struct json *node_add(struct reader *r, enum json_type type)
     return j;
 }
 
+/* A value is whole: an element of a stream is handed over. */
+static int settle(struct reader *r)
+{
+    struct json_stream *stream = r->stream;
+    struct json *item;
+    int status;
+
+    if (stream == NULL || r->depth > 1 || r->root->type != JSON_ARRAY || (item = r->root->first) == NULL)
+        return 1;
+    r->root->first = r->root->last = NULL;
+    r->nodes = 1;
+    stream->item_len = 0;
+    status = stream->item(stream->ctx, item, &stream->err);
+    json_free(item);
+    return status == 0;
+}
+
 static int on_null(void *ctx)
 {
-    return node_add(ctx, JSON_NULL) != NULL;
+    return node_add(ctx, JSON_NULL) != NULL && settle(ctx);
 }
 
 static int on_bool(void *ctx, int value)
@@ -95,7 +122,7 @@ static int on_bool(void *ctx, int value)
 
     if (j != NULL)
         j->number = value;
-    return j != NULL;
+    return j != NULL && settle(ctx);
 }
 
 static int on_int(void *ctx, long long value)
@@ -106,7 +133,7 @@ static int on_int(void *ctx, long long value)
         j->number = value;
         j->real = (double)value;
     }
-    return j != NULL;
+    return j != NULL && settle(ctx);
 }
 
 static int on_double(void *ctx, double value)
@@ -115,7 +142,7 @@ static int on_double(void *ctx, double value)
 
     if (j != NULL)
         j->real = value;
-    return j != NULL;
+    return j != NULL && settle(ctx);
 }
 
 /* yajl lets long forms and surrogates pass as UTF-8, which would come out as another text when it is written again. */
@@ -135,7 +162,7 @@ static int on_string(void *ctx, const unsigned char *text, size_t len)
     j = node_add(ctx, JSON_STRING);
     if (j != NULL)
         j->text = mem_dup_n((const char *)text, len);
-    return j != NULL;
+    return j != NULL && settle(ctx);
 }
 
 static int on_open(struct reader *r, enum json_type type)
@@ -163,8 +190,10 @@ static int on_array(void *ctx)
 
 static int on_close(void *ctx)
 {
-    ((struct reader *)ctx)->depth--;
-    return 1;
+    struct reader *r = ctx;
+
+    r->depth--;
+    return settle(r);
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -247,10 +276,11 @@ static int describe(yajl_handle yajl, const struct reader *r, const char *text, 
     return -1;
 }
 
+static yajl_alloc_funcs memory = {.malloc = on_alloc, .realloc = on_realloc, .free = on_free};
+
 int json_parse(const char *text, size_t len, struct json **ret, struct runner_error *err)
 {
     struct reader r = {.root = NULL};
-    yajl_alloc_funcs memory = {.malloc = on_alloc, .realloc = on_realloc, .free = on_free};
     yajl_handle yajl = yajl_alloc(&callbacks, &memory, &r);
     int status = 0;
 
@@ -269,6 +299,68 @@ int json_parse(const char *text, size_t len, struct json **ret, struct runner_er
         json_free(r.root);
     return status;
 }
+
+/* ---- streams ---- */
+
+struct json_stream *json_stream_new(int (*item)(void *ctx, const struct json *item, struct runner_error *err), void *ctx)
+{
+    struct json_stream *stream = mem_alloc(sizeof *stream);
+
+    stream->reader.stream = stream;
+    stream->err.size = sizeof stream->err;
+    stream->item = item;
+    stream->ctx = ctx;
+    stream->yajl = yajl_alloc(&callbacks, &memory, &stream->reader);
+    if (stream->yajl == NULL)
+        mem_die();
+    return stream;
+}
+
+/* Keeps what went wrong first. */
+static int spoil(struct json_stream *stream, const char *text, size_t len, struct runner_error *err)
+{
+    if (stream->err.code == 0)
+        (void)describe(stream->yajl, &stream->reader, text, len, &stream->err);
+    return fail(err, stream->err.code, 0, "%s", stream->err.message);
+}
+
+int json_stream_feed(struct json_stream *stream, const char *text, size_t len, struct runner_error *err)
+{
+    if (stream->err.code != 0)
+        return spoil(stream, text, len, err);
+    stream->item_len += len;
+    if (yajl_parse(stream->yajl, (const unsigned char *)text, len) != yajl_status_ok)
+        return spoil(stream, text, len, err);
+    if (stream->item_len > JSON_ITEM_MAX) {
+        (void)fail(&stream->err, RUNNER_E_INVALID, 0, "JSON: an element is longer than %d bytes", JSON_ITEM_MAX);
+        return spoil(stream, text, len, err);
+    }
+    return 0;
+}
+
+int json_stream_end(struct json_stream *stream, struct runner_error *err)
+{
+    if (stream->err.code != 0 || yajl_complete_parse(stream->yajl) != yajl_status_ok)
+        return spoil(stream, "", 0, err);
+    if (stream->reader.root == NULL || stream->reader.root->type != JSON_ARRAY) {
+        (void)fail(&stream->err, RUNNER_E_INVALID, 0, "JSON: expected an array, found %s",
+                   stream->reader.root != NULL ? json_type_name(stream->reader.root->type) : "nothing");
+        return spoil(stream, "", 0, err);
+    }
+    return 0;
+}
+
+void json_stream_free(struct json_stream *stream)
+{
+    if (stream == NULL)
+        return;
+    yajl_free(stream->yajl);
+    free(stream->reader.key);
+    json_free(stream->reader.root);
+    free(stream);
+}
+
+/* ---- trees ---- */
 
 void json_free(struct json *j)
 {

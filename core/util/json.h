@@ -27,6 +27,20 @@ struct json {
  * a repeated key, a NUL or bad UTF-8 in a string, or an integer beyond 64 bits. */
 int json_parse(const char *text, size_t len, struct json **ret, struct runner_error *err);
 void json_free(struct json *j); /* takes NULL */
+
+/*
+ * A long array, read as it comes: no more than one of its elements is in memory. item() gets each in its order, for the
+ * time of the call; -1, with err filled, ends it. The bounds of json_parse hold for each element; each has at most
+ * JSON_ITEM_MAX bytes of text.
+ */
+struct json_stream;
+#define JSON_ITEM_MAX (4 << 20)
+struct json_stream *json_stream_new(int (*item)(void *ctx, const struct json *item, struct runner_error *err), void *ctx);
+/* -1: INVALID, with the cause, or what item() said; and again on each further call. */
+int json_stream_feed(struct json_stream *stream, const char *text, size_t len, struct runner_error *err);
+/* -1 when that was not all of an array, too. */
+int json_stream_end(struct json_stream *stream, struct runner_error *err);
+void json_stream_free(struct json_stream *stream); /* takes NULL */
 CLEANUP_DEFINE(cleanup_json, struct json, json_free)
 #define auto_json CLEANUP(cleanup_json)
 

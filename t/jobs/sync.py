@@ -98,6 +98,29 @@ def check_wrong_answers(api, runner):
         do(api, id, "destroy")
 
 
+def check_long_list(api, runner):
+    """Of 10 000 sandboxes, of which three are here."""
+    ids = [new_id() for _ in range(3)]
+    for id in ids:
+        create(api, id)
+    before = runner.status()["anon"]
+    for _ in range(10000):
+        api.call("POST", "/sandboxes", {"id": new_id(), "name": "x", "state": "stopped", "desired": "stopped"})
+    passes(api, 3)
+    growth = runner.status()["anon"] - before
+    tap.ok("a list of 10 000 is read, in little memory", not runner.lines("api.bad_answer") and growth < 24 << 10,
+           f"{growth} KiB more", runner.lines("api.bad_answer")[:1])
+    tap.diag(f"{growth} KiB more of private memory after it")
+    tap.equal("what is in it stays", [local_state(runner, id) for id in ids], ["started"] * 3)
+    api.call("DELETE", f"/sandboxes/{ids[0]}")
+    tap.ok("d17: what is not is found out", until(lambda: local_state(runner, ids[0]) == "destroyed"))
+    kill_vm(runner, ids[1])
+    api.wait(60, sandbox=ids[1], state="error")
+    tap.ok("what differs is reported", True)
+    runner.client.call("DELETE", f"/sandboxes/{ids[1]}")
+    runner.client.call("DELETE", f"/sandboxes/{ids[2]}")
+
+
 def check_report(api, runner):
     id = new_id()
     create(api, id)
@@ -116,6 +139,9 @@ def main():
             check_orphans_are_removed(api, runner)
             check_wrong_answers(api, runner)
             tap.equal("the API was asked as it wants to be", api.violations(), [])
+        with DaytonaApi(base) as api, SyncRunner(base, api) as runner:
+            api.wait(60, runner="ready")
+            check_long_list(api, runner)
         with DaytonaApi(base) as api, ReportRunner(base, api) as runner:
             api.wait(60, runner="ready")
             check_report(api, runner)
