@@ -63,7 +63,7 @@ int convert_image(const struct convert_request *, struct convert_result *ret, st
 #define CONVERT_CONFIG_MAX (1 << 20)
 struct image_config {
     char *architecture, *os, *variant; /* as Go names them: amd64, arm64, linux */
-    struct str members;                /* of image_json, all but init: "\"env\":{...},\"user\":\"...\"", may be empty */
+    struct str members;                /* image_json but for init, an object that is not closed: json_add_text(), json_close() */
 };
 int image_config_read(const char *text, size_t len, struct image_config *ret, struct runner_error *err);
 void image_config_done(struct image_config *);
