@@ -140,8 +140,15 @@ static void *run(void *ctx)
     }
 }
 
+/* The journal's thread. */
+static void on_written(void *client)
+{
+    client_wake(client);
+}
+
 static void agent_free(struct agent *agent)
 {
+    ledger_stop_writer(agent->ledger);
     client_free(agent->client);
     trace_free(agent->trace);
     ledger_close(agent->ledger);
@@ -192,7 +199,7 @@ int agent_start(const struct agent_config *config, struct agent **ret, struct ru
         return -1;
     }
     agent->trace = trace_new(&trace, agent->client);
-    if (start_thread(agent, err) < 0) {
+    if (ledger_start_writer(agent->ledger, on_written, agent->client, err) < 0 || start_thread(agent, err) < 0) {
         agent_free(agent);
         return -1;
     }

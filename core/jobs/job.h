@@ -57,6 +57,7 @@ struct job {
     char *result;       /* COMPLETED: resultMetadata (JSON), or NULL */
     bool is_told_twice; /* the API may lose the first word (contract 10.5) ... */
     bool is_told_once;  /* ... which it has had */
+    uint64_t ticket;    /* the ledger's: of its outcome among all; 0: it is on disk since the start */
 
     struct job_phase phases[JOB_PHASES_MAX]; /* of its operation */
     size_t n_phases;

@@ -5,15 +5,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include "core/util/str.h"
-
 #define LINE_MAX  (64 * 1024) /* an error of 10 000 characters, each escaped, fits */
 #define GROWTH    (4 << 20)   /* bytes since the last rewrite that make another worth it */
 #define FILE_NAME "jobs.journal"
 
 struct journal {
     char *path, *fresh_path;
-    int dir_fd, fd, fresh_fd;     /* fresh: while it is written anew, else -1 */
+    int dir_fd, fd;
     int64_t size, rewritten_size; /* bytes: now, and after the last rewrite */
     struct str pending;
 };
@@ -117,7 +115,7 @@ int journal_open(const char *dir, void (*found)(void *ctx, struct job *job), voi
     journal = mem_alloc(sizeof *journal);
     journal->path = mem_printf("%s/" FILE_NAME, dir);
     journal->fresh_path = mem_printf("%s/" FILE_NAME ".new", dir);
-    journal->fd = journal->fresh_fd = -1;
+    journal->fd = -1;
     journal->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (journal->dir_fd < 0) {
         (void)fail_errno(err, errno, "open directory '%s'", dir);
@@ -136,11 +134,10 @@ void journal_close(struct journal *journal)
 {
     if (journal == NULL)
         return;
-    for (size_t i = 0; i < 3; i++) {
-        int fd = i == 0 ? journal->fd : i == 1 ? journal->fresh_fd : journal->dir_fd;
-        if (fd >= 0)
-            close(fd);
-    }
+    if (journal->fd >= 0)
+        close(journal->fd);
+    if (journal->dir_fd >= 0)
+        close(journal->dir_fd);
     str_done(&journal->pending);
     free(journal->path);
     free(journal->fresh_path);
@@ -169,14 +166,39 @@ static int append(int fd, const struct str *text, int64_t *size, struct runner_e
     return 0;
 }
 
+int journal_append(struct journal *journal, const struct str *text, struct runner_error *err)
+{
+    return append(journal->fd, text, &journal->size, err) < 0 ? error_wrap(err, "'%s'", journal->path) : 0;
+}
+
 int journal_sync(struct journal *journal, struct runner_error *err)
 {
     if (journal->pending.len == 0)
         return 0;
-    if (append(journal->fd, &journal->pending, &journal->size, err) < 0)
-        return error_wrap(err, "'%s'", journal->path);
+    if (journal_append(journal, &journal->pending, err) < 0)
+        return -1;
     str_clear(&journal->pending);
     return 0;
+}
+
+bool journal_has_more(const struct journal *journal)
+{
+    return journal->pending.len > 0;
+}
+
+void journal_take(struct journal *journal, struct str *text)
+{
+    struct str empty = *text;
+
+    *text = journal->pending;
+    journal->pending = empty;
+}
+
+void journal_put_back(struct journal *journal, struct str *text)
+{
+    str_add_mem(text, journal->pending.ptr, journal->pending.len);
+    str_clear(&journal->pending);
+    journal_take(journal, text);
 }
 
 bool journal_is_long(const struct journal *journal)
@@ -184,32 +206,43 @@ bool journal_is_long(const struct journal *journal)
     return journal->size > 2 * journal->rewritten_size + GROWTH;
 }
 
-int journal_rewrite_begin(struct journal *journal, struct runner_error *err)
+void journal_rewrite_begin(struct journal *journal)
 {
-    journal->fresh_fd = open(journal->fresh_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (journal->fresh_fd < 0)
-        return fail_errno(err, errno, "open '%s'", journal->fresh_path);
-    str_clear(&journal->pending); /* all that is kept comes again */
+    str_clear(&journal->pending);
+}
+
+/* What is in the fresh file is durable, and then the journal. */
+static int replace_by(struct journal *journal, int fd, const struct str *text, struct runner_error *err)
+{
+    int64_t size = 0;
+
+    if (append(fd, text, &size, err) < 0)
+        return -1;
+    if (rename(journal->fresh_path, journal->path) < 0 || fsync(journal->dir_fd) < 0)
+        return fail_errno(err, errno, "rename to '%s'", journal->path);
+    if (journal->fd >= 0)
+        close(journal->fd);
+    journal->fd = fd;
+    journal->size = journal->rewritten_size = size;
     return 0;
+}
+
+int journal_replace(struct journal *journal, const struct str *text, struct runner_error *err)
+{
+    int fd = open(journal->fresh_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return fail_errno(err, errno, "open '%s'", journal->fresh_path);
+    if (replace_by(journal, fd, text, err) == 0)
+        return 0;
+    close(fd);
+    return error_wrap(err, "'%s'", journal->fresh_path);
 }
 
 int journal_rewrite_end(struct journal *journal, struct runner_error *err)
 {
-    int64_t size = 0;
-    int status = append(journal->fresh_fd, &journal->pending, &size, err);
-
-    if (status == 0 && (rename(journal->fresh_path, journal->path) < 0 || fsync(journal->dir_fd) < 0))
-        status = fail_errno(err, errno, "rename to '%s'", journal->path);
-    if (status < 0) {
-        close(journal->fresh_fd);
-        journal->fresh_fd = -1;
-        return error_wrap(err, "'%s'", journal->fresh_path);
-    }
-    if (journal->fd >= 0)
-        close(journal->fd);
-    journal->fd = journal->fresh_fd;
-    journal->fresh_fd = -1;
-    journal->size = journal->rewritten_size = size;
+    if (journal_replace(journal, &journal->pending, err) < 0)
+        return -1;
     str_clear(&journal->pending);
     return 0;
 }

@@ -6,6 +6,7 @@
 #define JOBS_JOURNAL_H
 
 #include "core/jobs/job.h"
+#include "core/util/str.h"
 
 struct journal;
 
@@ -22,9 +23,19 @@ void journal_add_told(struct journal *journal, const struct job *job);
 /* Writes what was added, durably. -1: it stays in memory, for the next time. */
 int journal_sync(struct journal *journal, struct runner_error *err);
 
-/* Whether a rewrite is worth it; the caller adds all jobs that it keeps between begin and end. */
+/* Whether a rewrite is worth it. */
 bool journal_is_long(const struct journal *journal);
-int journal_rewrite_begin(struct journal *journal, struct runner_error *err);
+/* What was added and not written is forgotten: the caller adds all jobs that it keeps, then ends it. -1: the file is as it
+ * was, what was added stays in memory. */
+void journal_rewrite_begin(struct journal *journal);
 int journal_rewrite_end(struct journal *journal, struct runner_error *err);
+
+/* The same in parts, for the writer (writer.h): what was added is taken out (text is empty before), and may come back in
+ * front of what came meanwhile; to append and to replace, on any thread, but one at a time. */
+bool journal_has_more(const struct journal *journal);
+void journal_take(struct journal *journal, struct str *text);
+void journal_put_back(struct journal *journal, struct str *text);
+int journal_append(struct journal *journal, const struct str *text, struct runner_error *err);
+int journal_replace(struct journal *journal, const struct str *text, struct runner_error *err);
 
 #endif

@@ -2,17 +2,23 @@
 
 #include <string.h>
 
-#include "core/jobs/journal.h"
+#include "core/jobs/writer.h"
 #include "core/util/num.h"
 #include "core/util/str.h"
 
-#define BUCKETS 4096
+#define BUCKETS  4096
+#define RETRY_US 1000000 /* writes after one that failed */
 
 struct ledger {
     struct journal *journal;
     struct job *table[BUCKETS];
     struct job_list lists[JOB_STATES];
     size_t n[JOB_STATES];
+
+    struct writer *writer;         /* or NULL */
+    uint64_t ended, written, kept; /* tickets: the last one, the last that is being written, the last that was */
+    bool must_rewrite;             /* that failed, so the file lacks something */
+    int64_t retry_us;              /* the disk failed: not before then */
 };
 
 /* FNV-1a */
@@ -81,6 +87,7 @@ void ledger_end(struct ledger *ledger, struct job *job)
     move(ledger, job, JOB_ENDED);
     json_free(job->payload); /* it may hold secrets, and is done with */
     job->payload = NULL;
+    job->ticket = ++ledger->ended;
     journal_add(ledger->journal, job);
 }
 
@@ -111,12 +118,11 @@ size_t ledger_count(const struct ledger *ledger, enum job_state state)
 
 /* ---- on disk ---- */
 
-static int rewrite(struct ledger *ledger, struct runner_error *err)
+static void add_all(struct ledger *ledger)
 {
     const struct job *job;
 
-    if (journal_rewrite_begin(ledger->journal, err) < 0)
-        return -1;
+    journal_rewrite_begin(ledger->journal);
     TAILQ_FOREACH(job, &ledger->lists[JOB_TOLD], link)
     {
         journal_add(ledger->journal, job);
@@ -124,14 +130,76 @@ static int rewrite(struct ledger *ledger, struct runner_error *err)
     }
     TAILQ_FOREACH(job, &ledger->lists[JOB_ENDED], link)
     journal_add(ledger->journal, job);
+}
+
+static int rewrite(struct ledger *ledger, struct runner_error *err)
+{
+    add_all(ledger);
     return journal_rewrite_end(ledger->journal, err);
+}
+
+static int sync_now(struct ledger *ledger, struct runner_error *err)
+{
+    bool is_rewrite = ledger->must_rewrite || journal_is_long(ledger->journal);
+    int status = is_rewrite ? rewrite(ledger, err) : journal_sync(ledger->journal, err);
+
+    ledger->must_rewrite = is_rewrite && status < 0;
+    ledger->kept = ledger->ended;
+    return status;
+}
+
+static void begin_write(struct ledger *ledger)
+{
+    bool is_rewrite = ledger->must_rewrite || journal_is_long(ledger->journal);
+
+    if (is_rewrite)
+        add_all(ledger);
+    ledger->must_rewrite = is_rewrite; /* until it is done */
+    ledger->written = ledger->ended;
+    writer_begin(ledger->writer, is_rewrite);
 }
 
 int ledger_sync(struct ledger *ledger, struct runner_error *err)
 {
-    if (journal_is_long(ledger->journal))
-        return rewrite(ledger, err);
-    return journal_sync(ledger->journal, err);
+    bool has_ended;
+    int status;
+
+    if (ledger->writer == NULL)
+        return sync_now(ledger, err);
+    status = writer_collect(ledger->writer, &has_ended, err);
+    if (status > 0)
+        return 0;
+    if (has_ended)
+        ledger->kept = ledger->written;
+    if (has_ended && status == 0)
+        ledger->must_rewrite = false;
+    if (status < 0)
+        ledger->retry_us = num_now_us() + RETRY_US;
+    else if ((journal_has_more(ledger->journal) || ledger->must_rewrite) && num_now_us() >= ledger->retry_us)
+        begin_write(ledger);
+    return status;
+}
+
+bool ledger_is_kept(const struct ledger *ledger, const struct job *job)
+{
+    return job->ticket <= ledger->kept;
+}
+
+int ledger_start_writer(struct ledger *ledger, void (*wake)(void *ctx), void *ctx, struct runner_error *err)
+{
+    return writer_start(ledger->journal, wake, ctx, &ledger->writer, err);
+}
+
+void ledger_stop_writer(struct ledger *ledger)
+{
+    struct runner_error err = ERROR_INIT;
+
+    if (ledger == NULL || ledger->writer == NULL)
+        return;
+    if (writer_stop(ledger->writer, &err) == 0)
+        ledger->must_rewrite = false;
+    ledger->writer = NULL;
+    (void)sync_now(ledger, &err); /* else it is told again, which changes nothing */
 }
 
 /* A line of the journal. The last word on a job counts. */

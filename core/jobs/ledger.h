@@ -20,8 +20,15 @@ struct job *ledger_find(const struct ledger *ledger, const char *id);
 void ledger_add(struct ledger *ledger, struct job *job);
 /* It has an outcome: ENDED. */
 void ledger_end(struct ledger *ledger, struct job *job);
-/* The outcomes since the last call are durable; -1: not yet, they are kept for the next call. */
+/* From now on outcomes are written by a thread, which calls wake() when some are durable. */
+int ledger_start_writer(struct ledger *ledger, void (*wake)(void *ctx), void *ctx, struct runner_error *err);
+/* What it has not written yet is written by the caller; afterwards there is none. Takes NULL. */
+void ledger_stop_writer(struct ledger *ledger);
+/* The outcomes since the last call become durable, at once or, with a writer, soon: then it is to be called again. -1: the
+ * disk fails; they stay in memory, for a later call. */
 int ledger_sync(struct ledger *ledger, struct runner_error *err);
+/* Whether its outcome is durable, or the disk would not have it: it can be told. */
+bool ledger_is_kept(const struct ledger *ledger, const struct job *job);
 /* TOLD; the oldest of those may be freed. */
 void ledger_tell(struct ledger *ledger, struct job *job);
 /* The API asks for a TOLD one again: ENDED again. */

@@ -141,7 +141,8 @@ static int64_t tell_outcomes(struct agent *agent, int64_t now_us)
         after = TAILQ_NEXT(job, link);
         if (agent->reporter.n_in_flight >= AT_ONCE || waiting.n == ARRAY_LEN(waiting.resources))
             break;
-        if (!job->is_in_flight && job->retry_us <= now_us && !must_wait(&waiting, job))
+        if (!job->is_in_flight && job->retry_us <= now_us && ledger_is_kept(agent->ledger, job) &&
+            !must_wait(&waiting, job))
             send_outcome(agent, job);
         else if (!job->is_in_flight && job->retry_us > now_us && job->retry_us < next_us)
             next_us = job->retry_us;

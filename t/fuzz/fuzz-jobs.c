@@ -84,7 +84,7 @@ static void need_kept(struct journal *journal, const struct found *found)
     struct found again = {NULL, NULL, 0};
     struct runner_error err = ERROR_INIT;
 
-    need(journal_rewrite_begin(journal, &err) == 0);
+    journal_rewrite_begin(journal);
     for (const struct job *job = found->first; job != NULL; job = job->next)
         if (job->state == JOB_TOLD)
             journal_add_told(journal, job);
