@@ -23,6 +23,9 @@ void snapshot_free(struct snapshot *snapshot)
     free(snapshot->firmware);
     free(snapshot->disk_path);
     free(snapshot->disk_format);
+    free(snapshot->base);
+    free(snapshot->digest);
+    json_free(snapshot->config);
     free(snapshot);
 }
 
@@ -63,6 +66,13 @@ static int read_file_name(const struct json *from, const char *member, const cha
     return 0;
 }
 
+bool snapshot_is_base_key(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-");
+
+    return len >= 1 && len <= 128 && text[len] == '\0' && text[0] != '.' && text[0] != '-';
+}
+
 static int read_disk(const struct json *from, const char *dir, struct snapshot *snapshot, struct runner_error *err)
 {
     const char *format = json_text(from, "format", "");
@@ -99,6 +109,24 @@ static int read_kernel(const struct json *from, const char *dir, struct snapshot
     return 0;
 }
 
+/* What a pull knows of it. */
+static int read_image(const struct json *from, struct snapshot *snapshot, struct runner_error *err)
+{
+    const struct json *image = json_get(from, "image");
+    const char *base = json_text(from, "base", NULL);
+
+    if (!is_absent(json_get(from, "base")) && (base == NULL || !snapshot_is_base_key(base)))
+        return wrong("base", "the name of a directory in bases/", err);
+    if (!is_absent(image) && image->type != JSON_OBJECT)
+        return wrong("image", "an object", err);
+    snapshot->base = mem_dup(base);
+    snapshot->config = is_absent(image) ? NULL : json_copy(image);
+    snapshot->digest = mem_dup(json_text(from, "digest", NULL));
+    snapshot->content_bytes = json_int(from, "contentBytes", 0);
+    snapshot->stored_bytes = json_int(from, "storedBytes", 0);
+    return 0;
+}
+
 static int read_boot(const struct json *from, const char *dir, struct snapshot *snapshot, struct runner_error *err)
 {
     const struct json *daemon = json_get(from, "daemon"), *ready = json_get(from, "ready");
@@ -110,6 +138,10 @@ static int read_boot(const struct json *from, const char *dir, struct snapshot *
         return wrong("ready", "daemon or serial", err);
     snapshot->is_ready_by_log = strcmp(json_text(from, "ready", ""), "serial") == 0;
     snapshot->has_daemon = json_bool(from, "daemon", snapshot->is_ready_by_log); /* nor does it want one */
+    if (snapshot->base != NULL && is_absent(json_get(from, "firmware")) && is_absent(json_get(from, "kernel"))) {
+        snapshot->has_daemon = true; /* the initramfs brings it */
+        return 0;
+    }
     if (is_absent(json_get(from, "firmware")))
         return read_kernel(from, dir, snapshot, err);
     if (!is_absent(json_get(from, "kernel")))
@@ -117,10 +149,11 @@ static int read_boot(const struct json *from, const char *dir, struct snapshot *
     return read_file_name(from, "firmware", dir, &snapshot->firmware, err);
 }
 
-int snapshot_parse(const char *text, size_t len, const char *dir, const char *ref, struct snapshot **ret,
+int snapshot_parse(const char *text, size_t len, const char *root, const char *ref, struct snapshot **ret,
                    struct runner_error *err)
 {
     auto_snapshot struct snapshot *snapshot = mem_alloc(sizeof *snapshot);
+    auto_free char *dir = mem_printf("%s/snapshots/%s", root, ref), *base_dir = NULL;
     auto_json struct json *from = NULL;
 
     if (json_parse(text, len, &from, err) < 0)
@@ -128,11 +161,27 @@ int snapshot_parse(const char *text, size_t len, const char *dir, const char *re
     if (json_int(from, "schema", 0) != 1)
         return wrong("schema", "1", err);
     snapshot->ref = mem_dup(ref);
-    if (read_disk(json_get(from, "disk"), dir, snapshot, err) < 0 || read_boot(from, dir, snapshot, err) < 0)
+    if (read_image(from, snapshot, err) < 0)
+        return -1;
+    if (snapshot->base != NULL)
+        base_dir = mem_printf("%s/bases/%s", root, snapshot->base);
+    if (read_disk(json_get(from, "disk"), base_dir != NULL ? base_dir : dir, snapshot, err) < 0 ||
+        read_boot(from, dir, snapshot, err) < 0)
         return -1;
     *ret = snapshot;
     snapshot = NULL;
     return 0;
+}
+
+int snapshot_parse_boot(struct snapshot *snapshot, const char *text, size_t len, const char *root,
+                        struct runner_error *err)
+{
+    auto_free char *dir = mem_printf("%s/boot", root);
+    auto_json struct json *from = NULL;
+
+    if (json_parse(text, len, &from, err) < 0)
+        return error_wrap(err, "manifest.json");
+    return json_int(from, "schema", 0) == 1 ? read_kernel(from, dir, snapshot, err) : wrong("schema", "1", err);
 }
 
 /* ---- what there is ---- */
@@ -235,26 +284,55 @@ static int find_firmware(struct runner_call *call, const char *root, struct snap
     return 0;
 }
 
+/* The kernel that pulled images share. */
+static int read_shared_boot(struct runner_call *call, const char *root, struct snapshot *snapshot,
+                            struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = mem_printf("%s/boot/manifest.json", root);
+    struct runner_step step = {.size = RUNNER_STEP_INIT,
+                               .kind = RUNNER_READ,
+                               .flags = RUNNER_S_OPTIONAL,
+                               .path = path,
+                               .number = MANIFEST_MAX};
+    const struct runner_result *result;
+
+    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+        return -1;
+    result = batch_result(batch, 0);
+    if (result->status == 1)
+        return fail(err, RUNNER_E_IO, 0, "no kernel for images: '%s' is missing; 'runner-image boot' makes it", path);
+    if (snapshot_parse_boot(snapshot, result->out, result->len, root, err) < 0)
+        return error_wrap(err, "'%s'", path);
+    return 0;
+}
+
 int snapshot_open(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
                   struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *dir = NULL, *path = NULL;
+    auto_snapshot struct snapshot *snapshot = NULL;
+    auto_free char *path = NULL;
     struct runner_step step = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .number = MANIFEST_MAX};
     const struct runner_result *result;
 
     if (!text_is_ref(ref))
         return fail(err, RUNNER_E_INVALID, 0, "snapshot '%.100s' is not a reference", ref);
-    dir = mem_printf("%s/snapshots/%s", root, ref);
-    path = mem_printf("%s/manifest.json", dir);
+    path = mem_printf("%s/snapshots/%s/manifest.json", root, ref);
     step.path = path;
     if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
         return -1;
     result = batch_result(batch, 0);
     if (result->status == 1)
         return fail_not_found(call, root, ref, err);
-    if (snapshot_parse(result->out, result->len, dir, ref, ret, err) < 0)
+    if (snapshot_parse(result->out, result->len, root, ref, &snapshot, err) < 0)
         return error_wrap(err, "snapshot '%s'", ref);
-    return (*ret)->firmware != NULL ? find_firmware(call, root, *ret, err) : 0;
+    if (snapshot->firmware != NULL && find_firmware(call, root, snapshot, err) < 0)
+        return -1;
+    if (snapshot->firmware == NULL && snapshot->kernel == NULL && read_shared_boot(call, root, snapshot, err) < 0)
+        return -1;
+    *ret = snapshot;
+    snapshot = NULL;
+    return 0;
 }

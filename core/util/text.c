@@ -35,10 +35,10 @@ bool text_is_ref(const char *ref)
         return false;
     for (const char *p = ref; *p != '\0'; p++) {
         if (*p == '/') {
-            if (at_start || ++components > 4)
+            if (at_start || ++components > 8)
                 return false;
             at_start = true;
-        } else if (is_alnum(*p) || (!at_start && strchr("._:-", *p) != NULL)) {
+        } else if (is_alnum(*p) || (!at_start && strchr("._:@-", *p) != NULL)) {
             at_start = false;
         } else {
             return false;

@@ -9,7 +9,7 @@
 
 /* A sandbox id: [a-z0-9][a-z0-9-]{0,62}. The one check before an id reaches a path, a name or a command (S1, S9). */
 bool text_is_id(const char *id);
-/* A snapshot reference: 1 to 4 components of [a-zA-Z0-9][a-zA-Z0-9._:-]* joined by '/', at most 255 bytes; no component
+/* A snapshot reference: 1 to 8 components of [a-zA-Z0-9][a-zA-Z0-9._:@-]* joined by '/', at most 255 bytes; no component
  * is "." or "..". */
 bool text_is_ref(const char *ref);
 /* A plugin name: [a-z0-9-]+ of at most 32 bytes. */

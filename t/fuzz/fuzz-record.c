@@ -76,8 +76,8 @@ static void make_overlay(int64_t size_bytes, const char *backing, const char *fo
 
 static void need_own_file(const char *path)
 {
-    need(path == NULL || (text_starts(path, "/s/tiny/", &path) && path[0] != '\0' && strchr(path, '/') == NULL &&
-                          strcmp(path, "..") != 0));
+    need(path == NULL || ((text_starts(path, "/s/snapshots/tiny/", &path) || text_starts(path, "/s/bases/", &path)) &&
+                          path[0] != '\0' && strstr(path, "/..") == NULL));
 }
 
 static void read_manifest(const char *text, size_t len)
@@ -85,11 +85,13 @@ static void read_manifest(const char *text, size_t len)
     auto_snapshot struct snapshot *snapshot = NULL;
     struct runner_error err = ERROR_INIT;
 
-    if (snapshot_parse(text, len, "/s/tiny", "tiny", &snapshot, &err) < 0) {
+    if (snapshot_parse(text, len, "/s", "tiny", &snapshot, &err) < 0) {
         need_reason(&err);
         return;
     }
-    need(snapshot->disk_path != NULL && (snapshot->kernel != NULL) == (snapshot->firmware == NULL));
+    need(snapshot->disk_path != NULL);
+    need(snapshot->kernel == NULL || snapshot->firmware == NULL);
+    need(snapshot->kernel != NULL || snapshot->firmware != NULL || snapshot->base != NULL);
     need_own_file(snapshot->disk_path);
     need_own_file(snapshot->kernel);
     need_own_file(snapshot->initramfs);

@@ -155,7 +155,7 @@ static char *changed(const char *part, const char *by)
 
 static int parse(const char *text, struct snapshot **ret, struct runner_error *err)
 {
-    return snapshot_parse(text, strlen(text), "/d", "tiny", ret, err);
+    return snapshot_parse(text, strlen(text), "/r", "tiny", ret, err);
 }
 
 Test(snapshot, optional_members)
