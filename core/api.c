@@ -2,7 +2,9 @@
 
 #include <string.h>
 
+#include "core/api-images.h"
 #include "core/create-request.h"
+#include "core/images/request.h"
 #include "core/guest.h"
 #include "core/op.h"
 #include "core/resize-request.h"
@@ -99,7 +101,8 @@ static void submit_create(struct api *api, struct http_request *request, struct 
     struct op *op = op_new_create(api->engine, plan);
     struct runner_error err = ERROR_INIT;
 
-    if (start_request_token(json_get(request->body, "authToken"), &op->auth_token, &err) == 0) {
+    if (start_request_token(json_get(request->body, "authToken"), &op->auth_token, &err) == 0 &&
+        image_source_read(request->body, plan->snapshot, &op->source, &err) == 0) {
         submit(api, request, op);
         return;
     }
@@ -330,7 +333,8 @@ static void handle(void *ctx, struct http_request *request)
         view(api, request);
         break;
     default:
-        http_reply_status(request, 501, "this route is not supported yet");
+        if (!api_images_handle(api, request))
+            http_reply_status(request, 501, "this route is not supported yet");
     }
 }
 

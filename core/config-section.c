@@ -243,6 +243,8 @@ void section_read(struct build *b, struct yaml *host_node, struct config_host *h
         return;
     if (node == NULL && kind == RUNNER_STORAGE && !loader_has(b->config->loader, kind, defaults[kind].plugin))
         return;
+    if (node != NULL && kind == RUNNER_STORAGE && node->type == YAML_TEXT && strcmp(node->text, "none") == 0)
+        return;
     if (node == NULL && kind == RUNNER_VMM)
         default_candidates(b, host_node);
     else if (node == NULL)

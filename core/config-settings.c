@@ -113,6 +113,7 @@ static const struct setting timeouts[] = {
     NUMBER("stop_grace", RUNNER_T_MSEC, struct config_timeouts, stop_grace_ms, "10s", 0, 3600000),
     TIMEOUT("ready", ready_ms, "60s"),
     TIMEOUT("request", request_ms, "60s"),
+    TIMEOUT("pull", pull_ms, "30m"),
     TIMEOUT("drain", drain_ms, "30s"),
 };
 

@@ -81,6 +81,7 @@ struct config_timeouts { /* all in milliseconds */
     int64_t stop_grace_ms; /* power button until the process is killed */
     int64_t ready_ms;      /* boot until the daemon in the guest answers */
     int64_t request_ms;    /* deadline of any other request */
+    int64_t pull_ms;       /* fetching an image and making a disk of it */
     int64_t drain_ms;      /* SIGTERM: running operations may finish for so long */
 };
 

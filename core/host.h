@@ -23,10 +23,13 @@ struct figures {        /* of a host; what was never read is 0 */
     double cpu_percent; /* of all processors, how busy they were in the last minutes; a single look does not tell */
 };
 
+struct images;
+
 struct host {
     const struct config_host *config;
     struct instance *instances[LOADER_KINDS + 1]; /* by kind; NULL: none */
     struct uids *uids;                            /* NULL: the VMMs run as the runner's user */
+    struct images *images;                        /* core/images/; from the start of serving on, not host_free()'s */
     struct capacity capacity;                     /* guarded by the index's lock */
 
     pthread_mutex_t mutex; /* guards the members below, and what instance.h says */

@@ -282,6 +282,8 @@ static size_t interrupt(struct engine *engine, struct api *api)
     size_t left;
 
     op_cancel_all(engine);
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        images_cancel(engine->hosts[i]->images);
     left = pool_wait_idle(engine->pool, CANCEL_MS);
     (void)http_drain(api->server, ANSWER_MS);
     return left;
@@ -327,6 +329,8 @@ static int serve(struct engine *engine)
     raise_descriptor_limit();
     (void)mallopt(M_ARENA_MAX, ARENAS); /* threads that mostly wait; an arena each would keep what each once needed */
     engine->index = index_new();
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        engine->hosts[i]->images = images_new(engine, engine->hosts[i]);
     engine->pool = pool_new((size_t)config->workers, (size_t)config->limits.queue);
     engine->reaper = reaper_new(engine);
     if (engine->pool == NULL || engine->reaper == NULL) {
@@ -345,6 +349,8 @@ static int serve(struct engine *engine)
     http_stop(api.server);
     pool_free(engine->pool);
     reaper_free(engine->reaper);
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        images_free(engine->hosts[i]->images);
     index_free(engine->index);
     return 0;
 }

@@ -34,32 +34,49 @@ static int repeat(struct op *op, struct runner_error *err)
 
 static int admit(struct op *op, struct runner_error *err)
 {
-    auto_snapshot struct snapshot *snapshot = NULL;
     struct record *plan = op->plan;
 
     op->sandbox = index_get(op->engine->index, op->id);
     if (op->sandbox != NULL)
         return repeat(op, err);
-    if (op_check_policy(op, &plan->policy, err) < 0)
+    if (op_check_policy(op, &plan->policy, err) < 0 || figures_check_space(op->engine, &op->call, err) < 0)
         return -1;
-    if (figures_check_space(op->engine, &op->call, err) < 0 ||
-        snapshot_open(&op->call, op->host->config->root, plan->snapshot, &snapshot, err) < 0)
-        return -1;
-    plan->boot.kernel = mem_dup(snapshot->kernel);
-    plan->boot.initramfs = mem_dup(snapshot->initramfs);
-    plan->boot.cmdline = mem_dup(snapshot->cmdline);
-    plan->boot.firmware = mem_dup(snapshot->firmware);
-    plan->boot.has_daemon = snapshot->has_daemon;
-    plan->boot.is_ready_by_log = snapshot->is_ready_by_log;
-    plan->disk.backing_path = mem_dup(snapshot->image.path);
-    plan->disk.backing_format = mem_dup(snapshot->image.format);
-    plan->disk.size_bytes = snapshot->image.size_bytes;
     op->batch = batch_new(&op->call);
     plan->created_ms = num_wall_ms();
     plan->state = SANDBOX_CREATING;
     if (index_admit(op->engine->index, op->host, plan, &op->sandbox, err) < 0)
         return -1;
     op->plan = NULL;
+    return OP_NEXT;
+}
+
+/* Fetched where it is not here, which takes its time. It stays from the moment on in which the record says that a disk is
+ * on top of it. */
+static int image(struct op *op, struct runner_error *err)
+{
+    struct record *record = op->sandbox->record;
+    auto_snapshot struct snapshot *snapshot = NULL;
+
+    if (images_open(op->host->images, &op->call, record->snapshot, op->source.ref != NULL ? &op->source : NULL,
+                    &snapshot, err) < 0) {
+        if (err->code == RUNNER_E_DENIED) /* by the registry: the client of this runner is who it says */
+            err->code = RUNNER_E_INVALID;
+        return -1;
+    }
+    index_lock(op->engine->index);
+    record->boot.kernel = mem_dup(snapshot->kernel);
+    record->boot.initramfs = mem_dup(snapshot->initramfs);
+    record->boot.cmdline = mem_dup(snapshot->cmdline);
+    record->boot.firmware = mem_dup(snapshot->firmware);
+    record->boot.has_daemon = snapshot->has_daemon;
+    record->boot.is_ready_by_log = snapshot->is_ready_by_log;
+    record->disk.backing_path = mem_dup(snapshot->image.path);
+    record->disk.backing_format = mem_dup(snapshot->image.format);
+    record->disk.size_bytes = snapshot->image.size_bytes;
+    record->image = snapshot->config;
+    index_unlock(op->engine->index);
+    snapshot->config = NULL;
+    images_release(op->host->images, record->snapshot);
     return OP_NEXT;
 }
 
@@ -201,6 +218,7 @@ static int commit_stopped(struct op *op, struct runner_error *err)
 }
 
 static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
+                                                {"image", image, NULL},
                                                 {"process", process, unprocess},
                                                 {"address", lease, unlease},
                                                 {"directory", directory, NULL},
@@ -215,7 +233,8 @@ static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
                                                 {"commit", commit, NULL}};
 const struct op_type op_create = {"create", create_phases, ARRAY_LEN(create_phases)};
 
-static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},         {"address", lease, unlease},
-                                                 {"directory", directory, NULL},    {"disk", disk, NULL},
-                                                 {"host", op_run_batch, undo_host}, {"commit", commit_stopped, NULL}};
+static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},      {"image", image, NULL},
+                                                 {"address", lease, unlease},    {"directory", directory, NULL},
+                                                 {"disk", disk, NULL},           {"host", op_run_batch, undo_host},
+                                                 {"commit", commit_stopped, NULL}};
 const struct op_type op_create_stopped = {"create-stopped", stopped_phases, ARRAY_LEN(stopped_phases)};

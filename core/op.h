@@ -7,6 +7,7 @@
 
 #include "core/batch.h"
 #include "core/engine.h"
+#include "core/images/images.h"
 
 enum op_kind {
     OP_CREATE,
@@ -60,6 +61,7 @@ struct op {
     struct host *host;
     struct sandbox *sandbox;    /* a reference; NULL while there is none */
     struct record *plan;        /* CREATE: the record to be (create_request_plan); owned until admitted */
+    struct image_object source; /* CREATE: where its snapshot is fetched from, when it is not here; ref NULL: nowhere */
     struct runner_batch *batch; /* what the planning phases fill and the phase "host" runs */
     size_t spawn_at;            /* its step that a VMM of CAP_EARLY may be started before */
 

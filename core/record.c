@@ -34,6 +34,7 @@ void record_free(struct record *record)
     free(record->job);
     free(record->snapshot);
     json_free(record->request);
+    json_free(record->image);
     json_free(record->metadata);
     policy_done(&record->policy);
     free(record->disk.path);
@@ -120,6 +121,8 @@ void record_print(const struct record *record, struct str *out)
     json_close(out, '}');
     if (record->request != NULL)
         json_add_tree(out, "request", record->request);
+    if (record->image != NULL)
+        json_add_tree(out, "image", record->image);
     if (record->metadata != NULL)
         json_add_tree(out, "metadata", record->metadata);
     json_close(out, '}');
@@ -289,6 +292,9 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
     record->request = json_take(from, "request");
     if (record->request != NULL && record->request->type != JSON_OBJECT)
         return wrong(err, "request", "an object");
+    record->image = json_take(from, "image");
+    if (record->image != NULL && record->image->type != JSON_OBJECT)
+        return wrong(err, "image", "an object");
     record->metadata = json_take(from, "metadata");
     if (record->metadata != NULL && record->metadata->type != JSON_OBJECT)
         return wrong(err, "metadata", "an object");

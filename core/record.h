@@ -44,6 +44,7 @@ struct record {
     uint32_t cpus;
     int64_t memory_bytes, disk_bytes;
     struct json *request; /* the create request as it came (an object), less its authToken and registry */
+    struct json *image;   /* how its image wants to be run (struct runner_base), or NULL */
     struct json *metadata; /* what the last start brought (an object), or NULL: that of the request still holds */
 
     struct { /* the disk, see struct runner_image; path NULL: none yet */

@@ -25,14 +25,15 @@ static const struct route routes[] = {
     {"POST", "/sandboxes/{id}/is-recoverable", HTTP_SANDBOX_IS_RECOVERABLE, ROUTE_BODY, true},
     {"POST", "/sandboxes/{id}/network-settings", HTTP_SANDBOX_NETWORK, ROUTE_BODY, true},
     {"GET", "/sandboxes/{id}/network-settings", HTTP_SANDBOX_NETWORK_GET, ROUTE_NO_BODY, true},
-    {"POST", "/snapshots/pull", HTTP_SNAPSHOT_PULL, ROUTE_BODY, false},
+    {"GET", "/snapshots", HTTP_SNAPSHOT_LIST, ROUTE_NO_BODY, true},
+    {"POST", "/snapshots/pull", HTTP_SNAPSHOT_PULL, ROUTE_BODY, true},
     {"POST", "/snapshots/build", HTTP_SNAPSHOT_BUILD, ROUTE_BODY, false},
-    {"POST", "/snapshots/tag", HTTP_SNAPSHOT_TAG, ROUTE_BODY, false},
-    {"GET", "/snapshots/exists", HTTP_SNAPSHOT_EXISTS, ROUTE_NO_BODY, false},
-    {"GET", "/snapshots/info", HTTP_SNAPSHOT_INFO, ROUTE_NO_BODY, false},
-    {"POST", "/snapshots/remove", HTTP_SNAPSHOT_REMOVE, ROUTE_NO_BODY, false},
-    {"POST", "/snapshots/inspect", HTTP_SNAPSHOT_INSPECT, ROUTE_BODY, false},
-    {"GET", "/snapshots/logs", HTTP_SNAPSHOT_LOGS, ROUTE_NO_BODY, false},
+    {"POST", "/snapshots/tag", HTTP_SNAPSHOT_TAG, ROUTE_BODY, true},
+    {"GET", "/snapshots/exists", HTTP_SNAPSHOT_EXISTS, ROUTE_NO_BODY, true},
+    {"GET", "/snapshots/info", HTTP_SNAPSHOT_INFO, ROUTE_NO_BODY, true},
+    {"POST", "/snapshots/remove", HTTP_SNAPSHOT_REMOVE, ROUTE_NO_BODY, true},
+    {"POST", "/snapshots/inspect", HTTP_SNAPSHOT_INSPECT, ROUTE_BODY, true},
+    {"GET", "/snapshots/logs", HTTP_SNAPSHOT_LOGS, ROUTE_NO_BODY, true},
 };
 
 /* Whether the path fits the pattern; ret_id is filled at {id}. */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/create-request.h"
+#include "core/images/request.h"
 #include "core/jobs/parts.h"
 #include "core/log.h"
 #include "core/op.h"
@@ -15,7 +16,7 @@ struct doing {
     struct job *job;
 };
 
-static void end(struct agent *agent, struct job *job, const struct runner_error *err)
+void executor_end(struct agent *agent, struct job *job, const struct runner_error *err)
 {
     auto_str struct str text = STR_INIT;
 
@@ -72,7 +73,7 @@ static void on_done(struct op *op, void *ctx)
     if (op->is_refused && op->err.code != 0) /* the API has it IN_PROGRESS, so the next runner finds it */
         return;
     if (op->err.code != 0 && !forgives(job)) {
-        end(agent, job, &op->err);
+        executor_end(agent, job, &op->err);
         return;
     }
     if (op->err.code != 0)
@@ -97,29 +98,28 @@ static void submit(struct agent *agent, struct job *job, struct op *op)
         return;
     free(doing);
     op_free(op);
-    end(agent, job, &err);
+    executor_end(agent, job, &err);
 }
 
 /* ---- what each type asks for ---- */
 
-typedef int begin_fn(struct agent *agent, struct job *job, struct runner_error *err);
+typedef executor_begin_fn begin_fn;
 
 static int begin_create(struct agent *agent, struct job *job, struct runner_error *err)
 {
     struct engine *engine = agent->config.engine;
     struct record *plan = NULL;
     const char *field = "";
-    char *token;
     struct op *op;
 
-    if (start_request_token(json_get(job->payload, "authToken"), &token, err) < 0)
-        return -1;
-    if (create_request_plan(engine->config, engine_pick_host(engine)->config, job->payload, &plan, &field, err) < 0) {
-        secret_free(token);
+    if (create_request_plan(engine->config, engine_pick_host(engine)->config, job->payload, &plan, &field, err) < 0)
         return err->code == RUNNER_E_INVALID ? error_wrap(err, "%s", field) : -1;
-    }
     op = op_new_create(engine, plan);
-    op->auth_token = token;
+    if (start_request_token(json_get(job->payload, "authToken"), &op->auth_token, err) < 0 ||
+        image_source_read(job->payload, plan->snapshot, &op->source, err) < 0) {
+        op_free(op);
+        return -1;
+    }
     submit(agent, job, op);
     return 0;
 }
@@ -229,6 +229,8 @@ static const struct {
     [JOB_STOP_SANDBOX] = {begin_stop, false},       [JOB_PAUSE_SANDBOX] = {begin_pause, false},
     [JOB_DESTROY_SANDBOX] = {begin_destroy, false}, [JOB_RECOVER_SANDBOX] = {begin_recover, false},
     [JOB_RESIZE_SANDBOX] = {begin_resize, true},    [JOB_UPDATE_SANDBOX_NETWORK_SETTINGS] = {begin_policy, true},
+    [JOB_PULL_SNAPSHOT] = {image_job_pull, true},   [JOB_REMOVE_SNAPSHOT] = {image_job_remove, false},
+    [JOB_INSPECT_SNAPSHOT_IN_REGISTRY] = {image_job_inspect, true},
 };
 
 static int begin(struct agent *agent, struct job *job, struct runner_error *err)
@@ -250,5 +252,5 @@ void executor_begin(struct agent *agent, struct job *job)
 
     log_event(RUNNER_LOG_DEBUG, "job.begin", "job", job->id, "type", job->name, "resource", job->resource, NULL);
     if (begin(agent, job, &err) < 0)
-        end(agent, job, &err);
+        executor_end(agent, job, &err);
 }

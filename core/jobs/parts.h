@@ -112,5 +112,12 @@ void reporter_end_repeats(struct agent *agent, const char *resource);
 
 /* executor.c: has it done; job is RUNNING and in the ledger. It comes back by agent_job_ended(), maybe at once. */
 void executor_begin(struct agent *agent, struct job *job);
+/* It is over: failed, or (err NULL or code 0) done without a result. Any thread. */
+void executor_end(struct agent *agent, struct job *job, const struct runner_error *err);
+/* Begins what one type of job asks for; -1: it failed at once. */
+typedef int executor_begin_fn(struct agent *agent, struct job *job, struct runner_error *err);
+
+/* images.c */
+executor_begin_fn image_job_pull, image_job_remove, image_job_inspect;
 
 #endif

@@ -69,7 +69,7 @@ def check_trace(runner, faults):
                  ("pwrite", "vmm.pid")):
         tap.ok(f"its trace has {call[0]} of {call[1]}", call in made, sorted(made))
     phases = [call.where.split("phase=")[1].split()[0] for call in trace if call.kind == fault.MARK]
-    tap.equal("and its phases", phases[:2] + phases[-1:], ["admit", "process", "commit"])
+    tap.equal("and its phases", phases[:2] + phases[-1:], ["admit", "image", "commit"])
     tap.ok("it waits, too", any(call.kind == fault.WAIT for call in trace))
     tap.equal("what is counted has numbers", [call.number for call in trace if call.kind == fault.CHANGE],
               list(range(1, faults.count + 1)))

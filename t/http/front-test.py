@@ -806,7 +806,7 @@ def rest_paths(front, guest):
     for what in ("GET /nope", "PUT /sandboxes", "GET /sandboxes/", "GET /sandboxes/a/b/c", "GET /sandboxes/../x",
                  "POST /info", "GET //", "GET /sandboxes/" + "a" * 300):
         same((what, *front.ask(what)[::2]), (what, 404, b"404 page not found"))
-    for what in ("POST /sandboxes/abc/backup", "GET /snapshots/logs?snapshotRef=a", "POST /snapshots/pull"):
+    for what in ("POST /sandboxes/abc/backup", "POST /snapshots/build"):
         status, _, body = front.ask(what)
         same((what, status, json.loads(body)["code"]), (what, 501, "NOT_IMPLEMENTED"))
 

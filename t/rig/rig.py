@@ -157,6 +157,7 @@ hosts:
     capacity: {{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0}}
     transport: {{plugin: local}}
     disk: {{plugin: qcow2}}
+    storage: none
 {host}
 """
     level = "info"  # of its log

@@ -15,6 +15,7 @@
 #   start_runner [YAML]              YAML: more top-level lines of runner.yaml
 #   use_cloud_hypervisor             before it: the fake Cloud Hypervisor in place of the fake QEMU
 #   stop_runner [SIGNAL]             waits for its end; $code is its exit status
+#   use_shelf                        before it: images come from $dir/shelf; put_on_shelf, make_boot_kit
 #   vms                              how many VMs run
 #   vm_wish ID|"" LINE...            what the VMs of one sandbox, or all of them, do wrong (t/fake/fake-qemu.h, fake-ch.h)
 #   http METHOD PATH [CURL ARG...]   sets $code (HTTP status), $out (body), $err (head), over the unix socket
@@ -181,6 +182,7 @@ runner_network=                 # YAML in place of the user network, and what fo
 runner_capacity="{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0}" # what VMs are promised here, they do not use
 runner_vmm="{plugin: qemu, binary: $vmm, accel: tcg}"
 runner_plugins=$top_builddir/plugins
+runner_storage=none
 vm_program=$top_builddir/t/fake/fake-qemu
 vm_word=-name                   # on the command line of every machine, and not of the program asked for its version
 first_port=                     # of a hundred on 127.0.0.1 for guests, see own_ports
@@ -227,6 +229,7 @@ hosts:
     transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: $runner_vmm
     disk: {plugin: qcow2}
+    storage: $runner_storage
     network: ${runner_network:-$network}
 ${1-}
 YAML
@@ -253,7 +256,6 @@ vm_wish() {
 
 # Its guests are met on loopback, at addresses of t/fake/loopback.h, by a network plugin for tests.
 use_cloud_hypervisor() {
-    local plugin
     vmm=$dir/bin/cloud-hypervisor
     vm_program=$top_builddir/t/fake/cloud-hypervisor
     vm_word=--api-socket
@@ -262,12 +264,44 @@ use_cloud_hypervisor() {
     runner_network=${runner_network:-"{plugin: loopback, port: $first_port}"}
     mkdir -p "$dir/bin"
     echo "$first_port" >"$vmm.port"
+    own_plugins
+    ln -s "$top_builddir/t/plugin/loopback-net.so" "$dir/plugins/network/loopback.so"
+}
+
+# A folder of plugins of the test's own, with links to all that were built, to which it can add.
+own_plugins() {
+    local plugin
+    [ "$runner_plugins" != "$dir/plugins" ] || return 0
     runner_plugins=$dir/plugins
+    mkdir -p "$dir/plugins/storage"
     for plugin in "$top_builddir"/plugins/*/*.so; do
         mkdir -p "$dir/plugins/$(basename "$(dirname "$plugin")")"
         ln -s "$plugin" "$dir/plugins/$(basename "$(dirname "$plugin")")/"
     done
-    ln -s "$top_builddir/t/plugin/loopback-net.so" "$dir/plugins/network/loopback.so"
+}
+
+# Images come from a shelf in $dir/shelf (t/plugin/shelf.c).
+use_shelf() {
+    own_plugins
+    ln -s "$top_builddir/t/plugin/shelf.so" "$dir/plugins/storage/shelf.so"
+    runner_storage="{plugin: shelf, dir: $dir/shelf}"
+}
+
+put_on_shelf() { # REF TEXT [IMAGE JSON]: an object whose digest follows from the text
+    local at=$dir/shelf/$1
+    mkdir -p "$at"
+    printf '%s' "$2" | sha256sum | cut -c 1-64 | tr -d '\n' >"$at/digest"
+    truncate -s 67108864 "$at/disk.raw"
+    printf '%s' "$2" | dd of="$at/disk.raw" conv=notrunc status=none
+    [ $# -lt 3 ] || printf '%s' "$3" >"$at/image.json"
+}
+
+make_boot_kit() { # what images of the storage boot
+    mkdir -p "$root/boot"
+    printf '\177ELF kernel' >"$root/boot/vmlinux"
+    echo initramfs >"$root/boot/initramfs.img"
+    echo '{"schema": 1, "kernel": "vmlinux", "initramfs": "initramfs.img", "cmdline": "console=ttyS0"}' \
+        >"$root/boot/manifest.json"
 }
 
 [ "${RUNNER_TEST_VMM:-qemu}" = qemu ] || use_cloud_hypervisor

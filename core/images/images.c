@@ -1,0 +1,295 @@
+/* Which refs are here, who holds them. */
+#include "core/images/inner.h"
+
+#include <string.h>
+
+#include "core/batch.h"
+#include "core/log.h"
+#include "core/util/error.h"
+#include "core/util/num.h"
+#include "core/util/text.h"
+
+void image_object_copy(struct image_object *to, const struct image_object *from)
+{
+    to->ref = mem_dup(from->ref);
+    to->server = mem_dup(from->server);
+    to->username = mem_dup(from->username);
+    to->password = mem_dup(from->password);
+}
+
+static void wipe(char **text)
+{
+    if (*text != NULL)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
+}
+
+void image_object_forget(struct image_object *object)
+{
+    wipe(&object->username);
+    wipe(&object->password);
+}
+
+void image_object_wipe(struct image_object *object)
+{
+    image_object_forget(object);
+    wipe(&object->ref);
+    wipe(&object->server);
+}
+
+struct images *images_new(struct engine *engine, struct host *host)
+{
+    struct images *images = mem_alloc(sizeof *images);
+
+    images->engine = engine;
+    images->host = host;
+    pthread_mutex_init(&images->load_mutex, NULL);
+    pthread_mutex_init(&images->mutex, NULL);
+    LIST_INIT(&images->nameds);
+    TAILQ_INIT(&images->flights);
+    return images;
+}
+
+static void named_free(struct named *named)
+{
+    LIST_REMOVE(named, link);
+    free(named->ref);
+    free(named->base);
+    free(named);
+}
+
+void images_free(struct images *images)
+{
+    struct flight *flight;
+    struct named *named;
+
+    if (images == NULL)
+        return;
+    while ((flight = TAILQ_FIRST(&images->flights)) != NULL) {
+        TAILQ_REMOVE(&images->flights, flight, link);
+        flight_put(flight);
+    }
+    while ((named = LIST_FIRST(&images->nameds)) != NULL)
+        named_free(named);
+    pthread_mutex_destroy(&images->mutex);
+    pthread_mutex_destroy(&images->load_mutex);
+    free(images);
+}
+
+struct named *images_named(struct images *images, const char *ref)
+{
+    struct named *named;
+
+    LIST_FOREACH(named, &images->nameds, link)
+        if (strcmp(named->ref, ref) == 0)
+            return named;
+    return NULL;
+}
+
+struct named *images_name(struct images *images, const char *ref, const char *base)
+{
+    struct named *named = images_named(images, ref);
+
+    if (named == NULL) {
+        named = mem_alloc(sizeof *named);
+        named->ref = mem_dup(ref);
+        LIST_INSERT_HEAD(&images->nameds, named, link);
+    }
+    if (base != NULL) {
+        free(named->base);
+        named->base = mem_dup(base);
+    }
+    return named;
+}
+
+/* ---- holding ---- */
+
+static void hold(struct images *images, const char *ref)
+{
+    struct named *named;
+
+    pthread_mutex_lock(&images->mutex);
+    named = images_name(images, ref, NULL);
+    named->holds++;
+    named->used_ms = num_wall_ms();
+    pthread_mutex_unlock(&images->mutex);
+}
+
+void images_release(struct images *images, const char *ref)
+{
+    struct named *named;
+
+    pthread_mutex_lock(&images->mutex);
+    named = images_named(images, ref);
+    if (named != NULL && --named->holds == 0 && named->base == NULL)
+        named_free(named); /* nothing that is to be remembered of it */
+    pthread_mutex_unlock(&images->mutex);
+}
+
+int images_open(struct images *images, struct runner_call *call, const char *ref, const struct image_object *from,
+                struct snapshot **ret, struct runner_error *err)
+{
+    const char *root = images->host->config->root;
+    struct image_wish wish = {.ref = ref, .from = from};
+
+    hold(images, ref);
+    if (snapshot_open(call, root, ref, ret, err) == 0)
+        return 0;
+    if (err->code == RUNNER_E_NOTFOUND && from != NULL && images->host->instances[RUNNER_STORAGE] != NULL) {
+        error_clear(err);
+        if (images_fetch(images, call, &wish, err) == 0 && snapshot_open(call, root, ref, ret, err) == 0)
+            return 0;
+    }
+    images_release(images, ref);
+    return -1;
+}
+
+/* ---- in the storage ---- */
+
+bool image_is_moving(const char *ref)
+{
+    const char *slash = strrchr(ref, '/');
+    const char *name = slash != NULL ? slash + 1 : ref;
+    const char *colon = strchr(name, ':');
+
+    return strchr(name, '@') == NULL && (colon == NULL || strcmp(colon, ":latest") == 0);
+}
+
+int images_inspect(struct images *images, struct runner_call *call, const struct image_object *object,
+                   struct runner_object_info *ret, struct runner_error *err)
+{
+    struct runner_object asked = {.size = sizeof asked,
+                                  .ref = object->ref,
+                                  .server = object->server,
+                                  .username = object->username,
+                                  .password = object->password};
+
+    if (images->host->instances[RUNNER_STORAGE] == NULL)
+        return fail(err, RUNNER_E_NOTSUP, 0, "host '%s' has no storage to ask", images->host->config->name);
+    ret->size = sizeof *ret;
+    return HOST_CALL(images->host, RUNNER_STORAGE, storage, inspect, call, &asked, ret, err);
+}
+
+/* ---- names ---- */
+
+int images_tag(struct images *images, struct runner_call *call, const char *from, const char *to,
+               struct runner_error *err)
+{
+    auto_snapshot struct snapshot *snapshot = NULL;
+    int status = -1;
+
+    if (images_open(images, call, from, NULL, &snapshot, err) < 0)
+        return -1;
+    if (snapshot->base == NULL)
+        (void)fail(err, RUNNER_E_NOTSUP, 0, "snapshot '%s' was not pulled, and has one name only", from);
+    else
+        status = images_keep_ref(images, call, snapshot->base, to, err);
+    images_release(images, from);
+    return status;
+}
+
+/* Sandboxes whose disk is on top of it. */
+struct search {
+    const char *path;
+    bool is_found;
+};
+
+static void look(const struct sandbox *sandbox, void *ctx)
+{
+    struct search *search = ctx;
+    const char *backing = sandbox->record->disk.backing_path;
+
+    search->is_found |= backing != NULL && strcmp(backing, search->path) == 0;
+}
+
+static bool is_used(struct images *images, const char *path)
+{
+    struct search search = {.path = path};
+
+    index_each(images->engine->index, look, &search);
+    return search.is_found;
+}
+
+static int remove_path(struct runner_call *call, const char *path, uint32_t flags, const char *last,
+                       struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = flags, .path = path, .to = last};
+
+    return batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0 ? -1 : 0;
+}
+
+/* Whether it could be taken from the books: nobody holds it. */
+static bool forget(struct images *images, const char *ref)
+{
+    struct named *named;
+    bool is_free;
+
+    pthread_mutex_lock(&images->mutex);
+    named = images_named(images, ref);
+    is_free = named == NULL || named->holds == 0;
+    if (named != NULL && is_free)
+        named_free(named);
+    pthread_mutex_unlock(&images->mutex);
+    return is_free;
+}
+
+int images_remove(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err)
+{
+    auto_snapshot struct snapshot *snapshot = NULL;
+    auto_free char *dir = NULL, *manifest = NULL;
+
+    if (!text_is_ref(ref))
+        return fail(err, RUNNER_E_INVALID, 0, "snapshot '%.100s' is not a reference", ref);
+    if (images_load(images, call, err) < 0)
+        return -1;
+    if (snapshot_open(call, images->host->config->root, ref, &snapshot, err) < 0) {
+        if (err->code != RUNNER_E_NOTFOUND)
+            return -1;
+        error_clear(err);
+        return 0;
+    }
+    if ((snapshot->base == NULL && is_used(images, snapshot->disk_path)) || !forget(images, ref)) {
+        log_event(RUNNER_LOG_INFO, "image.kept", "ref", ref, "why", "in use", NULL);
+        return 0;
+    }
+    dir = mem_printf("%s/snapshots/%s", images->host->config->root, ref);
+    manifest = mem_printf("%s/manifest.json", dir);
+    /* Other refs may be below: of a name only its manifest goes, and the directory when nothing else is in it. */
+    if (snapshot->base == NULL)
+        return remove_path(call, dir, RUNNER_S_TREE, "manifest.json", err);
+    if (remove_path(call, manifest, 0, NULL, err) < 0)
+        return -1;
+    images_collect(images, call, 0);
+    log_event(RUNNER_LOG_INFO, "image.removed", "ref", ref, NULL);
+    return 0;
+}
+
+bool images_base_is_free(struct images *images, const char *key, const char *disk_path)
+{
+    struct flight *flight;
+    struct named *named;
+
+    LIST_FOREACH(named, &images->nameds, link)
+        if (named->holds > 0 && named->base != NULL && strcmp(named->base, key) == 0)
+            return false;
+    TAILQ_FOREACH(flight, &images->flights, link)
+        if (flight->key != NULL && strcmp(flight->key, key) == 0)
+            return false;
+    return !is_used(images, disk_path);
+}
+
+void images_forget_base(struct images *images, const char *key, struct str *ret_refs)
+{
+    struct named *named, *next;
+
+    for (named = LIST_FIRST(&images->nameds); named != NULL; named = next) {
+        next = LIST_NEXT(named, link);
+        if (named->base == NULL || strcmp(named->base, key) != 0)
+            continue;
+        str_addf(ret_refs, "%s\n", named->ref);
+        named_free(named);
+    }
+}

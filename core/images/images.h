@@ -1,0 +1,76 @@
+/*
+ * The images of a host: objects of a storage that are disks here.
+ *   <root>/bases/<key>/               a disk made once of each content, which never changes, with its manifest.json
+ *   <root>/snapshots/<ref>/manifest.json   gives it a name: a copy of that manifest (core/snapshot.h)
+ * The key is the content's digest with what made the disk. A base goes when no ref names it and no sandbox has a disk on
+ * it; until then refs share it, as does everyone who asks for one that is being fetched. Where the host's storage cannot
+ * fetch (none is configured) only what is there can be used.
+ *
+ * Any thread may call; what takes a call blocks and is for workers.
+ */
+#ifndef CORE_IMAGES_H
+#define CORE_IMAGES_H
+
+#include "core/engine.h"
+#include "core/snapshot.h"
+
+struct images;
+
+/* Where an object is, and who may have it: a copy that wipes its secrets. */
+struct image_object {
+    char *ref, *server, *username, *password; /* server, username and password may be NULL */
+};
+void image_object_copy(struct image_object *to, const struct image_object *from);
+void image_object_wipe(struct image_object *object); /* frees the strings, not the object */
+void image_object_forget(struct image_object *object); /* the credentials only */
+#define auto_image_object CLEANUP(image_object_wipe)
+
+/* What is to be here under a name. */
+struct image_wish {
+    const char *ref;                 /* the name here; text_is_ref() */
+    const char *other_ref;           /* another one, or NULL */
+    const struct image_object *from; /* NULL: it is not fetched */
+    const struct image_object *also; /* where it is to be kept as well, or NULL, and so a name here; a ref that ends with
+                                        "-" is completed: "<digest>:daytona" */
+};
+
+struct images *images_new(struct engine *engine, struct host *host);
+void images_free(struct images *images); /* no fetch runs; takes NULL */
+/* Those that run end soon, as cancelled. */
+void images_cancel(struct images *images);
+
+/* Begins to fetch what is not here, or joins who does; returns at once. BUSY: the runner stops, or too much waits. */
+int images_begin(struct images *images, const struct image_wish *wish, struct runner_error *err);
+/* The same, and waits for the end of it. */
+int images_fetch(struct images *images, struct runner_call *call, const struct image_wish *wish,
+                 struct runner_error *err);
+
+/* Opens what is here, fetching it first where `from` says how, and holds it: until images_release() its base stays. */
+int images_open(struct images *images, struct runner_call *call, const char *ref, const struct image_object *from,
+                struct snapshot **ret, struct runner_error *err);
+void images_release(struct images *images, const char *ref);
+
+/* Whether a ref means something else from time to time: ":latest", or no tag at all. */
+bool image_is_moving(const char *ref);
+/* What a ref stands for in the storage. */
+int images_inspect(struct images *images, struct runner_call *call, const struct image_object *object,
+                   struct runner_object_info *ret, struct runner_error *err);
+/* Absent, or in use by a sandbox that has no base of its own: fine, and then it stays. */
+int images_remove(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err);
+int images_tag(struct images *images, struct runner_call *call, const char *from, const char *to,
+               struct runner_error *err);
+
+/* How the last fetch of a ref ended, when it failed and that was lately; else false. */
+bool images_failure(struct images *images, const char *ref, struct runner_error *ret);
+
+struct image_progress { /* of a fetch under way */
+    char phase[16];
+    uint64_t done_bytes, total_bytes;
+    int64_t seconds; /* since it began */
+};
+/* false: none is. */
+bool images_progress(struct images *images, const char *ref, struct image_progress *ret);
+/* Refs of fetches that run or failed lately, a line each. */
+void images_busy_refs(struct images *images, struct str *ret);
+
+#endif

@@ -1,0 +1,365 @@
+/* Bases and names on the host. */
+#include <string.h>
+
+#include "core/batch.h"
+#include "core/images/inner.h"
+#include "core/log.h"
+#include "core/util/error.h"
+#include "core/util/json.h"
+#include "core/util/num.h"
+
+#define MANIFEST_MAX (64 * 1024)
+#define REFS_MAX     2000 /* whose manifests are read */
+#define REMOVE_MS    60000
+#define NEW_PREFIX   ".new-"
+#define OLD_PREFIX   ".old-"
+
+static char *base_path(const struct images *images, const char *key, const char *file)
+{
+    return mem_printf("%s/bases%s%s%s%s", images->host->config->root, key[0] != '\0' ? "/" : "", key,
+                      file[0] != '\0' ? "/" : "", file);
+}
+
+static int run_one(struct runner_call *call, struct runner_batch *batch, const struct runner_step *step,
+                   struct runner_error *err)
+{
+    return batch_add(batch, step, err) < 0 || batch_run(call, batch, err) < 0 ? -1 : 0;
+}
+
+void images_remove_dir(struct images *images, const char *dir)
+{
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir, .to = "manifest.json"};
+    struct runner_error err = ERROR_INIT;
+    struct runner_call call; /* of its own: the one that failed may be over */
+    struct runner_batch *batch;
+
+    call_init_alone(&call, images->host, NULL, REMOVE_MS);
+    batch = batch_new(&call);
+    if (run_one(&call, batch, &step, &err) < 0)
+        log_event(RUNNER_LOG_WARN, "image.not_removed", "path", dir, "error", err.message, NULL);
+    batch_free(batch);
+    call_done(&call);
+}
+
+/* Every VMM reads it, whatever the runner's umask is. */
+static int add_mode(struct runner_batch *batch, const char *path, int64_t mode, struct runner_error *err)
+{
+    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_OWN, .path = path, .number = mode};
+
+    return batch_add(batch, &step, err);
+}
+
+char *images_make_dir(struct images *images, struct runner_call *call, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *bases = base_path(images, "", "");
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .number = 0755};
+    unsigned number;
+    char *dir;
+
+    pthread_mutex_lock(&images->mutex);
+    number = ++images->last_dir;
+    pthread_mutex_unlock(&images->mutex);
+    dir = mem_printf("%s/bases/" NEW_PREFIX "%u", images->host->config->root, number);
+    step.path = bases;
+    step.flags = RUNNER_S_PARENTS;
+    if (batch_add(batch, &step, err) >= 0 && add_mode(batch, bases, 0711, err) >= 0) {
+        step.path = dir;
+        step.flags = RUNNER_S_EXCL;
+        if (run_one(call, batch, &step, err) == 0)
+            return dir;
+    }
+    free(dir);
+    return NULL;
+}
+
+static bool exists(struct runner_call *call, const char *path)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
+
+    return run_one(call, batch, &step, NULL) == 0 && batch_result(batch, 0)->status == 0;
+}
+
+bool images_has_base(struct images *images, struct runner_call *call, const char *key)
+{
+    auto_free char *path = base_path(images, key, "manifest.json");
+
+    return exists(call, path);
+}
+
+bool images_has_ref(struct images *images, struct runner_call *call, const char *ref)
+{
+    auto_free char *path = mem_printf("%s/snapshots/%s/manifest.json", images->host->config->root, ref);
+
+    return exists(call, path);
+}
+
+/* ---- making ---- */
+
+/* What the storage says of it is as untrusted as the object is. */
+static int print_manifest(const char *key, const struct runner_base *base, struct str *out, struct runner_error *err)
+{
+    auto_json struct json *image = NULL;
+
+    if (base->image_json != NULL && json_parse(base->image_json, strlen(base->image_json), &image, err) < 0)
+        return error_wrap(err, "image");
+    json_open(out, NULL, '{');
+    json_add_int(out, "schema", 1);
+    json_add_text(out, "base", key);
+    json_open(out, "disk", '{');
+    json_add_text(out, "file", base->disk);
+    json_add_text(out, "format", base->format);
+    json_add_int(out, "sizeBytes", base->size_bytes);
+    json_close(out, '}');
+    if (image != NULL)
+        json_add_tree(out, "image", image);
+    json_add_text(out, "digest", base->info.digest);
+    json_add_int(out, "contentBytes", base->content_bytes);
+    json_add_int(out, "storedBytes", base->info.size_bytes);
+    json_close(out, '}');
+    return out->len <= MANIFEST_MAX ? 0 : fail(err, RUNNER_E_INVALID, 0, "image: more than 64 KiB of configuration");
+}
+
+int images_keep_base(struct images *images, struct runner_call *call, const char *dir, const char *key,
+                     const struct runner_base *base, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = mem_printf("%s/manifest.json", dir), *to = base_path(images, key, "");
+    auto_snapshot struct snapshot *read = NULL;
+    auto_str struct str text = STR_INIT;
+    struct runner_step write = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_SYNC, .path = path, .number = 0644};
+    struct runner_step rename = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_RENAME, .flags = RUNNER_S_SYNC, .path = dir, .to = to};
+    auto_free char *disk = NULL;
+
+    /* As it will be read: what cannot be used is found now. */
+    if (print_manifest(key, base, &text, err) < 0 ||
+        snapshot_parse(text.ptr, text.len, images->host->config->root, "new", &read, err) < 0)
+        return -1;
+    write.data = text.ptr;
+    write.len = text.len;
+    disk = mem_printf("%s/%s", dir, base->disk);
+    if (batch_add(batch, &write, err) < 0 || add_mode(batch, disk, 0444, err) < 0 ||
+        add_mode(batch, path, 0444, err) < 0 || add_mode(batch, dir, 0755, err) < 0 ||
+        run_one(call, batch, &rename, err) < 0)
+        return error_wrap(err, "base '%s'", key);
+    return 0;
+}
+
+int images_keep_ref(struct images *images, struct runner_call *call, const char *key, const char *ref,
+                    struct runner_error *err)
+{
+    auto_batch struct runner_batch *read = batch_new(call), *write = batch_new(call);
+    auto_free char *from = base_path(images, key, "manifest.json");
+    auto_free char *dir = mem_printf("%s/snapshots/%s", images->host->config->root, ref);
+    auto_free char *to = mem_printf("%s/manifest.json", dir);
+    struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = from, .number = MANIFEST_MAX};
+    const struct runner_result *result;
+
+    if (run_one(call, read, &step, err) < 0)
+        return -1;
+    result = batch_result(read, 0);
+    step = (struct runner_step){.size = RUNNER_STEP_INIT,
+                                .kind = RUNNER_MKDIR,
+                                .flags = RUNNER_S_PARENTS,
+                                .path = dir,
+                                .number = 0755};
+    if (batch_add(write, &step, err) < 0)
+        return -1;
+    step = (struct runner_step){.size = RUNNER_STEP_INIT,
+                                .kind = RUNNER_WRITE,
+                                .flags = RUNNER_S_SYNC,
+                                .path = to,
+                                .data = result->out,
+                                .len = result->len,
+                                .number = 0644};
+    if (run_one(call, write, &step, err) < 0)
+        return error_wrap(err, "snapshot '%s'", ref);
+    pthread_mutex_lock(&images->mutex);
+    images_name(images, ref, key)->used_ms = num_wall_ms();
+    pthread_mutex_unlock(&images->mutex);
+    return 0;
+}
+
+/* ---- what there is ---- */
+
+/* The names in bases/, NUL after each; NULL: none. */
+static const struct runner_result *list_bases(struct images *images, struct runner_call *call,
+                                              struct runner_batch *batch)
+{
+    auto_free char *path = base_path(images, "", "");
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .flags = RUNNER_S_OPTIONAL, .path = path};
+
+    return run_one(call, batch, &step, NULL) == 0 && batch_result(batch, 0)->status == 0 ? batch_result(batch, 0)
+                                                                                          : NULL;
+}
+
+static bool is_half(const char *name)
+{
+    return strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0 || strncmp(name, OLD_PREFIX, strlen(OLD_PREFIX)) == 0;
+}
+
+static void remove_halves(struct images *images, struct runner_call *call)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    const struct runner_result *names = list_bases(images, call, batch);
+
+    for (const char *p = names != NULL ? names->out : NULL; p != NULL && p < names->out + names->len;
+         p += strlen(p) + 1) {
+        auto_free char *path = base_path(images, p, "");
+        if (is_half(p))
+            images_remove_dir(images, path);
+    }
+}
+
+static void load_ref(struct images *images, struct runner_call *call, const char *ref)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = mem_printf("%s/snapshots/%s/manifest.json", images->host->config->root, ref);
+    auto_snapshot struct snapshot *snapshot = NULL;
+    struct runner_step read = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = path, .number = MANIFEST_MAX};
+    struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
+
+    if (batch_add(batch, &read, NULL) < 0 || run_one(call, batch, &stat, NULL) < 0 ||
+        snapshot_parse(batch_result(batch, 0)->out, batch_result(batch, 0)->len, images->host->config->root, ref,
+                       &snapshot, NULL) < 0 ||
+        snapshot->base == NULL)
+        return;
+    pthread_mutex_lock(&images->mutex);
+    images_name(images, ref, snapshot->base)->used_ms = batch_result(batch, 1)->number2 * 1000;
+    pthread_mutex_unlock(&images->mutex);
+}
+
+int images_load(struct images *images, struct runner_call *call, struct runner_error *err)
+{
+    auto_str struct str refs = STR_INIT;
+    char *save = NULL;
+    bool is_loaded;
+    int n = 0;
+
+    pthread_mutex_lock(&images->load_mutex);
+    is_loaded = images->is_loaded;
+    if (!is_loaded && snapshot_list(call, images->host->config->root, &refs, err) == 0) {
+        for (char *ref = strtok_r(refs.ptr != NULL ? refs.ptr : (char[]){""}, "\n", &save);
+             ref != NULL && n < REFS_MAX; ref = strtok_r(NULL, "\n", &save), n++)
+            load_ref(images, call, ref);
+        remove_halves(images, call);
+        is_loaded = images->is_loaded = true;
+    }
+    pthread_mutex_unlock(&images->load_mutex);
+    return is_loaded ? 0 : -1;
+}
+
+/* ---- what goes ---- */
+
+struct base { /* one of those that may be taken away */
+    char *key;
+    int64_t used_ms; /* 0: it has no name any more */
+    int64_t bytes;
+};
+
+static int64_t used_ms(struct images *images, const char *key)
+{
+    struct named *named;
+    int64_t ms = 0;
+
+    LIST_FOREACH(named, &images->nameds, link)
+        if (named->base != NULL && strcmp(named->base, key) == 0 && named->used_ms > ms)
+            ms = named->used_ms;
+    return ms;
+}
+
+/* Its disk and how much that holds; NULL: it cannot be read, and so is of no use. */
+static char *disk_of(struct images *images, struct runner_call *call, const char *key, int64_t *ret_bytes)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = base_path(images, key, "manifest.json");
+    auto_snapshot struct snapshot *snapshot = NULL;
+    struct runner_step read = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = path, .number = MANIFEST_MAX};
+    char *disk_path;
+
+    if (run_one(call, batch, &read, NULL) < 0 ||
+        snapshot_parse(batch_result(batch, 0)->out, batch_result(batch, 0)->len, images->host->config->root, "base",
+                       &snapshot, NULL) < 0)
+        return NULL;
+    *ret_bytes = snapshot->content_bytes;
+    disk_path = snapshot->disk_path;
+    snapshot->disk_path = NULL;
+    return disk_path;
+}
+
+/* Takes it away if nobody uses it; whether it did. */
+static bool drop(struct images *images, struct runner_call *call, const char *key, const char *disk_path)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *from = base_path(images, key, ""), *to = NULL;
+    auto_str struct str refs = STR_INIT;
+    struct runner_step rename = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RENAME, .path = from};
+    bool is_free;
+
+    pthread_mutex_lock(&images->mutex);
+    is_free = images_base_is_free(images, key, disk_path);
+    if (is_free) {
+        images_forget_base(images, key, &refs);
+        to = mem_printf("%s/bases/" OLD_PREFIX "%u", images->host->config->root, ++images->last_dir);
+    }
+    pthread_mutex_unlock(&images->mutex);
+    if (!is_free)
+        return false;
+    for (char *ref = refs.ptr, *end; ref != NULL && (end = strchr(ref, '\n')) != NULL; ref = end + 1) {
+        auto_free char *path =
+            mem_printf("%s/snapshots/%.*s/manifest.json", images->host->config->root, (int)(end - ref), ref);
+        struct runner_step remove = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+        (void)batch_add(batch, &remove, NULL);
+    }
+    rename.to = to;
+    if (run_one(call, batch, &rename, NULL) == 0)
+        images_remove_dir(images, to);
+    log_event(RUNNER_LOG_INFO, "image.dropped", "base", key, NULL);
+    return true;
+}
+
+static int by_use(const void *a, const void *b)
+{
+    int64_t x = ((const struct base *)a)->used_ms, y = ((const struct base *)b)->used_ms;
+
+    return x < y ? -1 : x > y;
+}
+
+void images_collect(struct images *images, struct runner_call *call, int64_t wanted_bytes)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    const struct runner_result *names = list_bases(images, call, batch);
+    struct base *bases = NULL;
+    size_t n = 0;
+
+    for (const char *p = names != NULL ? names->out : NULL; p != NULL && p < names->out + names->len;
+         p += strlen(p) + 1) {
+        if (!snapshot_is_base_key(p))
+            continue;
+        bases = mem_grow(bases, n + 1, sizeof *bases);
+        bases[n] = (struct base){.key = mem_dup(p)};
+        pthread_mutex_lock(&images->mutex);
+        bases[n++].used_ms = used_ms(images, p);
+        pthread_mutex_unlock(&images->mutex);
+    }
+    if (n > 0)
+        qsort(bases, n, sizeof *bases, by_use);
+    for (size_t i = 0; i < n; i++) {
+        int64_t bytes = 0;
+        auto_free char *disk_path = NULL;
+
+        if (bases[i].used_ms > 0 && wanted_bytes <= 0)
+            break;
+        disk_path = disk_of(images, call, bases[i].key, &bytes);
+        if (disk_path != NULL && drop(images, call, bases[i].key, disk_path))
+            wanted_bytes -= bytes;
+    }
+    for (size_t i = 0; i < n; i++)
+        free(bases[i].key);
+    free(bases);
+}
