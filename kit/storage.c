@@ -183,7 +183,7 @@ static void look_left(const struct op *op, const struct trial *t, void *arg)
     const struct subject *s = arg;
     auto_free char *there = NULL;
 
-    if (t->fault.sites != 0 && !(t->fault.sites & (1u << FAKE_DIAL)))
+    if (t->fault.sites != 0 && t->fault.sites != 1u << FAKE_DIAL)
         return;
     there = world_text(s->world, "p");
     if (there[0] != '\0')
@@ -213,6 +213,7 @@ static char *inspect_at_once(struct subject *s, void *self, struct runner_call *
 static void point_parallel(struct subject *s, const struct point *point)
 {
     (void)point;
+    subject_renew(s);
     plan_check_at_once(s, inspect_at_once, "inspect");
 }
 

@@ -22,6 +22,7 @@ passes() {
 }
 passes disk/qcow2 "$plugins/disk/qcow2.so"
 passes ipam/static-pool "$plugins/ipam/static-pool.so" range=10.0.0.2-10.0.1.80 gateway=10.0.0.1/23
+[ ! -e "$plugins/storage/oci.so" ] || passes storage/oci "$plugins/storage/oci.so"
 passes network/user "$plugins/network/user.so"
 passes network/bridge "$plugins/network/bridge.so" --answer 'RUN:[ip][-j][link]=[]'
 passes transport/local "$plugins/transport/local.so"

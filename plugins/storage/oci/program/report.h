@@ -1,0 +1,25 @@
+/* What runner-oci says of its work: JSON objects, a line each, to who dialled its socket. When he hangs up, it ends. */
+#ifndef OCI_REPORT_H
+#define OCI_REPORT_H
+
+#include "core/util/error.h"
+#include "core/util/str.h"
+
+#define REPORT_LISTEN_FD 3 /* given by SPAWN */
+
+/* Waits for who asks, and takes the socket's name away. -1: nobody came. */
+int report_open(const char *socket_path, struct runner_error *err);
+int report_fd(void); /* readable: nobody listens any more */
+
+/* 0, RUNNER_E_CANCELLED: nobody listens any more, or RUNNER_E_TIMEOUT: the request's time is over. */
+int report_cancelled(void);
+int report_check(struct runner_error *err); /* the same as an error */
+void report_deadline(int64_t ms);           /* from now; 0: none */
+
+/* Now and then: what comes too soon after the last one of the phase is not said, unless it is all. */
+void report_progress(const char *phase, uint64_t done_bytes, uint64_t total_bytes);
+/* {"result": {members}} */
+void report_result(const struct str *members);
+void report_error(const struct runner_error *err);
+
+#endif

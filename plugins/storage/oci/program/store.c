@@ -1,0 +1,274 @@
+#include "plugins/storage/oci/program/store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "core/util/text.h"
+#include "plugins/storage/oci/program/ref.h"
+
+#define BLOBS_MAX  100000
+#define READ_BYTES (1 << 20)
+#define PART       ".part"
+
+/* ---- the directory ---- */
+
+int store_open(const char *path, struct store *ret, struct runner_error *err)
+{
+    auto_free char *dir = mem_printf("%s/blobs", path);
+    int fd;
+
+    for (char *p = dir + 1; (p = strchr(p, '/')) != NULL; p++) {
+        *p = '\0';
+        if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+            return fail_errno(err, errno, "directory '%s'", dir);
+        *p = '/';
+    }
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return fail_errno(err, errno, "directory '%s'", dir);
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return fail_errno(err, errno, "directory '%s'", dir);
+    *ret = (struct store){.dir = dir, .fd = fd};
+    dir = NULL;
+    return 0;
+}
+
+void store_close(struct store *store)
+{
+    if (store->dir == NULL)
+        return;
+    close(store->fd);
+    free(store->dir);
+    store->dir = NULL;
+}
+
+struct kept {
+    char *name;
+    struct timespec used;
+    int64_t bytes;
+};
+
+static int compare_used(const void *a, const void *b)
+{
+    const struct kept *x = a, *y = b;
+
+    if (x->used.tv_sec != y->used.tv_sec)
+        return x->used.tv_sec < y->used.tv_sec ? -1 : 1;
+    return x->used.tv_nsec < y->used.tv_nsec ? -1 : x->used.tv_nsec > y->used.tv_nsec;
+}
+
+static size_t list_kept(const struct store *store, struct kept **ret, int64_t *ret_total)
+{
+    auto_dir DIR *dir = fdopendir(openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    struct kept *list = NULL;
+    struct dirent *entry;
+    struct stat st;
+    size_t n = 0;
+
+    *ret_total = 0;
+    while (dir != NULL && n < BLOBS_MAX && (entry = readdir(dir)) != NULL) {
+        if (!text_starts(entry->d_name, "sha256-", NULL) ||
+            fstatat(store->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+            continue;
+        list = mem_grow(list, n + 1, sizeof *list);
+        list[n++] = (struct kept){mem_dup(entry->d_name), st.st_mtim, (int64_t)st.st_blocks * 512};
+        *ret_total += (int64_t)st.st_blocks * 512;
+    }
+    *ret = list;
+    return n;
+}
+
+static bool remove_unused(const struct store *store, const char *name)
+{
+    auto_close int fd = openat(store->fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(store->fd, name, 0) == 0;
+}
+
+void store_trim(const struct store *store, int64_t bytes)
+{
+    struct kept *list;
+    int64_t total;
+    size_t n = list_kept(store, &list, &total);
+
+    if (n > 0)
+        qsort(list, n, sizeof *list, compare_used);
+    for (size_t i = 0; i < n; i++) {
+        if (total > bytes && remove_unused(store, list[i].name))
+            total -= list[i].bytes;
+        free(list[i].name);
+    }
+    free(list);
+}
+
+/* ---- one ---- */
+
+void blob_init(struct blob *b, const struct store *store, const struct descriptor *d)
+{
+    *b = (struct blob){.store = store, .d = d, .fd = -1, .fault = ERROR_INIT};
+    b->path = mem_printf("%s/sha256-%s", store->dir, REF_HEX(d->digest));
+}
+
+void blob_close(struct blob *b)
+{
+    cleanup_close(&b->fd);
+    b->fd = -1;
+    EVP_MD_CTX_free(b->hash);
+    b->hash = NULL;
+    free(b->path);
+    b->path = NULL;
+    b->is_whole = false;
+}
+
+static void hash_restart(struct blob *b)
+{
+    if (b->hash == NULL)
+        b->hash = EVP_MD_CTX_new();
+    if (b->hash == NULL || EVP_DigestInit_ex(b->hash, EVP_sha256(), NULL) != 1)
+        mem_die();
+}
+
+int blob_restart(struct blob *b, struct runner_error *err)
+{
+    if (ftruncate(b->fd, 0) < 0)
+        return fail_errno(err, errno, "blob '%s'", b->path);
+    b->have = 0;
+    b->is_resumed = false;
+    hash_restart(b);
+    return 0;
+}
+
+/* The hash of what an earlier process left. */
+static int take_up(struct blob *b, struct runner_error *err)
+{
+    auto_free char *buffer = mem_alloc(READ_BYTES);
+    struct stat st;
+    ssize_t n;
+
+    hash_restart(b);
+    if (fstat(b->fd, &st) < 0)
+        return fail_errno(err, errno, "blob '%s'", b->path);
+    if (st.st_size > b->d->size_bytes)
+        return blob_restart(b, err);
+    for (b->have = 0; b->have < st.st_size; b->have += n) {
+        n = pread(b->fd, buffer, READ_BYTES, b->have);
+        if (n <= 0)
+            return fail_errno(err, n < 0 ? errno : EIO, "blob '%s'", b->path);
+        (void)EVP_DigestUpdate(b->hash, buffer, (size_t)n);
+    }
+    b->is_resumed = b->have > 0;
+    return 0;
+}
+
+/* A whole one: 1, and it stays. */
+static int take_whole(struct blob *b)
+{
+    auto_close int fd = open(b->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+
+    if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0 || fstat(fd, &st) < 0 || st.st_nlink == 0 || !S_ISREG(st.st_mode) ||
+        st.st_size != b->d->size_bytes)
+        return 0;
+    (void)futimens(fd, NULL); /* it was used now */
+    b->have = st.st_size;
+    b->is_whole = true;
+    b->fd = fd;
+    fd = -1;
+    return 1;
+}
+
+int blob_begin(struct blob *b, struct runner_error *err)
+{
+    auto_free char *part = mem_printf("%s" PART, b->path);
+    auto_close int fd = -1;
+    struct stat st = {.st_nlink = 0};
+
+    if (take_whole(b) > 0)
+        return 1;
+    fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fail_errno(err, errno, "blob '%s'", part);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? 0 : fail_errno(err, errno, "blob '%s'", part);
+    if (fstat(fd, &st) < 0 || st.st_nlink == 0 || access(b->path, F_OK) == 0) { /* another finished it meanwhile */
+        if (st.st_nlink > 0 && st.st_size == 0)
+            (void)unlink(part);
+        if (take_whole(b) > 0)
+            return 1;
+        if (stat(b->path, &st) == 0 && st.st_size != b->d->size_bytes)
+            (void)unlink(b->path);
+        return 0;
+    }
+    b->fd = fd;
+    fd = -1;
+    return take_up(b, err) < 0 ? -1 : 1;
+}
+
+bool blob_add(struct blob *b, const void *data, size_t len)
+{
+    if ((int64_t)len > b->d->size_bytes - b->have) {
+        (void)fail(&b->fault, RUNNER_E_INVALID, 0, "blob %s: more than the %lld bytes that its manifest says",
+                   b->d->digest, (long long)b->d->size_bytes);
+        return false;
+    }
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pwrite(b->fd, (const char *)data + done, len - done, b->have + (int64_t)done);
+
+        if (n < 0 && errno != EINTR) {
+            (void)fail_errno(&b->fault, errno, "blob '%s'", b->path);
+            (void)ftruncate(b->fd, 0); /* a full disk is not helped by what nobody can use */
+            return false;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    (void)EVP_DigestUpdate(b->hash, data, len);
+    b->have += (int64_t)len;
+    return true;
+}
+
+static void hex_of(struct blob *b, char ret[65])
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+
+    (void)EVP_DigestFinal_ex(b->hash, sum, &n);
+    for (unsigned i = 0; i < n && i < 32; i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", sum[i]);
+}
+
+int blob_commit(struct blob *b, struct runner_error *err)
+{
+    auto_free char *part = mem_printf("%s" PART, b->path);
+    char hex[65] = "";
+
+    hex_of(b, hex);
+    if (strcmp(hex, REF_HEX(b->d->digest)) != 0) {
+        (void)unlink(part);
+        return fail(err, RUNNER_E_INVALID, 0, "blob %s: what came has the digest sha256:%s", b->d->digest, hex);
+    }
+    if (fsync(b->fd) < 0 || rename(part, b->path) < 0 || fsync(b->store->fd) < 0)
+        return fail_errno(err, errno, "blob '%s'", b->path);
+    (void)flock(b->fd, LOCK_SH | LOCK_NB);
+    b->is_whole = true;
+    return 0;
+}
+
+int blob_read(const struct blob *b, char **ret, struct runner_error *err)
+{
+    auto_free char *text = mem_alloc((size_t)b->have + 1);
+
+    for (int64_t done = 0; done < b->have;) {
+        ssize_t n = pread(b->fd, text + done, (size_t)(b->have - done), done);
+
+        if (n <= 0)
+            return fail_errno(err, n < 0 ? errno : EIO, "blob '%s'", b->path);
+        done += n;
+    }
+    *ret = text;
+    text = NULL;
+    return 0;
+}

@@ -1,0 +1,45 @@
+/*
+ * Blobs on the host, shared by all that run at once: <store>/blobs/sha256-<hex> is whole and has that digest;
+ * sha256-<hex>.part is what came of one so far. Who makes one holds a lock (flock) on its .part, who uses one a shared lock
+ * on it, so nobody fetches the same twice at a time, and what is in use is not taken away.
+ */
+#ifndef OCI_STORE_H
+#define OCI_STORE_H
+
+#include "plugins/storage/oci/program/manifest.h"
+
+struct store {
+    char *dir;
+    int fd; /* of dir */
+};
+
+int store_open(const char *path, struct store *ret, struct runner_error *err);
+void store_close(struct store *store); /* takes a zeroed one */
+/* Removes the blobs that were used longest ago until all have at most so many bytes; never those in use. */
+void store_trim(const struct store *store, int64_t bytes);
+
+struct blob {
+    const struct store *store;
+    const struct descriptor *d;
+    char *path;
+    int fd;          /* -1: neither begun nor there */
+    bool is_whole;   /* it is there, verified, and stays as long as it is open */
+    bool is_resumed; /* some of it was there before */
+    int64_t have;
+    void *hash;                /* of what there is */
+    struct runner_error fault; /* of blob_add() */
+};
+
+void blob_init(struct blob *blob, const struct store *store, const struct descriptor *d);
+void blob_close(struct blob *blob); /* what came of it stays */
+/* Takes it, or what there is of it: 1, or 0 when another process is making it: ask again later. -1: see err. */
+int blob_begin(struct blob *blob, struct runner_error *err);
+/* More of it. False: it is more than it should be, or cannot be written; see fault. */
+bool blob_add(struct blob *blob, const void *data, size_t len);
+int blob_restart(struct blob *blob, struct runner_error *err); /* nothing of it came */
+/* All came: verified, on stable storage, whole under its name. INVALID: another digest; then nothing of it stays. */
+int blob_commit(struct blob *blob, struct runner_error *err);
+/* A whole one's bytes; the caller frees. For small ones. */
+int blob_read(const struct blob *blob, char **ret, struct runner_error *err);
+
+#endif
