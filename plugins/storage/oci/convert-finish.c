@@ -2,7 +2,6 @@
 
 #include <ext2fs/ext2fs.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/util/str.h"
 
@@ -131,13 +130,12 @@ static int volume_open(struct volume *v, const char *path, const uint8_t uuid[16
 {
     struct ext2_super_block parameters;
     errcode_t code;
-    time_t now = time(NULL);
 
     fill_parameters(&v->layout, &parameters);
     code = ext2fs_initialize(path, EXT2_FLAG_64BITS, &parameters, unix_io_manager, &v->fs);
     if (code != 0)
         return fail_ext2(err, code, "begin the file system");
-    v->fs->now = v->im->newest_s < 1 ? 1 : v->im->newest_s < now ? v->im->newest_s : now;
+    v->fs->now = v->im->newest_s > 0 ? v->im->newest_s : 1; /* 0: the clock's */
     fill_superblock(v->fs, uuid);
     if (v->fs->super->s_inodes_per_group != v->layout.inodes || v->fs->group_desc_count != v->layout.groups ||
         v->fs->desc_blocks + v->fs->super->s_reserved_gdt_blocks != GDT_BLOCKS)

@@ -288,6 +288,21 @@ static int apply_whiteout(struct layer *l, const struct place *at, struct runner
     return node != 0 ? image_remove_lower(l->im, node, err) : 0;
 }
 
+/* libarchive reads "-1.25" as -1 s and 250 ms, which are to be subtracted. */
+static void read_time(struct layer *l)
+{
+    bool is_set = archive_entry_mtime_is_set(l->entry) != 0;
+    int64_t s = is_set ? archive_entry_mtime(l->entry) : 0;
+    uint32_t ns = is_set ? (uint32_t)archive_entry_mtime_nsec(l->entry) % 1000000000u : 0;
+
+    if (s < 0 && ns > 0 && s > INT64_MIN) {
+        s--;
+        ns = 1000000000u - ns;
+    }
+    l->meta.mtime_s = s;
+    l->meta.mtime_ns = ns;
+}
+
 static int read_meta(struct layer *l, struct runner_error *err)
 {
     struct archive_entry *e = l->entry;
@@ -300,9 +315,8 @@ static int read_meta(struct layer *l, struct runner_error *err)
     l->meta.mode = (archive_entry_filetype(e) & S_IFMT) | (archive_entry_perm(e) & 07777);
     if (S_ISLNK(l->meta.mode))
         l->meta.mode |= 0777;
-    l->meta.mtime_s = archive_entry_mtime_is_set(e) ? archive_entry_mtime(e) : 0;
-    l->meta.mtime_ns = archive_entry_mtime_is_set(e) ? (uint32_t)archive_entry_mtime_nsec(e) % 1000000000u : 0;
-    if (l->meta.mtime_s > l->im->newest_s)
+    read_time(l);
+    if (l->meta.mtime_s > l->im->newest_s && l->meta.mtime_s <= l->im->now_s)
         l->im->newest_s = l->meta.mtime_s;
     return 0;
 }

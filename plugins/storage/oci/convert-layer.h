@@ -14,7 +14,7 @@ struct image {
     const struct convert_bounds *bounds; /* none is 0 */
     uint16_t layer;                      /* from 1 on */
     uint32_t seen;                       /* entries of all layers */
-    int64_t newest_s;                    /* mtime of any entry */
+    int64_t now_s, newest_s;             /* the clock; mtime of any entry up to that */
     int (*tick)(void *ctx, struct runner_error *err); /* now and then; -1: give up */
     void *ctx;
 };

@@ -90,7 +90,7 @@ int xattrs_add(struct xattrs *list, const char *name, const void *value, size_t 
 {
     struct xattr x = {.value = value, .value_len = value_len}, *old;
 
-    if (strcmp(name, "security.selinux") == 0 || !split_name(&x, name))
+    if (value_len == 0 || strcmp(name, "security.selinux") == 0 || !split_name(&x, name))
         return 0;
     if (x.name_len > EXT2_NAME_LEN)
         return fail(err, RUNNER_E_INVALID, 0, "an extended attribute's name is too long");

@@ -23,8 +23,9 @@ struct xattrs {
     size_t n, bytes;
 };
 
-/* Name and value stay the caller's until xattrs_done(). One that is there already is replaced; what no Linux would keep on
- * ext4 (another system's attributes) and the labels of the builder's SELinux are left out. INVALID: it cannot be kept. */
+/* Name and value stay the caller's until xattrs_done(). One that is there already is replaced; left out are
+ * what Linux would not keep on ext4 (another system's attributes), the labels of the builder's SELinux, and those without a
+ * value, which in a PAX header means that there is none. INVALID: it cannot be kept. */
 int xattrs_add(struct xattrs *, const char *name, const void *value, size_t value_len, struct runner_error *err);
 /* Into area, zeroed, of size bytes behind the header: 0, or -1: it is too small. base: what offsets count from. is_hashed:
  * as in blocks. */

@@ -4,6 +4,7 @@
 #include <locale.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "core/util/json.h"
 #include "plugins/storage/oci/convert-finish.h"
@@ -66,6 +67,7 @@ static int image_init(struct conversion *c, struct runner_error *err)
     union inode root;
 
     im->bounds = &c->bounds;
+    im->now_s = time(NULL);
     im->tick = on_tick;
     im->ctx = c;
     if (blocks_init(&im->blocks, c->fd, err) < 0 || tree_init(&im->tree, c->bounds.entries, err) < 0 ||
