@@ -30,7 +30,8 @@ static void on_progress(void *ctx, const struct runner_progress *p)
 {
     struct asked *asked = ctx;
 
-    asked->is_falling |= p->done_bytes < asked->done || p->done_bytes > p->total_bytes || strcmp(p->phase, "convert") != 0;
+    asked->is_falling |=
+        p->done_bytes < asked->done || p->done_bytes > p->total_bytes || strcmp(p->phase, "convert") != 0;
     asked->done = p->done_bytes;
 }
 
@@ -88,7 +89,8 @@ static int show(const struct convert_result *result, int64_t ms)
 
     getrusage(RUSAGE_SELF, &usage_now);
     (void)printf("size %" PRId64 "\ncontent %" PRId64 "\nentries %" PRIu32 "\nrss_kb %ld\nms %" PRId64 "\njson %s\n",
-                 result->size_bytes, result->content_bytes, result->entries, usage_now.ru_maxrss, ms, result->image_json);
+                 result->size_bytes, result->content_bytes, result->entries, usage_now.ru_maxrss, ms,
+                 result->image_json);
     return 0;
 }
 

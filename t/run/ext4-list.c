@@ -123,8 +123,8 @@ static void print_entry(struct list *l, ext2_ino_t number)
         die("read an inode", code);
     size = LINUX_S_ISREG(inode->i_mode) ? EXT2_I_SIZE(inode) : 0;
     print_escaped(str_text(&l->path), l->path.len);
-    (void)printf("\t%o\t%u\t%u\t%" PRIu64 "\t%" PRId64 ".%09u\t", inode->i_mode, inode_uid(*inode), inode_gid(*inode), size,
-                 mtime(&large), large.i_mtime_extra >> 2);
+    (void)printf("\t%o\t%u\t%u\t%" PRIu64 "\t%" PRId64 ".%09u\t", inode->i_mode, inode_uid(*inode), inode_gid(*inode),
+                 size, mtime(&large), large.i_mtime_extra >> 2);
     print_device(inode);
     (void)printf("\t%u\t", number);
     if (LINUX_S_ISREG(inode->i_mode))

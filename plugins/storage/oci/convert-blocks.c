@@ -203,7 +203,8 @@ int blocks_punch(struct blocks *b, struct runner_error *err)
     do {
         n = blocks_run(b, at, &start);
         if (start > at &&
-            fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at * BLOCK_SIZE, (start - at) * BLOCK_SIZE) < 0 &&
+            fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at * BLOCK_SIZE, (start - at) * BLOCK_SIZE) <
+                0 &&
             errno != EOPNOTSUPP)
             return fail_errno(err, errno, "make holes in the disk");
         at = start + n;

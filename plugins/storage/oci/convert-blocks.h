@@ -12,18 +12,18 @@
 #include "core/util/error.h"
 
 #define BLOCK_SIZE   4096u
-#define GROUP_BLOCKS 32768u                /* as many as a bitmap of one block tells */
-#define GDT_BLOCKS   256u                  /* descriptors, and room for more: of 2 TiB */
-#define BLOCKS_MAX   ((uint64_t)1 << 28)   /* 1 TiB; behind it the inodes wait for the end, see convert-inode.h */
+#define GROUP_BLOCKS 32768u              /* as many as a bitmap of one block tells */
+#define GDT_BLOCKS   256u                /* descriptors, and room for more: of 2 TiB */
+#define BLOCKS_MAX   ((uint64_t)1 << 28) /* 1 TiB; behind it the inodes wait for the end, see convert-inode.h */
 
 struct blocks {
     int fd;
-    uint64_t next;      /* from here on all are free */
-    uint8_t *used;      /* a byte for eight, BLOCKS_MAX of them */
-    uint8_t *buffer;    /* what is not written yet: fill bytes from position on */
+    uint64_t next;   /* from here on all are free */
+    uint8_t *used;   /* a byte for eight, BLOCKS_MAX of them */
+    uint8_t *buffer; /* what is not written yet: fill bytes from position on */
     size_t fill;
     uint64_t position;
-    uint64_t started;   /* up to this position the kernel was told to write */
+    uint64_t started; /* up to this position the kernel was told to write */
 };
 
 /* fd: empty, stays the caller's. */

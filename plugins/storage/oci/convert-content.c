@@ -6,10 +6,10 @@
 
 #include "core/util/str.h"
 
-#define ROOT_RECORDS  4u /* in i_block */
-#define BLOCK_RECORDS ((BLOCK_SIZE - sizeof(struct ext3_extent_header)) / sizeof(struct ext3_extent))
-#define EXTENTS_MAX   (ROOT_RECORDS * BLOCK_RECORDS * BLOCK_RECORDS)
-#define LENGTH_MAX    32768u /* longer ones would be unwritten */
+#define ROOT_RECORDS   4u /* in i_block */
+#define BLOCK_RECORDS  ((BLOCK_SIZE - sizeof(struct ext3_extent_header)) / sizeof(struct ext3_extent))
+#define EXTENTS_MAX    (ROOT_RECORDS * BLOCK_RECORDS * BLOCK_RECORDS)
+#define LENGTH_MAX     32768u /* longer ones would be unwritten */
 #define SIZE_MAX_BYTES (((uint64_t)1 << 32) * BLOCK_SIZE)
 
 _Static_assert(sizeof(struct ext3_extent) == sizeof(struct ext3_extent_idx), "a node has one kind or the other");
@@ -47,8 +47,10 @@ static int add_extent(struct content *c, uint64_t logical, uint64_t start, uint6
         c->cap = c->cap > 0 ? c->cap * 2 : 16;
         c->v = mem_grow(c->v, c->cap, sizeof(*c->v));
     }
-    c->v[c->n++] = (struct ext3_extent){.ee_block = (uint32_t)logical, .ee_len = (uint16_t)len,
-                                        .ee_start = (uint32_t)start, .ee_start_hi = (uint16_t)(start >> 32)};
+    c->v[c->n++] = (struct ext3_extent){.ee_block = (uint32_t)logical,
+                                        .ee_len = (uint16_t)len,
+                                        .ee_start = (uint32_t)start,
+                                        .ee_start_hi = (uint16_t)(start >> 32)};
     return 0;
 }
 
@@ -99,8 +101,8 @@ int content_write(struct content *c, uint64_t offset, const void *data, size_t l
 
 static void fill_header(void *to, size_t n, size_t max, unsigned depth)
 {
-    struct ext3_extent_header header = {.eh_magic = EXT3_EXT_MAGIC, .eh_entries = (uint16_t)n, .eh_max = (uint16_t)max,
-                                        .eh_depth = (uint16_t)depth};
+    struct ext3_extent_header header = {
+        .eh_magic = EXT3_EXT_MAGIC, .eh_entries = (uint16_t)n, .eh_max = (uint16_t)max, .eh_depth = (uint16_t)depth};
 
     memcpy(to, &header, sizeof(header));
 }
@@ -121,8 +123,8 @@ static int put_node(struct content *c, const struct ext3_extent *records, size_t
     memcpy(block + head, records, n * sizeof(*records));
     crc = ext2fs_crc32c_le(inode_seed(c->inodes, number), block, tail);
     memcpy(block + tail, &crc, sizeof(crc));
-    *ret = (struct ext3_extent_idx){.ei_block = records->ee_block, .ei_leaf = (uint32_t)at,
-                                    .ei_leaf_hi = (uint16_t)(at >> 32)};
+    *ret = (struct ext3_extent_idx){
+        .ei_block = records->ee_block, .ei_leaf = (uint32_t)at, .ei_leaf_hi = (uint16_t)(at >> 32)};
     return blocks_write(c->inodes->blocks, at * BLOCK_SIZE, block, BLOCK_SIZE, err);
 }
 

@@ -5,11 +5,11 @@
 
 #include "core/util/str.h"
 
-#define JOURNAL_BLOCKS  4096u  /* 16 MiB: each sandbox's overlay comes to hold all of it */
-#define SLACK_BLOCKS    16384u /* 64 MiB, and a sixteenth of the content: until the disk is grown */
-#define GROUP_INODES    8192u  /* one for 16 KiB, as mke2fs has it: what is grown gets as many */
-#define GROUPS_MAX      (BLOCKS_MAX / GROUP_BLOCKS)
-#define DESCRIPTORS     (BLOCK_SIZE / EXT2_MIN_DESC_SIZE_64BIT) /* of groups, in a block */
+#define JOURNAL_BLOCKS 4096u  /* 16 MiB: each sandbox's overlay comes to hold all of it */
+#define SLACK_BLOCKS   16384u /* 64 MiB, and a sixteenth of the content: until the disk is grown */
+#define GROUP_INODES   8192u  /* one for 16 KiB, as mke2fs has it: what is grown gets as many */
+#define GROUPS_MAX     (BLOCKS_MAX / GROUP_BLOCKS)
+#define DESCRIPTORS    (BLOCK_SIZE / EXT2_MIN_DESC_SIZE_64BIT) /* of groups, in a block */
 
 struct layout {
     uint32_t groups, inodes; /* inodes: of a group */
@@ -33,8 +33,8 @@ static int fail_ext2(struct runner_error *err, errcode_t code, const char *what)
 
 static bool fits(const struct image *im, const struct layout *l)
 {
-    uint64_t need = im->blocks.next + JOURNAL_BLOCKS + SLACK_BLOCKS + im->blocks.next / 16 +
-                    (uint64_t)l->groups * (2 + l->table);
+    uint64_t need =
+        im->blocks.next + JOURNAL_BLOCKS + SLACK_BLOCKS + im->blocks.next / 16 + (uint64_t)l->groups * (2 + l->table);
 
     for (uint32_t group = im->blocks.next / GROUP_BLOCKS; group < l->groups; group++)
         if (blocks_group_has_copy(group))

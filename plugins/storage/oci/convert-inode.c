@@ -165,7 +165,8 @@ void inode_init(union inode *inode, const struct inode_meta *meta)
 
 void inode_add_blocks(union inode *inode, uint64_t n)
 {
-    uint64_t sectors = inode->i.i_blocks + ((uint64_t)inode->i.osd2.linux2.l_i_blocks_hi << 32) + n * (BLOCK_SIZE / 512);
+    uint64_t sectors =
+        inode->i.i_blocks + ((uint64_t)inode->i.osd2.linux2.l_i_blocks_hi << 32) + n * (BLOCK_SIZE / 512);
 
     inode->i.i_blocks = (uint32_t)sectors;
     inode->i.osd2.linux2.l_i_blocks_hi = sectors >> 32;
@@ -188,7 +189,8 @@ static int xattr_block(struct inodes *t, union inode *inode, struct xattrs *list
     uint64_t at, n;
 
     if (xattrs_write(list, block.raw + head, BLOCK_SIZE - head, block.raw, 1) < 0)
-        return fail(err, RUNNER_E_INVALID, 0, "its extended attributes have %zu bytes, more than one block", list->bytes);
+        return fail(err, RUNNER_E_INVALID, 0, "its extended attributes have %zu bytes, more than one block",
+                    list->bytes);
     ext2fs_ext_attr_block_rehash(&block.header, (struct ext2_ext_attr_entry *)(block.raw + BLOCK_SIZE));
     if (blocks_take(t->blocks, 1, &at, &n, err) < 0)
         return -1;

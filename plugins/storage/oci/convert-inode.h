@@ -28,7 +28,7 @@ struct inodes {
     uint32_t max;
     uint32_t *spare; /* used and free again */
     uint32_t n_spare;
-    uint16_t *links; /* names of each; 0: not in use */
+    uint16_t *links;                /* names of each; 0: not in use */
     union inode batch[INODE_BATCH]; /* not written yet: n_batch from number first on */
     uint32_t first, n_batch;
 };

@@ -19,7 +19,7 @@ struct layer {
     struct stream *stream;
     struct archive *archive;
     struct archive_entry *entry;
-    struct inode_meta meta; /* of the entry */
+    struct inode_meta meta;  /* of the entry */
     struct runner_error err; /* of the stream, while libarchive passes on that there is one */
     bool has_failed;
 };
@@ -56,7 +56,8 @@ int image_make_dir(struct image *im, uint32_t dir, const char *name, size_t len,
     uint32_t number;
 
     if (tree_depth(&im->tree, dir) + 1 > im->bounds->depth)
-        return fail(err, RUNNER_E_INVALID, 0, "more than %" PRIu32 " directories lie within each other", im->bounds->depth);
+        return fail(err, RUNNER_E_INVALID, 0, "more than %" PRIu32 " directories lie within each other",
+                    im->bounds->depth);
     inode_init(&inode, meta);
     if (inodes_take(&im->inodes, &number, err) < 0 || inodes_put(&im->inodes, number, &inode, err) < 0)
         return -1;
@@ -141,7 +142,8 @@ static int read_content(struct layer *l, uint32_t number, union inode *inode, st
     return content_end(content, size, number, inode, err);
 }
 
-static int set_target(struct layer *l, const char *target, uint32_t number, union inode *inode, struct runner_error *err)
+static int set_target(struct layer *l, const char *target, uint32_t number, union inode *inode,
+                      struct runner_error *err)
 {
     struct content *content = &l->im->content;
     size_t len = target != NULL ? strlen(target) : 0;
@@ -182,7 +184,7 @@ static uint8_t kind_of(uint16_t mode)
     static const struct {
         uint16_t type;
         uint8_t kind;
-    } kinds[] = {{S_IFREG, NODE_FILE}, {S_IFLNK, NODE_LINK}, {S_IFCHR, NODE_CHAR},
+    } kinds[] = {{S_IFREG, NODE_FILE},  {S_IFLNK, NODE_LINK}, {S_IFCHR, NODE_CHAR},
                  {S_IFBLK, NODE_BLOCK}, {S_IFIFO, NODE_FIFO}, {S_IFSOCK, NODE_SOCKET}};
 
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
@@ -263,8 +265,7 @@ static int apply_hard_link(struct layer *l, const struct place *at, const char *
             return -1;
         if (kind == NODE_LINK)
             im->tree.nodes[node].target = link_target;
-    }
-    else {
+    } else {
         node = to.node;
     }
     tree_touch(&im->tree, node, im->layer);

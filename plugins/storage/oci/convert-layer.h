@@ -11,14 +11,13 @@ struct image {
     struct inodes inodes;
     struct tree tree;
     struct content content;
-    const struct convert_bounds *bounds; /* none is 0 */
-    uint16_t layer;                      /* from 1 on */
-    uint32_t seen;                       /* entries of all layers */
-    int64_t now_s, newest_s;             /* the clock; mtime of any entry up to that */
+    const struct convert_bounds *bounds;              /* none is 0 */
+    uint16_t layer;                                   /* from 1 on */
+    uint32_t seen;                                    /* entries of all layers */
+    int64_t now_s, newest_s;                          /* the clock; mtime of any entry up to that */
     int (*tick)(void *ctx, struct runner_error *err); /* now and then; -1: give up */
     void *ctx;
 };
-
 
 /* The stream's current layer, to its end. */
 int layer_apply(struct image *, struct stream *, struct runner_error *err);

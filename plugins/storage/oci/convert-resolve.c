@@ -127,8 +127,8 @@ static int arrive(struct walk *w, const char *name, size_t len, bool is_followed
     return 0;
 }
 
-int tree_resolve(struct tree *tree, const char *path, bool is_followed, tree_make_fn *make, void *ctx, struct place *ret,
-                 struct runner_error *err)
+int tree_resolve(struct tree *tree, const char *path, bool is_followed, tree_make_fn *make, void *ctx,
+                 struct place *ret, struct runner_error *err)
 {
     struct walk w;
     const char *name;

@@ -123,7 +123,8 @@ int tree_add(struct tree *t, uint32_t dir, const char *name, size_t len, uint8_t
     else
         node = ++t->n;
     n = &t->nodes[node];
-    *n = (struct node){.parent = dir, .inode = inode, .chain = *at, .name = text, .kind = kind, .name_len = (uint8_t)len};
+    *n = (struct node){
+        .parent = dir, .inode = inode, .chain = *at, .name = text, .kind = kind, .name_len = (uint8_t)len};
     *at = node;
     join_list(t, dir, node);
     t->entries++;

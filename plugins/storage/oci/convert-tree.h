@@ -19,14 +19,14 @@ enum { NODE_NONE, NODE_FILE, NODE_DIR, NODE_CHAR, NODE_BLOCK, NODE_FIFO, NODE_SO
 
 struct node {
     uint32_t parent, inode;
-    uint32_t next, prev;   /* in the parent's list */
-    uint32_t chain;        /* in the table of names */
-    uint32_t name;         /* into names */
+    uint32_t next, prev; /* in the parent's list */
+    uint32_t chain;      /* in the table of names */
+    uint32_t name;       /* into names */
     union {
-        uint32_t first;    /* DIR: of its list */
-        uint32_t target;   /* LINK: into names, NUL-terminated */
+        uint32_t first;  /* DIR: of its list */
+        uint32_t target; /* LINK: into names, NUL-terminated */
     };
-    uint16_t layer;        /* the last one that has it or something below it */
+    uint16_t layer; /* the last one that has it or something below it */
     uint8_t kind, name_len;
 };
 
@@ -54,7 +54,8 @@ unsigned tree_depth(const struct tree *, uint32_t node);
 void tree_touch(struct tree *, uint32_t node, uint16_t layer);
 
 /* Called for a directory on the way that is not there: makes it. */
-typedef int tree_make_fn(void *ctx, uint32_t dir, const char *name, size_t len, uint32_t *ret, struct runner_error *err);
+typedef int tree_make_fn(void *ctx, uint32_t dir, const char *name, size_t len, uint32_t *ret,
+                         struct runner_error *err);
 
 struct place { /* where a path leads */
     uint32_t dir;

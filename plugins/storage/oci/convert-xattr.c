@@ -9,11 +9,11 @@
 #include "core/util/str.h"
 
 enum { /* EXT4_XATTR_INDEX_* of the kernel's fs/ext4/xattr.h */
-    INDEX_USER = 1,
-    INDEX_ACL_ACCESS = 2,
-    INDEX_ACL_DEFAULT = 3,
-    INDEX_TRUSTED = 4,
-    INDEX_SECURITY = 6
+       INDEX_USER = 1,
+       INDEX_ACL_ACCESS = 2,
+       INDEX_ACL_DEFAULT = 3,
+       INDEX_TRUSTED = 4,
+       INDEX_SECURITY = 6
 };
 
 /* Whole names, or what names begin with. */
@@ -21,8 +21,11 @@ static const struct {
     const char *prefix;
     uint8_t index;
 } prefixes[] = {
-    {"system.posix_acl_access", INDEX_ACL_ACCESS}, {"system.posix_acl_default", INDEX_ACL_DEFAULT},
-    {"user.", INDEX_USER}, {"trusted.", INDEX_TRUSTED}, {"security.", INDEX_SECURITY},
+    {"system.posix_acl_access", INDEX_ACL_ACCESS},
+    {"system.posix_acl_default", INDEX_ACL_DEFAULT},
+    {"user.", INDEX_USER},
+    {"trusted.", INDEX_TRUSTED},
+    {"security.", INDEX_SECURITY},
 };
 
 /* ACLs: programs see version 2 with an id in each entry, on the disk it is version 1 with an id where there is one
@@ -40,7 +43,8 @@ static int acl_convert(struct xattr *x, struct runner_error *err)
     uint32_t version;
     uint8_t *to;
 
-    if (x->value_len < 4 || (x->value_len - 4) % sizeof(entry) != 0 || (memcpy(&version, x->value, 4), le32toh(version)) != 2)
+    if (x->value_len < 4 || (x->value_len - 4) % sizeof(entry) != 0 ||
+        (memcpy(&version, x->value, 4), le32toh(version)) != 2)
         return fail(err, RUNNER_E_INVALID, 0, "its ACL is none");
     to = x->made = mem_alloc(x->value_len);
     version = htole32(1);

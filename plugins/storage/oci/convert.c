@@ -128,8 +128,9 @@ static int run(struct conversion *c, struct convert_result *ret, struct runner_e
     ret->entries = c->image.tree.entries;
     json_add_text(&c->config.members, "init", has_systemd(&c->image) ? "systemd" : "");
     json_close(&c->config.members, '}');
-    return directories_write(&c->image, err) < 0 || finish(&c->image, c->request->path, c->request->uuid, ret, err) < 0 ?
-               -1 : 0;
+    return directories_write(&c->image, err) < 0 || finish(&c->image, c->request->path, c->request->uuid, ret, err) < 0
+               ? -1
+               : 0;
 }
 
 /* libarchive takes a name as it is where the locale's characters are bytes. In UTF-8 it would compose some anew. */

@@ -36,8 +36,8 @@ struct convert_request {
     size_t n_layers;
     const char *config; /* the image's configuration, JSON */
     size_t config_len;
-    const char *path;   /* of the disk: made, must not exist */
-    uint8_t uuid[16];   /* of the file system; the same request with the same one gives the same bytes */
+    const char *path; /* of the disk: made, must not exist */
+    uint8_t uuid[16]; /* of the file system; the same request with the same one gives the same bytes */
     struct convert_bounds bounds;
     runner_progress_fn *progress; /* phase "convert", bytes of blobs; by the calling thread; NULL: nobody asks */
     int (*cancelled)(void *ctx);  /* 0, or RUNNER_E_CANCELLED or RUNNER_E_TIMEOUT; asked often; may be NULL */
@@ -45,7 +45,7 @@ struct convert_request {
 };
 
 struct convert_result {
-    int64_t size_bytes;    /* of the disk, as a guest sees it: room for the content and something to start with; resize2fs
+    int64_t size_bytes; /* of the disk, as a guest sees it: room for the content and something to start with; resize2fs
                               grows it, mounted too */
     int64_t content_bytes; /* of it in use */
     uint32_t entries;      /* names in the tree */
@@ -63,7 +63,7 @@ int convert_image(const struct convert_request *, struct convert_result *ret, st
 #define CONVERT_CONFIG_MAX (1 << 20)
 struct image_config {
     char *architecture, *os, *variant; /* as Go names them: amd64, arm64, linux */
-    struct str members;                /* image_json but for init, an object that is not closed: json_add_text(), json_close() */
+    struct str members; /* image_json but for init, an object that is not closed: json_add_text(), json_close() */
 };
 int image_config_read(const char *text, size_t len, struct image_config *ret, struct runner_error *err);
 void image_config_done(struct image_config *);
