@@ -65,7 +65,8 @@ static void *keep(struct runner_batch *batch, const void *data, size_t len)
 
     if (chunk == NULL || chunk->size - chunk->used < room) {
         size_t size = room > 4096 ? room : 4096;
-        chunk = mem_alloc(sizeof *chunk + size);
+        chunk = mem_grow(NULL, 1, sizeof *chunk + size);
+        chunk->used = 0;
         chunk->size = size;
         chunk->next = batch->chunks;
         batch->chunks = chunk;

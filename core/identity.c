@@ -3,13 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
+/* SHA256() looks its algorithm up in libcrypto's tables at each call, which takes 30 us where the hash takes 5. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 
 void identity_mac(const char *id, char ret_mac[IDENTITY_MAC_SIZE])
 {
     unsigned char hash[SHA256_DIGEST_LENGTH];
+    SHA256_CTX sha;
 
-    SHA256((const unsigned char *)id, strlen(id), hash);
+    SHA256_Init(&sha);
+    SHA256_Update(&sha, id, strlen(id));
+    SHA256_Final(hash, &sha);
     (void)snprintf(ret_mac, IDENTITY_MAC_SIZE, "02:%02x:%02x:%02x:%02x:%02x", hash[0], hash[1], hash[2], hash[3],
                    hash[4]);
 }

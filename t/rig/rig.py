@@ -113,7 +113,8 @@ class Client(http.client.HTTPConnection):
         return json.loads(text) if text else None
 
     def timed(self, method, path, body=None):
-        """The body of its answer, and the milliseconds until it was there, without what http.client takes."""
+        """The body of its answer, and the milliseconds until it was there, without what http.client takes, nor reading it:
+        after a wait that takes Python 0.2 ms."""
         text = "" if body is None else json.dumps(body)
         request = (f"{method} {path} HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\n"
                    f"Content-Length: {len(text)}\r\n\r\n{text}").encode()
@@ -123,14 +124,14 @@ class Client(http.client.HTTPConnection):
         self.sock.sendall(request)
         reply, end = bytearray(), None
         while end is None or len(reply) < end:
-            part = self.sock.recv(1 << 18)
+            part = self.sock.recv(1 << 16)
+            ms = (time.monotonic_ns() - begin) / 1e6
             if not part:
                 raise ConnectionError(f"{method} {path}: the connection ended")
             reply += part
             if end is None and (at := reply.find(b"\r\n\r\n")) >= 0:
                 length = re.search(rb"\r\ncontent-length: *(\d+)", reply[:at + 2], re.I)
                 end = at + 4 + (int(length[1]) if length else 0)
-        ms = (time.monotonic_ns() - begin) / 1e6
         body = bytes(reply).partition(b"\r\n\r\n")[2]
         self.judge(method, path, int(reply.split(None, 2)[1]), body)
         return body, ms
