@@ -4,7 +4,7 @@
 #include <sys/random.h>
 
 #include "core/ctl/create.h"
-#include "core/ctl/ctl.h"
+#include "core/ctl/network.h"
 #include "core/ctl/table.h"
 #include "core/util/text.h"
 
@@ -15,6 +15,7 @@ struct create_options {
     int64_t cpus, memory_gib, disk_gib;
     struct words env, ssh_keys;
     bool is_timings, is_no_start;
+    struct network_options network;
 };
 
 static int make_id(struct str *ret, struct runner_error *err)
@@ -121,6 +122,7 @@ static int build_body(const struct create_options *o, const char *id, struct str
                 return -1;
         json_close(out, ']');
     }
+    network_add(&o->network, out);
     if (o->is_no_start)
         json_add_bool(out, "skipStart", true);
     json_close(out, '}');
@@ -177,6 +179,8 @@ static int create(struct ctl *ctl, const struct create_options *o, const char *g
 
     if (!text_is_ref(o->snapshot))
         return ctl_fail(ctl, CTL_USAGE, "--snapshot: '%.80s' is not the name of a snapshot", o->snapshot);
+    if (network_check(ctl, &o->network) != CTL_OK)
+        return CTL_USAGE;
     if (given != NULL) {
         if (ctl_check_id(ctl, given) != CTL_OK)
             return CTL_USAGE;
@@ -198,7 +202,7 @@ int create_command(struct ctl *ctl, int argc, char **argv)
 {
     auto_words struct words operands = {NULL, 0};
     struct create_options o = {.snapshot = "tiny", .user = "daytona"};
-    const struct option_spec own[] = {
+    struct option_spec own[10 + NETWORK_OPTIONS] = {
         {'s', "snapshot", "REF", "what its disk grows from [tiny]", OPTION_TEXT, &o.snapshot, 0, 0},
         {'c', "cpus", "N", "virtual CPUs [the runner's default]", OPTION_INT, &o.cpus, 1, 1024},
         {'m', "memory", "GIB", "memory in GiB [the runner's default]", OPTION_INT, &o.memory_gib, 1, 65536},
@@ -210,8 +214,10 @@ int create_command(struct ctl *ctl, int argc, char **argv)
         {0, "no-start", NULL, "leave it stopped", OPTION_FLAG, &o.is_no_start, 0, 0},
         {'t', "timings", NULL, "print how long each phase took", OPTION_FLAG, &o.is_timings, 0, 0},
     };
-    int code = ctl_begin(ctl, argc, argv, own, ARRAY_LEN(own), 0, 1, &operands, NULL);
+    int code;
 
+    network_specs(&o.network, own + 10);
+    code = ctl_begin(ctl, argc, argv, own, ARRAY_LEN(own), 0, 1, &operands, NULL);
     if (code == CTL_GO_ON)
         code = create(ctl, &o, operands.n > 0 ? operands.ptr[0] : NULL);
     words_done(&o.env);

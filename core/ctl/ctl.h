@@ -44,6 +44,7 @@ int start_command(struct ctl *ctl, int argc, char **argv);
 int stop_command(struct ctl *ctl, int argc, char **argv);
 int pause_command(struct ctl *ctl, int argc, char **argv);
 int resume_command(struct ctl *ctl, int argc, char **argv);
+int network_command(struct ctl *ctl, int argc, char **argv);
 int remove_command(struct ctl *ctl, int argc, char **argv);
 int exec_command(struct ctl *ctl, int argc, char **argv);
 int put_command(struct ctl *ctl, int argc, char **argv);

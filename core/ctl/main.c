@@ -20,6 +20,8 @@ static const struct command commands[] = {
     {"stop", "[OPTION...] ID...|--all", "Shuts sandboxes down; their disks stay", NULL, stop_command},
     {"pause", "[OPTION...] ID...", "Freezes running sandboxes in memory", NULL, pause_command},
     {"resume", "[OPTION...] ID...", "Lets paused sandboxes go on", NULL, resume_command},
+    {"network", "[OPTION...] ID", "Shows what a sandbox may reach, or changes it",
+     "Without an option it shows; with any, what these say takes the place of all that was.\n", network_command},
     {"rm", "[OPTION...] ID...|--all", "Removes sandboxes with their disks",
      "Without --force a sandbox that runs or is not there is an error.\n", remove_command},
     {"exec", "[OPTION...] ID [--] COMMAND [ARG...]", "Runs a command in a sandbox",

@@ -1,12 +1,13 @@
 # bash completion for runnerctl: commands, options, sandbox ids                                  -*- shell-script -*-
 
-_runnerctl_commands="create ls info start stop pause resume rm exec put get log top version help"
+_runnerctl_commands="create ls info start stop pause resume network rm exec put get log top version help"
 
 # Options of a command.
 _runnerctl_options() {
     local common="--socket --url --token-file --json --help"
     case $1 in
-    create) echo "--snapshot --cpus --memory --disk --env --ssh-key --name --user --no-start --timings $common" ;;
+    create) echo "--snapshot --cpus --memory --disk --env --ssh-key --name --user --no-start --timings --allow --domains --block --open $common" ;;
+    network) echo "--allow --domains --block --open $common" ;;
     ls) echo "--quiet $common" ;;
     start) echo "--timings $common" ;;
     stop | rm) echo "--all --force $common" ;;
@@ -23,7 +24,8 @@ _runnerctl_options() {
 _runnerctl_takes_value() {
     case $1 in
     --socket | --url | --token-file | --snapshot | --cpus | --memory | --disk | --env | --ssh-key | --name | --user | \
-        --cwd | --timeout | --mode | --tail | --interval) return 0 ;;
+        --cwd | --timeout | --mode | --tail | --interval | --allow | \
+        --domains) return 0 ;;
     esac
     return 1
 }
@@ -61,7 +63,7 @@ _runnerctl() {
     :*) COMPREPLY=($(compgen -W "$_runnerctl_commands" -- "$cur")) ;;
     help:0) COMPREPLY=($(compgen -W "$_runnerctl_commands" -- "$cur")) ;;
     put:1 | get:2) COMPREPLY=($(compgen -f -- "$cur")) ;;
-    info:* | start:* | stop:* | pause:* | resume:* | rm:* | exec:0 | put:0 | get:0 | log:0)
+    info:* | start:* | stop:* | pause:* | resume:* | network:0 | rm:* | exec:0 | put:0 | get:0 | log:0)
         COMPREPLY=($(compgen -W "$(runnerctl "${where[@]}" ls --quiet 2>/dev/null)" -- "$cur"))
         ;;
     esac

@@ -166,7 +166,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with lock:
             s = sandboxes.get(id)
             if self.command == "GET" and rest == "":
-                shown = {k: v for k, v in s.items() if k != "ticks"} if s else {"state": "destroyed"}
+                shown = {k: v for k, v in s.items() if k not in ("ticks", "network")} if s else {"state": "destroyed"}
                 raise Reply(200, {**shown, "backupState": "NONE", "recoverable": False})
             if self.command == "DELETE" and rest == "" or rest == "destroy":
                 sandboxes.pop(id, None)
@@ -176,6 +176,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if rest == "log" and self.command == "GET":
                 text = s.get("log", "").encode("latin-1")
                 raise Reply(200, text[-int(query["tail"]):] if "tail" in query else text, "text/plain")
+            if rest == "network-settings":
+                settings = s.setdefault("network", {"networkBlockAll": False, "networkAllowList": "", "domainAllowList": "",
+                                                    "networkLimitEgress": False, "isEnforced": True})
+                if self.command == "GET":
+                    raise Reply(200, settings)
+                settings.update(json.loads(body))
+                raise Reply(200, "Network settings updated")
             states = {"start": "started", "stop": "stopped", "pause": "paused", "resume": "started"}
             if self.command != "POST" or rest not in states:
                 raise Reply(404, b"404 page not found", "text/plain")

@@ -35,10 +35,10 @@ json_value() { # KEY of $out
 # ---- help and usage ----
 run "$ctl" --help
 is "--help: code" $code 0
-for command in create ls info start stop pause resume rm exec put get log top version; do
+for command in create ls info start stop pause resume network rm exec put get log top version; do
     like "--help names $command" "$out" "^  $command "
 done
-commands="create ls info start stop pause resume rm exec put get log top version"
+commands="create ls info start stop pause resume network rm exec put get log top version"
 for command in $commands; do
     run "$ctl" $command --help
     is "$command --help: code" $code 0
@@ -58,7 +58,8 @@ run "$ctl" create --snapshat x
 is "a misspelt option" "$(head -n 1 <<<"$err")" "runnerctl: create: unknown option --snapshat (did you mean --snapshot?)"
 for words in "create --cpus 0" "create --cpus x" "create --memory -1" "create --disk" "create --cpus=" "create a b" \
     "create --env X" "create --env 1=2" "create --snapshot ../x" "create UPPER" "info ../x" "info ." \
-    "info a%2fb" "info $(printf 'a%.0s' {1..64})" "stop" "stop --all x" "rm" "rm x --all" "exec" "exec x" "exec x --" \
+    "info a%2fb" "info $(printf 'a%.0s' {1..64})" "stop" "stop --all x" "rm" "rm x --all" "network" "network x y" "network --block --open x" "network --allow 1.0.0.0/8 --block x" \
+    "network --domains a.b --open x" "network ../x" "create --block --domains a.b" "exec" "exec x" "exec x --" \
     "exec ../x -- ls" "exec x --timeout 30 -- ls" "exec x --timeout 0 -- ls" "put x" "put x y" "get x" "log" \
     "log --tail 0 x" "log --tail x y" "top x" "ls x" "version x" "--socket a --url http://b ls" "--token-file a ls" \
     "--url ftp://x ls" "--url http://u:p@127.0.0.1 ls" "--url http://127.0.0.1/?x ls" "--url http:// ls" "ls --json=1" \
@@ -185,6 +186,38 @@ is "rm -f of a missing one" "$code $out" "0 nosuch"
 run "$ctl" rm $B
 is "rm of a stopped one" "$code $out" "0 $B"
 is "rm: request" "$(request method) $(request path)" "DELETE /sandboxes/$B"
+
+# ---- network ----
+run "$ctl" network $A
+is "network shows" "$code $out" "0 reaches    everything
+networks   -
+domains    -
+limited    no
+enforced   yes"
+run "$ctl" network --allow 10.0.0.0/8,192.0.2.0/24 --domains '*.example.org' $A
+is "network: a change prints the id" "$code $out" "0 $A"
+is "network: request" "$(request method) $(request path) $(request body)" "POST /sandboxes/$A/network-settings \
+{\"networkBlockAll\":false,\"networkAllowList\":\"10.0.0.0/8,192.0.2.0/24\",\"domainAllowList\":\"*.example.org\"}"
+run "$ctl" network $A
+is "network shows lists" "$(head -n 3 <<<"$out")" "reaches    what is listed
+networks   10.0.0.0/8,192.0.2.0/24
+domains    *.example.org"
+run "$ctl" network --block $A
+is "network --block takes the place of all" "$(request body)" \
+    '{"networkBlockAll":true,"networkAllowList":"","domainAllowList":""}'
+run "$ctl" network $A
+is "network shows a block" "$(head -n 1 <<<"$out")" "reaches    nothing"
+run "$ctl" network --open $A
+is "network --open" "$(request body)" '{"networkBlockAll":false,"networkAllowList":"","domainAllowList":""}'
+run "$ctl" --json network $A
+is "network --json" "$(json_value isEnforced)" True
+run "$ctl" network nosuch
+is "network of a missing one" "$code $err" "1 runnerctl: network: not found: sandbox 'nosuch'"
+run "$ctl" create --domains a.example net1
+is "create --domains" "$(body domainAllowList) $(body networkBlockAll)" '"a.example" false'
+run "$ctl" create --block net2
+is "create --block" "$(body networkBlockAll)" true
+"$ctl" rm -f net1 net2 >"$dir/x"
 
 # ---- exec ----
 run "$ctl" exec $A -- echo "it's" 'a  "b" $HOME `x` \ *' ''
