@@ -233,7 +233,7 @@ static void view_run(struct task *task)
         view_info(engine, &v->call, &body);
         break;
     case HTTP_METRICS:
-        view_metrics(engine, v->api->server, &body);
+        view_metrics(engine, &v->call, v->api->server, &body);
         type = "text/plain; version=0.0.4";
         break;
     case HTTP_SANDBOX_LIST:

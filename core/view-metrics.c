@@ -9,6 +9,7 @@
 #include "core/op.h"
 #include "core/util/num.h"
 #include "core/view-capacity.h"
+#include "core/view-network.h"
 #include "core/view.h"
 
 static void add_metric(struct str *out, const char *name, const char *type, const char *help)
@@ -153,10 +154,11 @@ static void add_process(const struct engine *engine, struct str *out)
     str_addf(out, "runner_build_info{version=\"%s\"} 1\n", VERSION_TEXT);
 }
 
-void view_metrics(struct engine *engine, const struct http_server *server, struct str *out)
+void view_metrics(struct engine *engine, struct runner_call *call, const struct http_server *server, struct str *out)
 {
     add_sandboxes(engine, out);
     view_add_capacity_metrics(engine, out);
+    view_add_network_metrics(engine, call, out);
     add_operations(&engine->stats, out);
     add_tasks(engine, out);
     if (engine->agent != NULL)

@@ -23,6 +23,6 @@ void view_add_health(struct engine *engine, int64_t wait_ms, struct str *out);
 /* RunnerInfoResponseDTO. */
 void view_info(struct engine *engine, struct runner_call *call, struct str *out);
 /* Prometheus text. */
-void view_metrics(struct engine *engine, const struct http_server *server, struct str *out);
+void view_metrics(struct engine *engine, struct runner_call *call, const struct http_server *server, struct str *out);
 
 #endif
