@@ -183,9 +183,9 @@ Test(ch_client, connection_is_kept)
         cr_expect_eq(get("vm.info", &reply), 0, "%s", err.message);
     cr_expect_eq(n_dialled, 1);
     client_forget(&ch, "sb-2");
-    cr_expect_not_null(ch.idle);
+    cr_expect_eq(ch.n_idle, 1);
     client_forget(&ch, "sb-1");
-    cr_expect_null(ch.idle);
+    cr_expect_eq(ch.n_idle, 0);
 }
 
 Test(ch_client, closed_meanwhile)
@@ -244,7 +244,7 @@ Test(ch_client, junk_behind_a_reply)
     expect_text(EMPTY "HTTP/1.1 500 \r\n\r\n");
     expect_text(EMPTY);
     cr_expect_eq(get("vm.info", &reply), 0);
-    cr_expect_null(ch.idle);
+    cr_expect_eq(ch.n_idle, 0);
     cr_expect_eq(get("vm.info", &reply), 0);
     cr_expect_eq(n_dialled, 2);
 }

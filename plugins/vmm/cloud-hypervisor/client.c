@@ -22,7 +22,7 @@ void client_reply_done(struct client_reply *reply)
 
 /* At most one a machine. Two calls at once have two connections, of which one is kept. */
 struct client_idle {
-    struct client_idle *next;
+    struct client_idle *next; /* in its bucket */
     int fd;
     char id[]; /* of the machine */
 };
@@ -33,18 +33,28 @@ static void idle_free(struct client_idle *idle)
     free(idle);
 }
 
+static struct client_idle **bucket_of(struct ch *self, const char *id)
+{
+    uint32_t hash = 2166136261u;
+
+    for (; *id != '\0'; id++)
+        hash = (hash ^ (unsigned char)*id) * 16777619u;
+    return &self->idle[hash % CH_BUCKETS];
+}
+
 /* Out of the table; NULL: none. */
 static struct client_idle *idle_take(struct ch *self, const char *id)
 {
-    struct client_idle *found = NULL;
+    struct client_idle **link = bucket_of(self, id), *found;
 
     pthread_mutex_lock(&self->lock);
-    for (struct client_idle **p = &self->idle; *p != NULL; p = &(*p)->next)
-        if (strcmp((*p)->id, id) == 0) {
-            found = *p;
-            *p = found->next;
-            break;
-        }
+    while (*link != NULL && strcmp((*link)->id, id) != 0)
+        link = &(*link)->next;
+    found = *link;
+    if (found != NULL) {
+        *link = found->next;
+        self->n_idle--;
+    }
     pthread_mutex_unlock(&self->lock);
     return found;
 }
@@ -52,12 +62,14 @@ static struct client_idle *idle_take(struct ch *self, const char *id)
 static void idle_keep(struct ch *self, const char *id, int fd)
 {
     struct client_idle *idle = mem_alloc(sizeof *idle + strlen(id) + 1), *other = idle_take(self, id);
+    struct client_idle **bucket = bucket_of(self, id);
 
     idle->fd = fd_park(fd);
     memcpy(idle->id, id, strlen(id) + 1);
     pthread_mutex_lock(&self->lock);
-    idle->next = self->idle;
-    self->idle = idle;
+    idle->next = *bucket;
+    *bucket = idle;
+    self->n_idle++;
     pthread_mutex_unlock(&self->lock);
     if (other != NULL)
         idle_free(other);
@@ -71,14 +83,16 @@ void client_forget(struct ch *self, const char *id)
         idle_free(idle);
 }
 
-void client_forget_all(struct ch *self)
+void client_forget_all(struct ch *self) /* at the end: nobody else is there */
 {
     struct client_idle *idle;
 
-    while ((idle = self->idle) != NULL) { /* at the end: nobody else is there */
-        self->idle = idle->next;
-        idle_free(idle);
-    }
+    for (size_t i = 0; i < CH_BUCKETS; i++)
+        while ((idle = self->idle[i]) != NULL) {
+            self->idle[i] = idle->next;
+            idle_free(idle);
+        }
+    self->n_idle = 0;
 }
 
 /* A connection that was kept, or -1. One that the peer closed, or talks on unasked, is of no use. */

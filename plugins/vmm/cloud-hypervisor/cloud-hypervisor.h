@@ -10,6 +10,8 @@
 /* How it is called in messages. */
 #define CH_NAME "Cloud Hypervisor"
 
+#define CH_BUCKETS 1024 /* a host has a thousand machines */
+
 struct client_idle;
 
 struct ch_facts { /* found out by check_choose() */
@@ -30,7 +32,8 @@ struct ch {
     /* Guards what follows; held for some lines, never across a call of the host. */
     pthread_mutex_t lock;
     struct ch_facts facts;
-    struct client_idle *idle; /* see client.h */
+    struct client_idle *idle[CH_BUCKETS]; /* by machine, see client.h */
+    size_t n_idle;
 };
 
 /* Files in a machine's own directory; the caller frees. */
