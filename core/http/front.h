@@ -68,6 +68,7 @@ struct front {
     struct message *mail, **mail_end; /* under mail_lock */
     struct {
         atomic_uint_fast64_t connections, requests, unauthorized, proxied, dials, open, upgraded;
+        atomic_uint_fast64_t guests; /* connections to them, and dials under way */
     } count; /* read by any thread */
 };
 

@@ -220,7 +220,10 @@ void http_forget(struct http_server *server, const char *id, bool active_too)
     if (strlen(id) > ROUTE_ID_MAX)
         return;
     for (unsigned i = 0; i < server->n_started; i++) {
-        struct forget *forget = mem_alloc(sizeof *forget);
+        struct forget *forget;
+        if (atomic_load(&server->fronts[i]->count.guests) == 0) /* waking its thread costs more than all else here */
+            continue;
+        forget = mem_alloc(sizeof *forget);
         forget->message.run = forget_run;
         forget->active_too = active_too;
         memcpy(forget->id, id, strlen(id) + 1);

@@ -121,6 +121,8 @@ void upstream_drop(struct front *front, struct upstream *up)
 {
     if (up == NULL)
         return;
+    if (up->pair == NULL)
+        front_count(&front->count.guests, -1);
     upstream_unpool(front, up);
     list_remove(&up->all);
     side_close(&up->side, false);
@@ -139,6 +141,7 @@ static void dial_done(struct front *front, struct message *message)
     front->n_dials--;
     if (dial->conn != NULL)
         conn_dialed(dial->conn, dial);
+    front_count(&front->count.guests, -1);
     if (dial->dialed.fd >= 0)
         close(dial->dialed.fd);
     free(dial);
@@ -165,7 +168,9 @@ struct dial *dial_start(struct front *front, struct conn *conn, const char *id, 
     *dial = (struct dial){.message.run = dial_done, .front = front, .conn = conn, .port = port, .err = ERROR_INIT};
     memcpy(dial->id, id, strlen(id) + 1);
     dial->dialed.fd = -1;
+    front_count(&front->count.guests, 1);
     if (front->backend->submit(front->backend->ctx, dial->id, dial_run, dial) < 0) {
+        front_count(&front->count.guests, -1);
         free(dial);
         return NULL;
     }
@@ -185,7 +190,9 @@ struct upstream *dial_upstream(struct front *front, struct dial *dial)
     struct http_dialed *dialed = &dial->dialed;
     struct upstream *up = upstream_new(front, dialed->fd, dial->id, dial->port, dialed->host, dialed->prefix);
 
-    if (up != NULL)
-        dialed->fd = -1;
+    if (up == NULL)
+        return NULL;
+    dialed->fd = -1;
+    front_count(&front->count.guests, 1);
     return up;
 }
