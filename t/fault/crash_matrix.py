@@ -21,9 +21,9 @@ from multiprocessing import get_context
 
 import fault
 import tap
-from crash_rig import (BYSTANDER, ID, BridgeRunner, CrashRig, LoopbackRunner, NewTapRunner, QemuRunner, Wrong,
-                       enter_namespace, has_bridge)
+from crash_rig import BYSTANDER, ID, CrashRig, Wrong
 from rig import BUILD, Skip
+from runners import BridgeRunner, LoopbackRunner, NewTapRunner, QemuRunner, enter_namespace, has_bridge
 from scenarios import SCENARIOS
 
 FULL = os.environ.get("FULL", "0") == "1"

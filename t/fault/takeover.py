@@ -15,9 +15,9 @@ import time
 
 import fault
 import tap
-from crash_rig import LoopbackRunner
 from fault import Fault
 from rig import SRC, Client
+from runners import LoopbackRunner
 
 ID = "older-1"
 SECONDS = 60
