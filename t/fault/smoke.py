@@ -11,7 +11,7 @@ import tempfile
 
 import fault
 import tap
-from census import Census
+from census import Census, cgroup_dir, cgroups
 from fault import Fault
 from rig import BUILD, Runner
 
@@ -111,6 +111,21 @@ def check_crash(runner, faults, empty):
     tap.equal("the next one leaves nothing", Census(runner).difference(empty), [])
 
 
+def check_cgroup(runner, faults):
+    """Of a runner that has started no process yet."""
+    if cgroup_dir(runner.root) is None or os.geteuid() != 0:
+        tap.skip("a cgroup later, where none could be made once: needs root and cgroup2")
+        return
+    faults.arm(fault.FAIL, name="mkdirat", where="/runner-ch", error=errno.ENOSPC)
+    create(runner, "without")
+    tap.equal("a cgroup cannot be made", (faults.hits, list(cgroups(runner.root))), (1, []))
+    faults.disarm()
+    create(runner, "with")
+    tap.equal("the next sandbox has one all the same", len(list(cgroups(runner.root))), 1)
+    for id in ("with", "without"):
+        ask(runner, "DELETE", f"/sandboxes/{id}")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
@@ -122,6 +137,7 @@ def main():
             check_trace(runner, faults)
             check_failures(runner, faults, empty)
             check_crash(runner, faults, empty)
+            check_cgroup(runner, faults)
     tap.done()
 
 

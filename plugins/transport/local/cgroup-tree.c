@@ -89,7 +89,9 @@ static int open_root(struct runner_error *err)
     size_t cap = 0;
     int fd = -1;
 
-    while (file != NULL && fd < 0 && getline(&line, &cap, file) > 0) {
+    if (file == NULL)
+        return fail_errno(err, errno, "cgroups: /proc/self/mountinfo");
+    while (fd < 0 && getline(&line, &cap, file) > 0) {
         const char *at = mount_point(line);
 
         if (at != NULL && (fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
@@ -129,16 +131,21 @@ static void forget(struct cgroups *all)
     all->path = NULL;
 }
 
-static int set_up(struct cgroups *all, const char *host_root, struct runner_error *err)
+static char *path_for(const char *parent, const char *host_root)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
 
+    for (const char *p = host_root; *p != '\0'; p++)
+        hash = (hash ^ (unsigned char)*p) * UINT64_C(1099511628211);
+    return mem_printf("%s/%016llx", parent, (unsigned long long)hash);
+}
+
+static int set_up(struct cgroups *all, const char *host_root, struct runner_error *err)
+{
     error_clear(err);
     if (all->parent[0] == '\0')
         return fail(err, RUNNER_E_NOTSUP, 0, "cgroups: none are configured");
-    for (const char *p = host_root; *p != '\0'; p++)
-        hash = (hash ^ (unsigned char)*p) * UINT64_C(1099511628211);
-    all->path = mem_printf("%s/%016llx", all->parent, (unsigned long long)hash);
+    all->path = path_for(all->parent, host_root);
     all->root = open_root(err);
     if (all->root >= 0)
         all->dir = make_path(all->root, all->path, err);
@@ -155,7 +162,8 @@ int cgroups_open(const struct act *a, bool again, int *ret_dir, unsigned *ret_co
     pthread_mutex_lock(&all->lock);
     if (again)
         forget(all);
-    if (all->dir < 0 && (again || all->cause.code == 0) && set_up(all, local_host->root(a->call), &all->cause) < 0)
+    if (all->dir < 0 && (again || all->cause.code != RUNNER_E_NOTSUP) &&
+        set_up(all, local_host->root(a->call), &all->cause) < 0)
         forget(all);
     *ret_dir = all->dir >= 0 ? fcntl(all->dir, F_DUPFD_CLOEXEC, 3) : -1;
     *ret_controllers = all->controllers;
@@ -165,6 +173,23 @@ int cgroups_open(const struct act *a, bool again, int *ret_dir, unsigned *ret_co
         fail_errno(err, errno, "cgroups");
     pthread_mutex_unlock(&all->lock);
     return *ret_dir < 0 ? -1 : 0;
+}
+
+int cgroups_find(const struct act *a, int *ret_dir, struct runner_error *err)
+{
+    const struct cgroups *all = a->self->cgroups;
+    auto_free char *path = path_for(all->parent, local_host->root(a->call));
+    auto_close int root = -1;
+
+    if (all->parent[0] == '\0')
+        return 1;
+    root = open_root(err);
+    if (root < 0)
+        return err->code == RUNNER_E_NOTSUP ? (error_clear(err), 1) : -1;
+    *ret_dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*ret_dir < 0)
+        return errno == ENOENT ? 1 : fail_errno(err, errno, "cgroups: '%s'", path);
+    return 0;
 }
 
 static bool is_below(const char *path)

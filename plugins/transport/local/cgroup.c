@@ -131,12 +131,13 @@ int cgroup_del(const struct act *a, const struct runner_step *step, struct runne
                struct runner_error *err)
 {
     auto_close int parent = -1;
-    unsigned controllers;
+    int status;
 
     (void)result;
     if (!text_is_id(step->path))
         return fail(err, RUNNER_E_INVALID, 0, "cgroup_del: '%s' is no name of a cgroup", step->path);
-    if (cgroups_open(a, false, &parent, &controllers, NULL) < 0)
-        return 0;
-    return remove_one(a, parent, step->path, err) < 0 ? error_wrap(err, "remove cgroup '%s'", step->path) : 0;
+    status = cgroups_find(a, &parent, err);
+    if (status == 0)
+        status = remove_one(a, parent, step->path, err);
+    return status < 0 ? error_wrap(err, "remove cgroup '%s'", step->path) : 0;
 }

@@ -31,12 +31,15 @@ struct cgroups {
     char *path;           /* parent and the folder of this root, from the root of the hierarchy; NULL: not made yet */
     int root, dir;        /* the root of the hierarchy, and path in it; -1 */
     unsigned controllers; /* that cgroups in path have */
-    struct runner_error cause; /* why there is none; code 0: there is, or it was not tried */
+    struct runner_error cause; /* why there is none; code 0: there is, or it was not tried; NOTSUP: there never is */
 };
 
-/* Finds, and makes, the folder on the first call. ret_dir: a copy for the caller to close. again: what was found before
- * is no more. */
+/* Finds, and makes, the folder on the first call that can. ret_dir: a copy for the caller to close. again: what was
+ * found before is no more. */
 int cgroups_open(const struct act *a, bool again, int *ret_dir, unsigned *ret_controllers, struct runner_error *err);
+/* The folder as it is, and nothing is made. ret_dir: for the caller to close. 1: there is none, so no cgroup either. err
+ * is not NULL. */
+int cgroups_find(const struct act *a, int *ret_dir, struct runner_error *err);
 /* Writes text into a file of a cgroup; 0 or -1 with errno. */
 int cgroup_write(int dir, const char *file, const char *text);
 

@@ -65,6 +65,16 @@ static void disable_ipv6(const char *name)
         (void)!write(fd, "1", 1);
 }
 
+/* 0: no interface has the name. -1: it is not known whether one has, as the question needs a descriptor. */
+static int index_of(const char *name, struct runner_error *err)
+{
+    unsigned index = if_nametoindex(name);
+
+    if (index == 0 && errno != ENODEV)
+        return fail_errno(err, errno, "interface '%s'", name);
+    return (int)index;
+}
+
 static int fail_create(const char *name, int r, struct runner_error *err)
 {
     /* The driver says EBUSY or EINVAL, never EEXIST. */
@@ -107,7 +117,9 @@ static int join(const struct runner_step *step, int index, bool is_idle, struct 
     int r;
 
     if (step->to != NULL) {
-        change.master = (int)if_nametoindex(step->to);
+        change.master = index_of(step->to, err);
+        if (change.master < 0)
+            return error_wrap(err, "tap '%s'", step->path);
         if (change.master == 0)
             return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s': bridge '%s'", step->path, step->to);
     }
@@ -199,7 +211,10 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     (void)result;
     if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0)
         return -1;
-    if (if_nametoindex(step->path) != 0)
+    index = index_of(step->path, err);
+    if (index < 0)
+        return error_wrap(err, "make tap");
+    if (index > 0)
         return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
     launch_hold(); /* a VMM is about to open it: no copy of ours may be left in another child */
     status = obtain(step, idle, &fd, &index, &is_idle, err);
@@ -257,8 +272,7 @@ static int fail_dial(const char *name, int r, struct runner_error *err)
 int tap_dial(struct local *self, const char *name, int *ret_fd, struct runner_error *err)
 {
     auto_close int fd = -1;
-    unsigned index;
-    int r;
+    int r, index;
 
     if (check_name(name, err) < 0)
         return -1;
@@ -270,12 +284,12 @@ int tap_dial(struct local *self, const char *name, int *ret_fd, struct runner_er
     }
     cleanup_close(&fd);
     fd = -1;
-    index = if_nametoindex(name);
-    if (index == 0)
-        return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s'", name);
+    index = index_of(name, err);
+    if (index <= 0)
+        return index < 0 ? error_wrap(err, "open tap") : fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s'", name);
     launch_hold(); /* when it fails no child may keep a copy */
     r = open_queue(name, &fd);
-    if (r == 0 && if_nametoindex(name) != index) { /* removed meanwhile: this is one that the kernel just made */
+    if (r == 0 && (int)if_nametoindex(name) != index) { /* removed meanwhile: this is one that the kernel just made */
         cleanup_close(&fd);
         fd = -1;
         r = -ENODEV;
@@ -309,9 +323,9 @@ int tap_del(const struct act *a, const struct runner_step *step, struct runner_r
     if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0)
         return -1;
     held_drop(a->self, step->path);
-    index = (int)if_nametoindex(step->path);
-    if (index == 0)
-        return 0;
+    index = index_of(step->path, err);
+    if (index <= 0)
+        return index < 0 ? error_wrap(err, "remove tap") : 0;
     r = netlink_is_tap(index);
     if (r == 0)
         return fail(err, RUNNER_E_INVALID, 0, "remove tap '%s': it is not a TAP", step->path);
