@@ -260,7 +260,9 @@ int file_rename(const struct act *a, const struct runner_step *step, struct runn
     struct stat st;
 
     (void)a;
-    if ((step->flags & RUNNER_S_OPTIONAL) && lstat(step->path, &st) < 0 && is_absent(errno)) {
+    if ((step->flags & RUNNER_S_OPTIONAL) && lstat(step->path, &st) < 0) {
+        if (!is_absent(errno))
+            return fail_errno(err, errno, "rename '%s'", step->path);
         result->status = 1;
         return 0;
     }
