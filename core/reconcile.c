@@ -187,9 +187,7 @@ static void take_record(struct bring_up *b, const char *id, const struct runner_
     struct runner_error err = ERROR_INIT;
     struct record *record = NULL;
 
-    if (result == NULL)
-        add_unreadable(b, id, "its record could not be read");
-    else if (result->status == 1)
+    if (result->status == 1)
         no_record(b, id);
     else if (record_parse(result->out, result->len, id, &record, &err) < 0)
         add_unreadable(b, id, err.message);
@@ -203,12 +201,10 @@ static void take_record(struct bring_up *b, const char *id, const struct runner_
     }
 }
 
-/* Reads n records in one round trip; when that fails, each alone, so that one bad file hides no other. */
-static void read_records(struct bring_up *b, const char *const *ids, size_t n)
+/* In one round trip; -1: at least one cannot be read, and none is taken. */
+static int read_together(struct bring_up *b, const char *const *ids, size_t n, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(&b->call);
-    struct runner_error err = ERROR_INIT;
-    bool is_good = true;
 
     for (size_t i = 0; i < n; i++) {
         auto_free char *path = host_sandbox_path(b->host, ids[i], "runner.json");
@@ -217,15 +213,29 @@ static void read_records(struct bring_up *b, const char *const *ids, size_t n)
                                    .flags = RUNNER_S_OPTIONAL,
                                    .path = path,
                                    .number = RECORD_MAX};
-        is_good = is_good && batch_add(batch, &step, &err) >= 0;
+        if (batch_add(batch, &step, err) < 0)
+            return -1;
     }
-    is_good = is_good && batch_run(&b->call, batch, &err) == 0;
-    if (!is_good && n > 1)
-        for (size_t i = 0; i < n; i++)
-            read_records(b, ids + i, 1);
-    else
-        for (size_t i = 0; i < n; i++)
-            take_record(b, ids[i], is_good ? batch_result(batch, (int)i) : NULL);
+    if (batch_run(&b->call, batch, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        take_record(b, ids[i], batch_result(batch, (int)i));
+    return 0;
+}
+
+/* When they cannot be read together each is read alone, so that one bad file hides no other, and what was out of order
+ * for a moment costs nobody an address or a TAP that only the record knows. */
+static void read_records(struct bring_up *b, const char *const *ids, size_t n)
+{
+    struct runner_error err = ERROR_INIT;
+
+    if (read_together(b, ids, n, &err) == 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        error_clear(&err);
+        if (read_together(b, ids + i, 1, &err) < 0)
+            add_unreadable(b, ids[i], err.message);
+    }
 }
 
 static void read_some(struct bring_up *b, const char *const *ids, size_t n)
