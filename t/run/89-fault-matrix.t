@@ -1,3 +1,4 @@
 #!/bin/sh
-# Every call that the runner makes for an operation fails once, see t/fault/fault_matrix.py; FULL=1: with every error that fits.
+# Every call that the runner makes for an operation fails once, see t/fault/fault_matrix.py; FULL=1: with every
+# error that fits.
 PYTHONPATH=${top_srcdir:-.}/t/rig exec python3 -B "${top_srcdir:-.}/t/fault/fault_matrix.py"
