@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # tier: component
+# takes: 20 s
 # A host that an older runner filled: its sandboxes are taken over, and their machines notice nothing.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 . "$top_srcdir/t/run/lib-foreign.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # tier: component
+# takes: 40 s
 # What clients send that makes no sense: the status, the error body of the contract (1.2), and nothing made of it.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 need curl python3

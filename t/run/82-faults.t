@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # tier: component
+# takes: 40 s
 # VMMs, guests and hosts that fail: what the error says, and that everything is undone.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 need curl
