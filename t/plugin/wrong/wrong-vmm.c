@@ -55,8 +55,10 @@ static int await_answer(struct runner_call *call, int fd, bool is_boot, struct r
     char answer;
     int n = host->wait(call, fd, POLLIN, -1);
 
-    while (n < 0 && errno == ECANCELED && is_boot && is_wrong("sleeps-on"))
+    while (n < 0 && errno == ECANCELED && is_boot && is_wrong("sleeps-on")) {
+        (void)poll(NULL, 0, 10);
         n = host->wait(call, fd, POLLIN, -1);
+    }
     if (n < 0)
         return refuse(err, errno == ECANCELED ? RUNNER_E_CANCELLED : RUNNER_E_TIMEOUT, "no answer");
     if (recv(fd, &answer, 1, 0) != 1)
