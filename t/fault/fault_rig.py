@@ -28,6 +28,7 @@ class Rig:
         """seen: calls that have failed, by the kind of operation."""
         self.runner, self.faults, self.seen, self.n = runner, faults, seen, 0
         self.parts = self.tap = None  # of a sandbox that runs
+        self.has_policies = False     # whether its network can limit what a sandbox reaches
         runner.wait_idle()
         self.warm_up()
 
@@ -51,6 +52,7 @@ class Rig:
         """Makes what all sandboxes share and the runner keeps, and looks what one has."""
         self.must("POST", "/sandboxes", dict(self.runner.body, id="first"))
         self.parts, self.tap = self.parts_of(Census(self.runner), "first"), self.tap_of("first")
+        self.has_policies = self.must("GET", "/sandboxes/first/network-settings")["isEnforced"]
         self.must("DELETE", "/sandboxes/first")
         self.runner.wait_idle()
 

@@ -19,7 +19,7 @@ def post(what, body=None):
 
 def policy(rig, id):
     """To reach nothing, where the network can see to that."""
-    return "POST", f"/sandboxes/{id}/network-settings", {"networkBlockAll": rig.tap is not None}
+    return "POST", f"/sandboxes/{id}/network-settings", {"networkBlockAll": rig.has_policies}
 
 
 class Subject:
@@ -51,6 +51,7 @@ class Ended(Subject):
     def run(self, rig, id):
         os.kill(rig.pid_of(id), signal.SIGKILL)
         rig.await_record(id, "error")
+        rig.await_state(id, {"error"})  # known a moment later
         return 200, {}
 
 
