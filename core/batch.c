@@ -155,14 +155,17 @@ static const struct {
     [RUNNER_PATCH] = {"PATCH", NEED_PATH},     [RUNNER_OWN] = {"OWN", NEED_PATH},
     [RUNNER_WAIT] = {"WAIT", NEED_PATH},       [RUNNER_CGROUP_DEL] = {"CGROUP_DEL", NEED_PATH},
     [RUNNER_ADOPT] = {"ADOPT", NEED_PATH | NEED_TO | NEED_ARGV},
+    [RUNNER_CGROUP_SET] = {"CGROUP_SET", NEED_PATH},
 };
 
 static int validate(const struct runner_step *step, struct runner_error *err)
 {
-    bool is_name = step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL || step->kind == RUNNER_CGROUP_DEL;
+    bool is_name = step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL || step->kind == RUNNER_CGROUP_DEL ||
+                   step->kind == RUNNER_CGROUP_SET;
     int needs;
 
-    if (step->size < offsetof(struct runner_step, undo) || step->kind == 0 || step->kind >= ARRAY_LEN(kinds))
+    if (step->size < offsetof(struct runner_step, undo) || step->kind == 0 || step->kind >= ARRAY_LEN(kinds) ||
+        kinds[step->kind].name == NULL)
         return fail(err, RUNNER_E_INVALID, 0, "step of unknown kind %u", step->kind);
     needs = kinds[step->kind].needs;
     if (((needs & NEED_PATH) && step->path == NULL) || ((needs & NEED_TO) && step->to == NULL) ||

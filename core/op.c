@@ -15,7 +15,7 @@ static const struct op_type *const types[OP_KINDS] = {
     [OP_POLICY] = &op_policy, [OP_EXITED] = &op_exited,   [OP_PANICKED] = &op_panicked, [OP_RECOVER] = &op_recover};
 
 /* What phases of those go on as. */
-static const struct op_type *const others[] = {&op_create_stopped, &op_takeover};
+static const struct op_type *const others[] = {&op_create_stopped, &op_takeover, &op_resize_running};
 
 const char *op_name(enum op_kind kind)
 {
@@ -364,14 +364,14 @@ static void release_if_stopped(struct op *op)
     index_unlock(op->engine->index);
 }
 
-int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err)
+static int commit(struct op *op, enum sandbox_state state, const char *error, const char *job, struct runner_error *err)
 {
     struct record next = *op->sandbox->record; /* what it points to stays: only this operation changes the record */
 
     next.state = state;
     next.error = (char *)error;
-    if (op->job != NULL && is_settled(op, state))
-        next.job = (char *)op->job;
+    if (job != NULL && is_settled(op, state))
+        next.job = (char *)job;
     if (op->daemon_version != NULL && state == SANDBOX_STARTED)
         next.daemon_version = op->daemon_version;
     batch_free(op->batch);
@@ -383,4 +383,14 @@ int op_commit(struct op *op, enum sandbox_state state, const char *error, struct
     }
     publish(op, &next);
     return OP_NEXT;
+}
+
+int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err)
+{
+    return commit(op, state, error, op->job, err);
+}
+
+int op_mark(struct op *op, enum sandbox_state state, struct runner_error *err)
+{
+    return commit(op, state, NULL, NULL, err);
 }

@@ -33,11 +33,6 @@ struct op_timing {
     int64_t us;
 };
 
-struct resize { /* new totals; 0: as it is */
-    uint32_t cpus;
-    int64_t memory_bytes, disk_bytes;
-};
-
 struct op {
     struct task task; /* first: what the pool runs */
     struct engine *engine;
@@ -49,7 +44,7 @@ struct op {
     bool is_listed;  /* in the engine's list */
     struct op *next_running, *prev_running;
     bool is_undoing;
-    struct resize resize;        /* RESIZE */
+    struct resize resize, was;   /* RESIZE: to what; and from what, once that is known */
     struct policy_change change; /* POLICY: what is asked for; owned */
     struct policy policy;        /* POLICY, START: what the record gets, then what it had; owned */
     struct json *metadata;       /* START: what it brought, see start-request.h; owned, or NULL */
@@ -92,7 +87,7 @@ struct op_type {
     size_t n_phases;
 };
 extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_repair,
-    op_resize, op_policy, op_exited, op_panicked, op_recover, op_takeover;
+    op_resize, op_resize_running, op_policy, op_exited, op_panicked, op_recover, op_takeover;
 
 /* id must be valid (text_is_id). */
 struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);
@@ -153,6 +148,8 @@ int op_tear_down(struct op *op, struct runner_error *err);
 int op_remove_directory(struct op *op, struct runner_error *err);
 /* Writes the record with this state (and error text, NULL: none) durably, then makes it what the index says. */
 int op_commit(struct op *op, enum sandbox_state state, const char *error, struct runner_error *err);
+/* The same on the way to that state: its job is not done yet. */
+int op_mark(struct op *op, enum sandbox_state state, struct runner_error *err);
 /* Adds the step that writes the sandbox's record as it is. */
 int op_add_record(struct op *op, uint32_t flags, struct runner_error *err);
 /* Appends the last lines of the serial log to err: why a guest did not come up. */

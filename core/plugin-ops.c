@@ -27,9 +27,11 @@ static const struct plugin_op vmm_ops[] = {
     OP_IF(vmm, counters, RUNNER_VMM_CAP_COUNTERS),
     OP_IF(vmm, read_config, RUNNER_VMM_CAP_ADOPT),
     OP_IF(vmm, adopt, RUNNER_VMM_CAP_ADOPT),
+    OP_IF(vmm, resize, RUNNER_VMM_CAP_RESIZE),
 };
 static const struct plugin_op disk_ops[] = {OP(disk, clone), OP(disk, remove),
-                                            OP_IF(disk, inspect, RUNNER_DISK_CAP_INSPECT)};
+                                            OP_IF(disk, inspect, RUNNER_DISK_CAP_INSPECT),
+                                            OP_IF(disk, grow, RUNNER_DISK_CAP_GROW)};
 static const struct plugin_op network_ops[] = {OP(network, setup), OP(network, attach), OP(network, detach),
                                                OP(network, adopt), OP(network, sweep),  OP(network, address),
                                                OP_IF(network, apply_policy, RUNNER_NETWORK_CAP_POLICY),
@@ -42,14 +44,14 @@ static const struct {
     const struct plugin_op *ops;
     size_t n;
     size_t smallest, today; /* bytes: through the last operation of API 1.0; as the header has it now */
-    const char *caps[8];    /* by bit */
+    const char *caps[16];   /* by bit */
 } kinds[LOADER_KINDS + 1] = {
     [RUNNER_TRANSPORT] = {transport_ops, ARRAY_LEN(transport_ops), SIZES(struct runner_transport_ops, watch), {NULL}},
     [RUNNER_VMM] = {vmm_ops,
                     ARRAY_LEN(vmm_ops),
                     SIZES(struct runner_vmm_ops, cleanup),
-                    {"pause", "user-network", "events", "counters", "firmware", "early", "adopt", "tap-fd"}},
-    [RUNNER_DISK] = {disk_ops, ARRAY_LEN(disk_ops), SIZES(struct runner_disk_ops, remove), {"cow", "inspect"}},
+                    {"pause", "user-network", "events", "counters", "firmware", "early", "adopt", "tap-fd", "resize"}},
+    [RUNNER_DISK] = {disk_ops, ARRAY_LEN(disk_ops), SIZES(struct runner_disk_ops, remove), {"cow", "inspect", "grow"}},
     [RUNNER_NETWORK] = {network_ops,
                         ARRAY_LEN(network_ops),
                         SIZES(struct runner_network_ops, address),

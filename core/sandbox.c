@@ -110,7 +110,7 @@ static struct amounts machine_of(const struct record *record)
     return (struct amounts){{[RESOURCE_CPUS] = record->cpus, [RESOURCE_MEMORY] = record->memory_bytes}};
 }
 
-/* All that a sandbox has. The figures of a record are constant from its creation. */
+/* All that a sandbox has. The figures of a record change under the lock only, with the sums. */
 static struct amounts amounts_of(const struct record *record, bool has_machine)
 {
     struct amounts amounts = has_machine ? machine_of(record) : (struct amounts){{0}};
@@ -173,6 +173,81 @@ int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_e
     sandbox->has_machine = status == 0;
     index_unlock(index);
     return status;
+}
+
+/* ---- sizes ---- */
+
+static struct resize size_of(const struct record *record)
+{
+    return (struct resize){record->cpus, record->memory_bytes, record->disk_bytes};
+}
+
+struct resize index_size(struct index *index, struct sandbox *sandbox)
+{
+    struct resize size;
+
+    index_lock(index);
+    size = size_of(sandbox->record);
+    index_unlock(index);
+    return size;
+}
+
+static void set_size(struct record *record, const struct resize *to)
+{
+    record->cpus = to->cpus != 0 ? to->cpus : record->cpus;
+    record->memory_bytes = to->memory_bytes != 0 ? to->memory_bytes : record->memory_bytes;
+    if (to->disk_bytes == 0 || to->disk_bytes == record->disk_bytes)
+        return;
+    record->disk_bytes = to->disk_bytes;
+    record->disk.size_bytes = to->disk_bytes;
+}
+
+/* Only what there is more of is asked for. */
+static int exchange(struct sandbox *sandbox, const struct amounts *was, const struct amounts *now,
+                    struct runner_error *err)
+{
+    struct amounts more = {{0}}, less = {{0}};
+
+    for (int i = 0; i < RESOURCES; i++) {
+        int64_t change = now->of[i] - was->of[i];
+        *(change > 0 ? &more.of[i] : &less.of[i]) = change > 0 ? change : -change;
+    }
+    if (capacity_take(&sandbox->host->capacity, &more, err) < 0)
+        return -1;
+    capacity_give_back(&sandbox->host->capacity, &less);
+    return 0;
+}
+
+int index_resize(struct index *index, struct sandbox *sandbox, const struct resize *to, struct runner_error *err)
+{
+    struct record *record = sandbox->record;
+    struct amounts was, now;
+    struct resize size;
+    int status;
+
+    index_lock(index);
+    size = size_of(record);
+    was = amounts_of(record, sandbox->has_machine);
+    set_size(record, to);
+    now = amounts_of(record, sandbox->has_machine);
+    status = exchange(sandbox, &was, &now, err);
+    if (status < 0)
+        set_size(record, &size);
+    index_unlock(index);
+    return status;
+}
+
+void index_restore_size(struct index *index, struct sandbox *sandbox, const struct resize *was)
+{
+    struct amounts amounts;
+
+    index_lock(index);
+    amounts = amounts_of(sandbox->record, sandbox->has_machine);
+    capacity_give_back(&sandbox->host->capacity, &amounts);
+    set_size(sandbox->record, was);
+    amounts = amounts_of(sandbox->record, sandbox->has_machine);
+    capacity_add(&sandbox->host->capacity, &amounts);
+    index_unlock(index);
 }
 
 /* ---- adding, removing ---- */

@@ -52,6 +52,15 @@ struct sandbox *index_add(struct index *index, struct host *host, struct record 
 void index_replace(struct index *index, struct sandbox *sandbox, struct record *record);
 /* Before a stopped one starts: takes its vCPUs and memory, or -1 with NOSPACE. It has them already: fine. */
 int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err);
+struct resize { /* new totals; 0: as it is */
+    uint32_t cpus;
+    int64_t memory_bytes, disk_bytes;
+};
+struct resize index_size(struct index *index, struct sandbox *sandbox);
+/* Its record says so from now on; what it has of its host follows, or -1 with NOSPACE and nothing changed. */
+int index_resize(struct index *index, struct sandbox *sandbox, const struct resize *to, struct runner_error *err);
+/* Back to what it was: nothing is asked. */
+void index_restore_size(struct index *index, struct sandbox *sandbox, const struct resize *was);
 /* Its VM is gone: gives them back. Under the lock. */
 void sandbox_release(struct sandbox *sandbox);
 /* Gives back what it has of the host, too. */

@@ -141,7 +141,7 @@ int view_sandbox(struct engine *engine, struct runner_call *call, const char *id
         json_add_text(out, "state", "destroyed");
     }
     json_add_text(out, "backupState", "NONE");
-    json_add_bool(out, "recoverable", false);
+    json_add_bool(out, "recoverable", record->state == SANDBOX_ERROR && record->disk.path != NULL);
     json_close(out, '}');
     index_put(engine->index, look.sandbox);
     return 0;

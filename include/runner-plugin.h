@@ -171,7 +171,10 @@ enum {
      * are acknowledged; the first error is the step's (EEXIST: EXISTS, ENOENT: NOTFOUND), and of one transaction between
      * NFNL_MSG_BATCH_BEGIN and _END then nothing is done. RUNNER_S_OPTIONAL: NOTFOUND is status = 1 instead. out: out,
      * len: the messages that came in reply, other than acknowledgements, at most 16 MiB. */
-    RUNNER_NETLINK
+    RUNNER_NETLINK,
+    /* path: a name as runner_spawn.cgroup, number: bytes. The cgroup's limit of memory is that from now on. out: status =
+     * 1: there is no such cgroup, or it has no limits, and nothing was changed. */
+    RUNNER_CGROUP_SET
 };
 
 enum { /* runner_step.flags */
@@ -430,10 +433,15 @@ struct runner_disk_ops {
      * features, a damaged head). The backing image is not looked at. */
     int (*inspect)(void *self, struct runner_call *, const char *path, struct runner_image *ret_image,
                    struct runner_error *err);
+    /* CAP_GROW. Add the steps that make a disk, which no machine uses, one of size_bytes, durably; it may be looked at for
+     * that. There is no undo, and it is fine when it is that large already. INVALID: it is larger; NOTSUP: it cannot be. */
+    int (*grow)(void *self, struct runner_call *, struct runner_batch *, const struct runner_image *image,
+                int64_t size_bytes, struct runner_error *err);
 };
 enum {
     RUNNER_DISK_CAP_COW = 1,    /* clones share the base's blocks */
-    RUNNER_DISK_CAP_INSPECT = 2
+    RUNNER_DISK_CAP_INSPECT = 2,
+    RUNNER_DISK_CAP_GROW = 4
 };
 
 /* ---- kind: network (planner) ---------------------------------------------------------------------------------- */
@@ -629,6 +637,11 @@ struct runner_vmm_ops {
      * it runs with, *ret_status: its state; nobody there: ABSENT, and no pid file. -1: none of it happened. */
     int (*adopt)(void *self, struct runner_call *, const struct runner_vm *, struct runner_machine *ret_machine,
                  struct runner_vm_status *ret_status, struct runner_error *);
+    /* CAP_RESIZE. Gives a machine that runs the cpus and memory_bytes of vm, which are no less than what it has; its
+     * cgroup's limit follows. The guest is told, and takes them into use by itself, in its time. Idempotent. NOTSUP: not
+     * without a new start, and nothing was changed: more than what max_cpus and max_memory_bytes were at its boot (those
+     * of vm here are not looked at). Another error: some of it may be done. */
+    int (*resize)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);
 };
 enum {
     RUNNER_VMM_CAP_PAUSE = 1,
@@ -639,7 +652,8 @@ enum {
     RUNNER_VMM_CAP_EARLY = 32,       /* until boot() the process needs no more than its directory and what spawn() gives
                                         it: core may start it before disk, seed and network are there */
     RUNNER_VMM_CAP_ADOPT = 64,
-    RUNNER_VMM_CAP_TAP_FD = 128      /* dials a TAP, or has it given by SPAWN; by its name only where that is NOTSUP */
+    RUNNER_VMM_CAP_TAP_FD = 128,     /* dials a TAP, or has it given by SPAWN; by its name only where that is NOTSUP */
+    RUNNER_VMM_CAP_RESIZE = 256
 };
 
 /* ---- kind: storage -------------------------------------------------------------------------------------------- */

@@ -96,6 +96,15 @@ static void op_inspect(struct subject *s, struct trial *t)
         image_release(&image);
 }
 
+static void op_grow(struct subject *s, struct trial *t)
+{
+    struct request r = request_make(s, t->layout, DISK_BYTES);
+    struct runner_batch *batch = fake_batch();
+
+    TRY(t, ops_of(s)->grow(s->self, fake_call(), batch, r.base, DISK_BYTES, &t->err));
+    fake_host()->batch_free(batch);
+}
+
 /* ---- plans ---- */
 
 static void add_clone(struct subject *s, struct runner_batch *batch, struct runner_image *ret)
@@ -203,6 +212,57 @@ static void point_remove_twice(struct subject *s, const struct point *point)
     remove_and_run(s, "of a disk that never was");
 }
 
+/* ---- grow ---- */
+
+static void grow_and_run(struct subject *s, const struct runner_image *image, int64_t size_bytes, const char *when)
+{
+    struct runner_batch *batch = fake_batch();
+    struct runner_error err = ERROR_INIT;
+
+    if (ops_of(s)->grow(s->self, fake_call(), batch, image, size_bytes, &err) != 0)
+        flaw("grow %s fails: %s", when, err.message);
+    else
+        (void)plan_run(batch, when);
+    fake_host()->batch_free(batch);
+}
+
+static void look_at_grown(struct subject *s, const char *path)
+{
+    struct runner_image image = {.size = sizeof image};
+    struct runner_error err = ERROR_INIT;
+
+    if (!(s->plugin->desc.caps & RUNNER_DISK_CAP_INSPECT))
+        return;
+    if (ops_of(s)->inspect(s->self, fake_call(), path, &image, &err) != 0)
+        stop_point("inspect: %s", err.message);
+    if (image.size_bytes != 4 * (int64_t)DISK_BYTES)
+        flaw("grown, the image has %lld bytes", (long long)image.size_bytes);
+    image_release(&image);
+}
+
+static void point_grow(struct subject *s, const struct point *point)
+{
+    struct runner_batch *batch = plan_begin(s), *less = fake_batch();
+    struct runner_image image = {.size = 0};
+    struct runner_error err = ERROR_INIT;
+
+    (void)point;
+    add_clone(s, batch, &image);
+    if (plan_run(batch, "clone")) {
+        grow_and_run(s, &image, 4 * (int64_t)DISK_BYTES, "of the disk");
+        look_at_grown(s, image.path);
+        grow_and_run(s, &image, 4 * (int64_t)DISK_BYTES, "once more");
+        look_at_grown(s, image.path);
+        if (ops_of(s)->grow(s->self, fake_call(), less, &image, DISK_BYTES, &err) == 0 &&
+            fake_host()->run(fake_call(), less, &err) == 0)
+            flaw("grow makes a disk smaller");
+        look_at_grown(s, image.path);
+    }
+    image_release(&image);
+    fake_host()->batch_free(less);
+    fake_host()->batch_free(batch);
+}
+
 /* ---- at once ---- */
 
 static char *clone_at_once(struct subject *s, void *self, struct runner_call *call, size_t thread)
@@ -239,11 +299,12 @@ static void point_parallel(struct subject *s, const struct point *point)
 
 static void add_points(struct checklist *list, const struct plugin *plugin)
 {
-    (void)plugin;
     checklist_add(list, "clone.image", "the image is in the directory, and as large as asked", point_clone_image);
     checklist_add(list, "clone.paths", "what the steps make is within the directory", point_clone_paths);
     checklist_add(list, "clone.undo", "undone, at any step and twice, nothing is left", point_clone_undo);
     checklist_add(list, "remove.twice", "removed, nothing is left; what is absent can be removed", point_remove_twice);
+    if (plugin == NULL || (plugin->desc.caps & RUNNER_DISK_CAP_GROW))
+        checklist_add(list, "grow.twice", "grown, it is that large, once more too, and never smaller", point_grow);
     checklist_add(list, "parallel", "calls at once are what threads says", point_parallel);
 }
 
@@ -253,5 +314,6 @@ static const struct op ops[] = {
     {.name = "clone-too-large", .call = op_clone_too_large, .refuses = RUNNER_E_INVALID},
     {.name = "remove", .call = op_remove},
     {.name = "inspect", .flags = OP_MAY_FAIL, .call = op_inspect},
+    {.name = "grow", .flags = OP_MAY_FAIL, .call = op_grow},
 };
 const struct kind kind_disk = {ops, ARRAY_LEN(ops), add_points};

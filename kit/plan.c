@@ -32,7 +32,7 @@ static bool is_reading(const struct runner_step *step)
 static bool has_path(const struct runner_step *step)
 {
     return step->path != NULL && step->kind != RUNNER_TAP_ADD && step->kind != RUNNER_TAP_DEL &&
-           step->kind != RUNNER_CGROUP_DEL;
+           step->kind != RUNNER_CGROUP_DEL && step->kind != RUNNER_CGROUP_SET;
 }
 
 static bool is_plain(const char *path)

@@ -127,6 +127,28 @@ static void counters(struct subject *s, const struct machine *m)
         expect(vmm_ops_of(s)->counters(s->self, fake_call(), &m->vm, &counted, &err) == 0, "counters");
 }
 
+/* To its ceilings, twice; beyond them it says that a new start is needed. */
+static void resize(struct subject *s, const struct machine *m)
+{
+    const struct runner_vmm_ops *ops = vmm_ops_of(s);
+    struct runner_vm more = m->vm;
+
+    if (!(s->plugin->desc.caps & RUNNER_VMM_CAP_RESIZE))
+        return;
+    more.cpus = m->vm.max_cpus;
+    more.memory_bytes = m->vm.max_memory_bytes;
+    expect(ops->resize(s->self, fake_call(), &more, &err) == 0, "resize");
+    expect(ops->resize(s->self, fake_call(), &more, &err) == 0, "resize again");
+    expect(is_state(s, m, RUNNER_VM_RUNNING), "resized, status says that it runs");
+    more.cpus = more.max_cpus = m->vm.max_cpus + 1;
+    expect(ops->resize(s->self, fake_call(), &more, &err) < 0 && err.code == RUNNER_E_NOTSUP,
+           "resize beyond its processors is NOTSUP");
+    more.cpus = m->vm.max_cpus;
+    more.memory_bytes = more.max_memory_bytes = 2 * m->vm.max_memory_bytes + (INT64_C(1) << 30);
+    expect(ops->resize(s->self, fake_call(), &more, &err) < 0 && err.code == RUNNER_E_NOTSUP,
+           "resize beyond its memory is NOTSUP");
+}
+
 static void end(struct subject *s, const struct machine *m, struct runner_batch *spawned)
 {
     auto_str struct str faults = STR_INIT;
@@ -171,6 +193,7 @@ void point_live(struct subject *s, const struct point *point)
     pause_and_resume(s, &m);
     events(s, &m);
     counters(s, &m);
+    resize(s, &m);
     end(s, &m, batch);
     fake_host()->batch_free(batch);
 }

@@ -218,6 +218,7 @@ TALKING_OP(boot)
 TALKING_OP(power_button)
 TALKING_OP(pause)
 TALKING_OP(resume)
+TALKING_OP(resize)
 
 static void op_status(struct subject *s, struct trial *t)
 {
@@ -392,6 +393,8 @@ static void point_caps(struct subject *s, const struct point *point)
         flaw("there is counters, and caps does not say so");
     if ((ops->adopt != NULL || ops->read_config != NULL) && !(caps & RUNNER_VMM_CAP_ADOPT))
         flaw("there is adopt or read_config, and caps does not say so");
+    if (ops->resize != NULL && !(caps & RUNNER_VMM_CAP_RESIZE))
+        flaw("there is resize, and caps does not say so");
 }
 
 /* ---- at once ---- */
@@ -447,7 +450,8 @@ static void add_points(struct checklist *list, const struct plugin *plugin)
     {.name = "boot", .flags = OP_MAY_FAIL, .call = op_boot},                                                           \
         {.name = "power_button", .flags = OP_MAY_FAIL, .call = op_power_button},                                       \
         {.name = "pause", .flags = OP_MAY_FAIL, .call = op_pause},                                                     \
-        {.name = "resume", .flags = OP_MAY_FAIL, .call = op_resume}, {.name = "status", .call = op_status},            \
+        {.name = "resume", .flags = OP_MAY_FAIL, .call = op_resume},                                                   \
+        {.name = "resize", .flags = OP_MAY_FAIL, .call = op_resize}, {.name = "status", .call = op_status},            \
         {.name = "counters", .flags = OP_MAY_FAIL, .call = op_counters},                                               \
         {.name = "adopt", .flags = OP_MAY_FAIL, .call = op_adopt},                                                     \
     {                                                                                                                  \

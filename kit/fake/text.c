@@ -15,7 +15,7 @@ static const char *const kind_names[] = {
     [RUNNER_KILL] = "KILL",       [RUNNER_ALIVE] = "ALIVE",
     [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",
     [RUNNER_WAIT] = "WAIT",       [RUNNER_CGROUP_DEL] = "CGROUP_DEL",
-    [RUNNER_ADOPT] = "ADOPT",
+    [RUNNER_ADOPT] = "ADOPT",     [RUNNER_CGROUP_SET] = "CGROUP_SET",
 };
 
 static const char *kind_name(uint32_t kind)
@@ -35,6 +35,9 @@ static void add_number(struct str *s, const struct runner_step *step)
         break;
     case RUNNER_OWN:
         str_addf(s, " mode=%04" PRIo64 " uid=%u gid=%u", (uint64_t)step->number, step->uid, step->gid);
+        break;
+    case RUNNER_CGROUP_SET:
+        str_addf(s, " memory=%" PRId64, step->number);
         break;
     case RUNNER_WAIT:
         str_addf(s, " above=%" PRId64, step->number);

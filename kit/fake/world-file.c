@@ -32,6 +32,8 @@ static void keep_data(struct item *item, const void *data, size_t len, int64_t a
 {
     if (at == (int64_t)item->data.len && item->data.len + len <= DATA_MAX)
         str_add_mem(&item->data, data, len);
+    else if (at + (int64_t)len <= (int64_t)item->data.len)
+        memcpy(item->data.ptr + at, data, len);
     if (at + (int64_t)len > item->size)
         item->size = at + (int64_t)len;
 }
@@ -65,6 +67,16 @@ static int do_patch(struct world *w, const struct runner_step *step, struct runn
     return 0;
 }
 
+/* With the hole at its end, of which no data is kept. */
+static void give_head(const struct item *item, int64_t bytes, struct runner_result *result)
+{
+    size_t len = (size_t)(item->size < bytes ? item->size : bytes);
+    auto_free char *head = mem_array(len, 1);
+
+    memcpy(head, str_text(&item->data), item->data.len < len ? item->data.len : len);
+    world_give(result, head, len);
+}
+
 static int do_read(struct world *w, const struct runner_step *step, struct runner_result *result,
                    struct runner_error *err)
 {
@@ -84,8 +96,8 @@ static int do_read(struct world *w, const struct runner_step *step, struct runne
         return fail(err, RUNNER_E_INVALID, 0, "'%s' is larger than %lld bytes", step->path, (long long)step->number);
     if (step->flags & (RUNNER_S_TAIL | RUNNER_S_HEAD))
         result->number = item->size;
-    if ((int64_t)item->data.len > step->number && (step->flags & RUNNER_S_HEAD))
-        world_give(result, item->data.ptr, (size_t)step->number);
+    if (step->flags & RUNNER_S_HEAD)
+        give_head(item, step->number, result);
     else if ((int64_t)item->data.len > step->number)
         world_give(result, item->data.ptr + item->data.len - step->number, (size_t)step->number);
     else

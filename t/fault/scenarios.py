@@ -102,7 +102,7 @@ class Failing(Asked):
 
 
 class Resized(Asked):
-    """A stopped one of one processor that is to have two."""
+    """One of one processor that is to have two."""
 
     def check(self, rig, status):
         super().check(rig, status)
@@ -342,6 +342,8 @@ SCENARIOS = {scenario.name: scenario for scenario in [
     Failing("create-fails", "POST", "/sandboxes", None, "started", {}, kinds=ALL),
     Failing("start-fails", "POST", PATH + "/start", "stopped", "started"),
     Resized("resize", "POST", PATH + "/resize", "stopped", "stopped", {"cpu": 2}),
+    Resized("resize-running", "POST", PATH + "/resize", "started", "started", {"cpu": 2}, kinds=("ch",)),
+    Resized("resize-disk", "POST", PATH + "/resize", "stopped", "stopped", {"cpu": 2, "disk": 7}),
     Policy("policy", "POST", PATH + "/network-settings", "started", "started"),
     Repaired("repair", "POST", PATH + "/recover", "error", "stopped",
              {"userId": "u", "osUser": "root", "errorReason": "no space left on device"}),

@@ -28,10 +28,12 @@ post box/recover
 is "what runs is not recovered" "$code $(message)" "409 conflict: cannot recover sandbox 'box': it is started"
 kill -KILL "$(head -n 1 "$root/sandboxes/box/vmm.pid")"
 ok "its VMM dies" await 60 in_state box error
+http GET /sandboxes/box
+is "it can be recovered" "$(json recoverable)" true
 disk=$(sha256sum <"$root/sandboxes/box/disk.qcow2")
 post box/recover
 is "gotcha 21: recover answers a string, as JSON" "$code $out" '200 "Sandbox recovered"'
-is "it is stopped" "$(state box)" stopped
+is "it is stopped" "$(state box) $(json recoverable)" "stopped false"
 is "with its disk as it was" "$(sha256sum <"$root/sandboxes/box/disk.qcow2")" "$disk"
 post box/recover
 is "recover again" $code 200
@@ -42,7 +44,7 @@ is "what is not there" $code 404
 
 # ---- resize ----
 post box/resize '{"cpu": 2}'
-like "a running machine keeps its size" "$code $(message)" "^501 .*stop it first"
+like "a machine on QEMU keeps its size while it runs" "$code $(message)" "^501 .*vmm 'qemu' cannot resize .* stop it first"
 post box/resize '{"cpu": 1, "memory": 1, "disk": 3}'
 is "unless it has that already" "$code $out" '200 "Sandbox resized"'
 post box/resize '{"cpu": 0, "memory": null}'
@@ -60,12 +62,37 @@ like "and 2 GiB" "$(vm_args box)" "-m (size=)?2048\b|size=2147483648|2048M"
 post box/resize '{"disk": 2}'
 like "disks do not shrink" "$code $(message)" "^400 .*disk: 2 GiB are less than the 3 GiB it has"
 post box/resize '{"disk": 4}'
-like "nor grow yet, which is said" "$code $(message)" "^501 .*growing the disk"
+like "nor grow while their machine runs" "$code $(message)" "^400 .*disk: it cannot grow while sandbox 'box' runs, stop it first"
+post box/resize '{"memory": 1}'
+like "nor gets it less" "$code $(message)" "^400 .*memory: they cannot become less"
 for body in '{"cpu": -1}' '{"cpu": "2"}' '{"memory": 1.5}' '{"disk": 99999999999999}' '{"cpu": 4096}'; do
     post box/resize "$body"
     like "$body is refused, by name" "$code $(message)" "^400 .*(cpu|memory|disk): "
 done
 is "after all that it runs" "$(state box)" started
+
+# ---- the disk of a stopped one ----
+disk=$root/sandboxes/box/disk.qcow2
+post box/stop
+if command -v qemu-io >"$dir/ignored"; then
+    ok "something is on the disk" qemu-io -f qcow2 -c "write -P 7 1G 64k" "$disk"
+    post box/resize '{"disk": 700}'
+    is "it grows" "$code $out" '200 "Sandbox resized"'
+    is "as qemu-img says" "$(qemu-img info --output=json "$disk" | sed -n 's/.*"virtual-size": *\([0-9]*\).*/\1/p' | tail -n 1)" $((700 << 30))
+    ok "to a whole image" qemu-img check -f qcow2 "$disk"
+    like "with what was on it" "$(qemu-io -f qcow2 -c "read -P 7 1G 64k" "$disk")" "^read 65536/65536"
+    ok "that is used to its end" qemu-io -f qcow2 -c "write -P 8 699G 64k" "$disk"
+    ok "and is whole then" qemu-img check -f qcow2 "$disk"
+else
+    skip "there is no qemu-io" 7
+    post box/resize '{"disk": 700}'
+fi
+post box/resize '{"disk": 700}'
+is "again" $code 200
+post box/resize '{"disk": 699}'
+like "less is refused" "$code $(message)" "^400 .*disks only grow"
+post box/start
+is "it starts" "$code $(state box)" "200 started"
 
 # ---- is-recoverable: a check of the text ----
 post x/is-recoverable '{"errorReason": "write: No space left on device"}'

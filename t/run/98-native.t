@@ -65,6 +65,41 @@ ok "it goes on" await 60 has_ticked one "$at"
 http GET "/sandboxes/one?stats=true"
 like "the VMM's counters" "$(json counters.diskReads)" '^[0-9]+$'
 
+# ---- resize, while it runs ----
+toy_snapshot toy-grows nobutton
+http POST /sandboxes -d '{"id": "grows", "userId": "u", "osUser": "root", "snapshot": "toy-grows", "cpuQuota": 1, "memoryQuota": 1, "storageQuota": 1}'
+is "one that is to grow" $code 201
+in_cgroup() { # FILE
+    local at
+    at=$(sed -n 's/^0:://p' "/proc/$(pid_of grows)/cgroup")
+    cat "/sys/fs/cgroup$at/$1" 2>/dev/null || cat "/sys/fs/cgroup/unified$at/$1"
+}
+size() { vm_api grows GET vm.info && echo "$(json config.cpus.boot_vcpus) $(json config.memory.size) $(in_cgroup memory.max)"; }
+of() { # CPUS GIB
+    echo "$1 $(($2 << 30)) ${limited:+$((($2 << 30) + ($2 << 24) + (128 << 20)))}"
+}
+limited=$(in_cgroup memory.max) # empty where cgroups have no limit of memory
+[ -n "$limited" ] || skip "cgroups have no limit of memory here: that it follows is not looked at" 1
+is "what it has, and its limit of memory" "$(size)" "$(of 1 1)"
+http POST /sandboxes/grows/resize -d '{"cpu": 2, "memory": 3}'
+like "more memory than it was started with room for" "$code $(message)" "^501 .*memory of 3072 MiB.*stop it first"
+http POST /sandboxes/grows/resize -d '{"cpu": 3, "memory": 2}'
+like "more processors" "$code $(message)" "^501 .*room for 2 processors.*stop it first"
+is "nothing of either is done" "$(size)" "$(of 1 1)"
+at=$(ticks grows)
+http POST /sandboxes/grows/resize -d '{"cpu": 2, "memory": 2}'
+is "both within the room" "$code $out" '200 "Sandbox resized"'
+is "the VMM has them, and the limit follows" "$(size)" "$(of 2 2)"
+ok "it runs on" await 60 has_ticked grows "$at"
+http POST /sandboxes/grows/resize -d '{"cpu": 2, "memory": 2}'
+is "again" "$code $(size)" "200 $(of 2 2)"
+http POST /sandboxes/grows/resize -d '{"cpu": 1}'
+like "less is for a stopped one" "$code $(message)" "^400 .*stop it first"
+run "$ctl" stop -f grows
+run "$ctl" start grows
+is "started again it has as much" "$code $(size)" "0 $(of 2 2)"
+run "$ctl" rm -f grows
+
 # ---- stop, start ----
 run "$ctl" stop one
 is "stop" "$code $(state one)" "0 stopped"

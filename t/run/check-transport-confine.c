@@ -249,7 +249,19 @@ static void check_cgroup_limits(void)
     else
         tap_ok(r == 0 && result.number2 == RUNNER_SPAWNED_CGROUP && is_in(result.number, "vm-4"),
                "SPAWN in a cgroup with limits: without controllers it says that there are none");
+    r = RUN(.kind = RUNNER_CGROUP_SET, .path = "vm-4", .number = 96 << 20);
+    if (is_possible)
+        tap_ok(r == 0 && result.status == 0 &&
+                   strcmp(slurp(keep(mem_printf("%s/memory.max", cgroup_dir("vm-4")))), "100663296\n") == 0,
+               "CGROUP_SET: the limit of memory is another");
+    else
+        tap_ok(r == 0 && result.status == 1, "CGROUP_SET: without controllers it says so");
     (void)cgroup_del("vm-4");
+    tap_ok(RUN(.kind = RUNNER_CGROUP_SET, .path = "vm-4", .number = 96 << 20) == 0 && result.status == 1 &&
+               RUN(.kind = RUNNER_CGROUP_SET, .path = "../vm-4", .number = 1) < 0 &&
+               RUN(.kind = RUNNER_CGROUP_SET, .path = "vm-4", .number = 0) < 0,
+           "CGROUP_SET: an absent cgroup is said to be, a wrong name or limit refused");
+    error_clear(&err);
     if (!is_possible)
         tap_ok(true, "limits of cgroups # SKIP the cgroup2 file system has no controllers memory and pids here");
 }

@@ -4,6 +4,7 @@
 #include "core/util/error.h"
 #include "core/util/str.h"
 #include "include/runner-plugin.h"
+#include "plugins/disk/qcow2/grow.h"
 #include "plugins/disk/qcow2/header.h"
 #include "plugins/disk/qcow2/inspect.h"
 
@@ -189,16 +190,60 @@ static int qcow2_inspect(void *self, struct runner_call *call, const char *path,
     return status < 0 ? -1 : hand_over(&image, ret_image, err);
 }
 
+/* ---- growing ---- */
+
+static int add_growth(struct runner_batch *looked, struct runner_call *call, struct runner_batch *batch,
+                      const struct runner_image *image, int64_t size_bytes, struct runner_error *err)
+{
+    const struct runner_step read = {RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_HEAD, .path = image->path,
+                                     .number = GROW_HEAD};
+    struct runner_step patch = {RUNNER_STEP_INIT, .kind = RUNNER_PATCH, .flags = RUNNER_S_SYNC, .path = image->path,
+                                .len = GROW_BYTES, .number = GROW_AT};
+    const struct runner_result *result;
+    char bytes[GROW_BYTES];
+    int is_more;
+
+    if (looked == NULL)
+        return fail(err, RUNNER_E_NOMEM, 0, "look at '%s'", image->path);
+    if (host->add(looked, &read, err) < 0 || host->run(call, looked, err) < 0)
+        return -1;
+    result = host->result(looked, 0);
+    is_more = grow_head(result->out, result->len, size_bytes, bytes, err);
+    if (is_more < 0)
+        return error_wrap(err, "'%s'", image->path);
+    patch.data = bytes;
+    return is_more > 0 && host->add(batch, &patch, err) < 0 ? -1 : 0;
+}
+
+static int qcow2_grow(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_image *image,
+                      int64_t size_bytes, struct runner_error *err)
+{
+    const struct runner_step grow = {RUNNER_STEP_INIT, .kind = RUNNER_GROW, .path = image->path, .number = size_bytes};
+    struct runner_batch *looked;
+    int status;
+
+    (void)self;
+    if (strcmp(image->format, "raw") == 0)
+        return host->add(batch, &grow, err) < 0 ? -1 : 0;
+    if (strcmp(image->format, "qcow2") != 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "'%s': images of format '%s' cannot grow", image->path, image->format);
+    looked = host->batch_new(call);
+    status = add_growth(looked, call, batch, image, size_bytes, err);
+    host->batch_free(looked);
+    return status;
+}
+
 static const struct runner_disk_ops ops = {
     .clone = qcow2_clone,
     .remove = qcow2_remove,
     .inspect = qcow2_inspect,
+    .grow = qcow2_grow,
 };
 
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_DISK, "qcow2", ops),
     .threads = RUNNER_PARALLEL,
-    .caps = RUNNER_DISK_CAP_COW | RUNNER_DISK_CAP_INSPECT,
+    .caps = RUNNER_DISK_CAP_COW | RUNNER_DISK_CAP_INSPECT | RUNNER_DISK_CAP_GROW,
     .version = "1.0",
     .summary = "copy-on-write overlays on a base image, without a process to make them",
     .load = qcow2_load,

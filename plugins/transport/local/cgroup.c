@@ -1,4 +1,4 @@
-/* The cgroup of one process, and CGROUP_DEL. */
+/* The cgroup of one process, CGROUP_DEL and CGROUP_SET. */
 #include "plugins/transport/local/cgroup.h"
 
 #include <errno.h>
@@ -140,4 +140,24 @@ int cgroup_del(const struct act *a, const struct runner_step *step, struct runne
     if (status == 0)
         status = remove_one(a, parent, step->path, err);
     return status < 0 ? error_wrap(err, "remove cgroup '%s'", step->path) : 0;
+}
+
+int cgroup_set(const struct act *a, const struct runner_step *step, struct runner_result *result,
+               struct runner_error *err)
+{
+    auto_close int parent = -1, dir = -1;
+    unsigned controllers;
+
+    if (!text_is_id(step->path) || step->number <= 0)
+        return fail(err, RUNNER_E_INVALID, 0, "cgroup_set: %lld bytes for '%s'", (long long)step->number, step->path);
+    result->status = 1;
+    if (cgroups_open(a, false, &parent, &controllers, NULL) < 0 || !(controllers & CGROUP_MEMORY))
+        return 0;
+    dir = openat(parent, step->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0)
+        return errno == ENOENT ? 0 : fail_errno(err, errno, "cgroup '%s'", step->path);
+    if (write_number(dir, "memory.max", (uint64_t)step->number) < 0)
+        return fail_errno(err, errno, "memory limit of cgroup '%s'", step->path);
+    result->status = 0;
+    return 0;
 }

@@ -51,7 +51,7 @@ step_fn command_run;
 /* spawn.c */
 step_fn spawn_run;
 /* cgroup.c */
-step_fn cgroup_del;
+step_fn cgroup_del, cgroup_set;
 /* proc.c */
 step_fn proc_kill, proc_alive;
 /* 0: it runs, and ret_pidfd is the caller's; 1: it has ended, ret_status as waitpid(2) or -1; -1. */

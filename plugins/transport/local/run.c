@@ -29,6 +29,7 @@ static const struct {
     [RUNNER_PATCH] = {"patch", file_patch, NEEDS_PATH},
     [RUNNER_OWN] = {"own", own_run, NEEDS_PATH},
     [RUNNER_CGROUP_DEL] = {"cgroup_del", cgroup_del, IS_NAME},
+    [RUNNER_CGROUP_SET] = {"cgroup_set", cgroup_set, IS_NAME},
     [RUNNER_WAIT] = {"wait", growth_run, NEEDS_PATH},
     [RUNNER_ADOPT] = {"adopt", adopt_run, NEEDS_PATH | NEEDS_TO | NEEDS_ARGV},
 };

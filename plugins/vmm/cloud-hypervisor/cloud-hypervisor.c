@@ -13,6 +13,7 @@
 #include "plugins/vmm/cloud-hypervisor/diagnose.h"
 #include "plugins/vmm/cloud-hypervisor/event.h"
 #include "plugins/vmm/cloud-hypervisor/machine.h"
+#include "plugins/vmm/cloud-hypervisor/resize.h"
 #include "plugins/vmm/cloud-hypervisor/vmconfig.h"
 #include "plugins/vmm/cloud-hypervisor/vmread.h"
 #include "plugins/vmm/common/request.h"
@@ -151,9 +152,9 @@ static int add_files(struct runner_batch *batch, const struct runner_vm *vm, str
 
 /*
  * Beside the guest's memory: the process itself (some 20 MiB), page tables of the host for the guest, caches of qcow2
- * images, and page cache, which is given back when it gets tight. Plugging memory in has to raise it.
+ * images, and page cache, which is given back when it gets tight. Plugging memory in raises it (resize.c).
  */
-static uint64_t memory_limit(const struct runner_vm *vm)
+uint64_t ch_memory_limit(const struct runner_vm *vm)
 {
     return (uint64_t)vm->memory_bytes + (uint64_t)vm->memory_bytes / 64 + (UINT64_C(128) << 20);
 }
@@ -187,7 +188,7 @@ static int add_process(const struct ch *self, struct runner_batch *batch, const 
         .nofile = NOFILE,
         .groups_of = groups_of,
         .cgroup = vm->cgroup,
-        .cgroup_memory_bytes = memory_limit(vm),
+        .cgroup_memory_bytes = ch_memory_limit(vm),
         .cgroup_tasks = tasks_limit(vm),
     };
     const struct runner_step kill = {
@@ -346,13 +347,14 @@ static const struct runner_vmm_ops ops = {
     .counters = machine_counters,
     .read_config = vmread_text,
     .adopt = adopt_machine,
+    .resize = resize_machine,
 };
 
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_VMM, "cloud-hypervisor", ops),
     .threads = RUNNER_PARALLEL,
     .caps = RUNNER_VMM_CAP_PAUSE | RUNNER_VMM_CAP_EVENTS | RUNNER_VMM_CAP_COUNTERS | RUNNER_VMM_CAP_FIRMWARE |
-            RUNNER_VMM_CAP_EARLY | RUNNER_VMM_CAP_TAP_FD | RUNNER_VMM_CAP_ADOPT,
+            RUNNER_VMM_CAP_EARLY | RUNNER_VMM_CAP_TAP_FD | RUNNER_VMM_CAP_ADOPT | RUNNER_VMM_CAP_RESIZE,
     .version = "1.0",
     .summary = "virtual machines by Cloud Hypervisor, on hosts with a KVM that works",
     .params = params,

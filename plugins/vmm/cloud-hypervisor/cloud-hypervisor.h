@@ -40,4 +40,7 @@ struct ch {
 char *ch_vsock_path(const struct runner_vm *vm);
 char *ch_events_path(const struct runner_vm *vm);
 
+/* Of its cgroup, bytes. */
+uint64_t ch_memory_limit(const struct runner_vm *vm);
+
 #endif
