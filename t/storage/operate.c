@@ -110,6 +110,7 @@ static int operate(void *self, const char *operation, const struct json *request
     return status;
 }
 
+/* Without cgroups: they are those of one runner, and here are many. */
 int main(int argc, char **argv)
 {
     auto_json struct json *request = NULL;
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
     fake_host_reset();
     fake_host_root(json_text(request, "root", "/"));
     transport = host_load("transport/local");
-    host_transport(transport, host_create(transport, NULL));
+    host_transport(transport, host_create(transport, "cgroup", "", NULL));
     plugin = host_load("storage/oci");
     self = make_instance(json_text(request, "root", "/"), argv + 3, argc - 3);
     json_open(&out, NULL, '{');

@@ -77,7 +77,6 @@ static void add_settings(const struct run *r, struct str *out)
     auto_free char *store = mem_printf("%s/storage/oci", oci_host->root(r->call));
 
     json_add_text(out, "store", store);
-    json_add_text(out, "pid_path", r->pid_path);
     add_optional(out, "ca_file", self->ca_file);
     add_optional(out, "mirror", self->mirror);
     json_open(out, "insecure", '[');
@@ -331,8 +330,8 @@ int task_run(const struct oci *self, struct runner_call *call, const struct task
     if (r.slot < 0)
         return fail(err, RUNNER_E_BUSY, 0, "more than %d operations on images at once", SLOTS);
     r.dir = mem_printf("%s/storage/oci/run", oci_host->root(call));
-    r.socket_path = mem_printf("%s/%d.sock", r.dir, r.slot);
-    r.pid_path = mem_printf("%s/%d.pid", r.dir, r.slot);
+    r.socket_path = mem_printf("%s/%d-%d.sock", r.dir, (int)getpid(), r.slot);
+    r.pid_path = mem_printf("%s/%d-%d.pid", r.dir, (int)getpid(), r.slot);
     r.cgroup = mem_printf("oci-%d", r.slot);
     status = start(&r, err) < 0 ? -1 : talk(&r, err);
     if (status == 0) {

@@ -151,6 +151,21 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* curl's own limit of speed is that of an average, which takes its time. Called once a second or more. */
+static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+    struct exchange *x = arg;
+    int64_t now = num_now_ms();
+
+    (void)down_total, (void)up_total;
+    if (down + up != x->moved) {
+        x->moved = down + up;
+        x->moved_ms = now;
+    }
+    x->is_stalled = now - x->moved_ms > x->stall_ms;
+    return x->is_stalled;
+}
+
 /* ---- beginning ---- */
 
 static void add_header(struct exchange *x, const char *name, const char *value)
@@ -200,12 +215,14 @@ int http_start(struct http *http, struct exchange *x, struct runner_error *err)
 {
     CURL *easy = curl_easy_init();
     auto_free char *range = mem_printf("%lld-", (long long)x->from);
-    int64_t stall_s = (http->settings->stall_ms + 999) / 1000;
 
     if (easy == NULL)
         mem_die();
     x->easy = easy;
     x->retry_after_ms = -1;
+    x->stall_ms = http->settings->stall_ms;
+    x->moved = 0;
+    x->moved_ms = num_now_ms();
     (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, x);
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, x->failure);
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -214,8 +231,9 @@ int http_start(struct http *http, struct exchange *x, struct runner_error *err)
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "runner-ch/" VERSION_TEXT);
     (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-    (void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)stall_s);
+    (void)curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+    (void)curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+    (void)curl_easy_setopt(easy, CURLOPT_XFERINFODATA, x);
     (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)x->limit_ms);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, x);
@@ -247,7 +265,7 @@ void http_reset(struct http *http, struct exchange *x)
     x->easy = x->headers = NULL;
     x->sent = 0;
     x->status = 0;
-    x->is_done = x->is_refused = x->is_transient = x->is_tls_failure = x->is_cut = false;
+    x->is_done = x->is_refused = x->is_transient = x->is_tls_failure = x->is_cut = x->is_stalled = false;
     x->failure[0] = '\0';
     str_done(&x->body);
     str_done(&x->challenge);
@@ -300,13 +318,14 @@ static void finish(struct exchange *x, CURLcode code)
     if (code == CURLE_OK)
         return;
     {
-        auto_free char *detail = mem_dup(x->failure[0] != '\0' ? x->failure : curl_easy_strerror(code));
+        auto_free char *detail = x->is_stalled ? mem_printf("nothing moved for %lld ms", (long long)x->stall_ms)
+                                               : mem_dup(x->failure[0] != '\0' ? x->failure : curl_easy_strerror(code));
 
         (void)snprintf(x->failure, sizeof x->failure, "%s%.200s", words_of(code, x), detail);
     }
     x->is_cut = x->status != 0;
     x->status = 0;
-    x->is_transient = is_transient(code);
+    x->is_transient = x->is_stalled || is_transient(code);
     x->is_tls_failure = code == CURLE_SSL_CONNECT_ERROR;
 }
 

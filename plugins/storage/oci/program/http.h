@@ -48,6 +48,9 @@ struct exchange {
     /* Inside of http.c. */
     void *easy, *headers;
     int64_t sent;
+    int64_t moved, moved_ms; /* bytes both ways, and when they last became more */
+    int64_t stall_ms;
+    bool is_stalled;
 };
 
 int http_new(const struct http_settings *settings, struct http **ret, struct runner_error *err);

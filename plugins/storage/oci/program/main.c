@@ -59,15 +59,16 @@ int main(int argc, char **argv)
         return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);
-    if (report_open(argv[1], &err) < 0)
+    if (report_open(argv[1], &err) < 0) {
+        report_close(argv[1]);
         return 1;
+    }
     status = confine(&err);
     if (status < 0)
         report_error(&err);
     else
         status = run(&request, &err);
-    if (request.pid_path != NULL && report_cancelled() == RUNNER_E_CANCELLED)
-        (void)unlink(request.pid_path); /* while it is locked; else who listens does so, and sees how this ended */
+    report_close(argv[1]);
     request_done(&request);
     return status < 0 ? 1 : 0;
 }

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 
 #include "core/util/json.h"
@@ -19,18 +20,34 @@ static struct {
 
 int report_open(const char *socket_path, struct runner_error *err)
 {
-    struct pollfd p = {.fd = REPORT_LISTEN_FD, .events = POLLIN};
+    struct pollfd p[2] = {{.fd = REPORT_LISTEN_FD, .events = POLLIN}};
     int n;
 
+    p[1] = (struct pollfd){.fd = pidfd_open(getppid(), 0), .events = POLLIN}; /* without him nobody dials */
     do
-        n = poll(&p, 1, CALLER_MS);
+        n = poll(p, 2, CALLER_MS);
     while (n < 0 && errno == EINTR);
-    if (n > 0)
+    if (p[1].fd >= 0)
+        close(p[1].fd);
+    if (n > 0 && p[0].revents != 0)
         report.fd = accept4(REPORT_LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
     if (socket_path != NULL)
         (void)unlink(socket_path);
     close(REPORT_LISTEN_FD);
     return report.fd >= 0 ? 0 : fail(err, RUNNER_E_TIMEOUT, 0, "nobody dialled");
+}
+
+void report_close(const char *socket_path)
+{
+    auto_free char *pid_path = mem_dup(socket_path);
+    char *end = strrchr(pid_path, '.');
+
+    if (report.fd >= 0 && report_cancelled() != RUNNER_E_CANCELLED)
+        return;
+    if (end != NULL && strcmp(end, ".sock") == 0) {
+        memcpy(end, ".pid", sizeof ".pid");
+        (void)unlink(pid_path); /* while it is locked */
+    }
 }
 
 int report_fd(void)

@@ -9,6 +9,8 @@
 
 /* Waits for who asks, and takes the socket's name away. -1: nobody came. */
 int report_open(const char *socket_path, struct runner_error *err);
+/* When nobody listens, nobody takes the pid file away either: it lies beside the socket, ".pid" in place of ".sock". */
+void report_close(const char *socket_path);
 int report_fd(void); /* readable: nobody listens any more */
 
 /* 0, RUNNER_E_CANCELLED: nobody listens any more, or RUNNER_E_TIMEOUT: the request's time is over. */

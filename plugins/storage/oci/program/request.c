@@ -68,7 +68,6 @@ int request_parse(const char *text, size_t len, struct request *ret, struct runn
     r.format = json_text(r.tree, "format", NULL);
     r.image_json = json_text(r.tree, "image", NULL);
     r.store = json_text(r.tree, "store", "");
-    r.pid_path = json_text(r.tree, "pid_path", NULL);
     r.ca_file = json_text(r.tree, "ca_file", NULL);
     r.mirror = json_text(r.tree, "mirror", NULL);
     r.insecure = json_get(r.tree, "insecure");

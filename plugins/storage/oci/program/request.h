@@ -25,7 +25,6 @@ struct request {
     struct object from, to;                       /* without a text: not given */
     const char *dir, *path, *format, *image_json; /* PULL; PUSH */
     const char *store;                            /* the directory of the blobs; absolute, made when it is missing */
-    const char *pid_path;                         /* removed at the end; NULL: none */
     const char *ca_file, *mirror;
     const struct json *insecure;
     int64_t parallel, cache_bytes, stall_ms, deadline_ms;

@@ -1,0 +1,333 @@
+"""storage/oci: registries and networks that go wrong. The answer says what, nothing half-made is left, and the next try
+works; what came is not fetched again."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+import tap
+from rig import OCI, Host, Layout, Proxy, Registry, inspect_raw, need
+
+need("docker-registry", "skopeo", "debugfs")
+work = tempfile.TemporaryDirectory(prefix="storage-")
+tempfile.tempdir = work.name
+SIZE = 6 << 20
+big = os.urandom(SIZE)
+layout = Layout(f"{work.name}/images")
+layout.tag(layout.image([{"etc/a": b"first\n"}, {"bin/big": big}], config={"Env": ["A=b"]}), "plain")
+registry = Registry()
+layout.push("plain", f"{registry.server}/images/plain:1")
+manifest = json.loads(inspect_raw(f"{registry.server}/images/plain:1"))
+layer = max(manifest["layers"], key=lambda d: d["size"])
+IMAGE = "images/plain:1"
+
+
+def is_layer(request):
+    return request.command == "GET" and layer["digest"] in request.path
+
+
+class Once:
+    """A rule for the first n requests for the large layer."""
+
+    def __init__(self, n=1, **change):
+        self.left, self.change = n, change
+
+    def __call__(self, request):
+        if not is_layer(request) or self.left == 0:
+            return None
+        self.left -= 1
+        return self.change
+
+
+def says(name, answer, code, *words, retry=None):
+    tap.ok(name, answer["code"] == code and all(w in answer["text"] for w in words) and
+           retry in (None, answer["retry"]), json.dumps(answer))
+
+
+def pull(rule, *params, host=None):
+    """A pull by way of a proxy that goes wrong; the answer, proxy, host."""
+    proxy, host = Proxy(registry, rule), host or Host()
+    answer = host.do("pull", f"{proxy.server}/{IMAGE}", None, *params)
+    proxy.close()
+    return answer, proxy, host
+
+
+def check_next(name, host):
+    """Nothing half-made, and the next try works."""
+    tap.equal(f"{name}: no process's files", host.left(), [])
+    tap.equal(f"{name}: no disk", os.listdir(host.dir), [])
+    answer = host.do("pull", f"{registry.server}/{IMAGE}")
+    tap.ok(f"{name}: the next try works", answer["status"] == 0 and host.cat("/bin/big") == big, json.dumps(answer))
+    tap.equal(f"{name}: d07: and only whole blobs are there", [b for b in host.blobs() if not is_whole(host, b)], [])
+    host.close()
+
+
+def is_whole(host, name):
+    with open(f"{host.root}/storage/oci/blobs/{name}", "rb") as file:
+        return name == "sha256-" + hashlib.sha256(file.read()).hexdigest()
+
+
+def ranges(proxy):
+    return [r[2].get("Range") for r in proxy.seen("GET", layer["digest"])]
+
+
+# ---- what passes ----
+
+answer, proxy, host = pull(Once(3, cut=1 << 20))
+tap.ok("cut three times, it goes on from where it was", answer["status"] == 0 and host.cat("/bin/big") == big, json.dumps(answer))
+tap.ok("by ranges", ranges(proxy)[0] is None and all(r for r in ranges(proxy)[1:]) and len(ranges(proxy)) == 4, ranges(proxy))
+host.close()
+
+answer, proxy, host = pull(Once(1, after=100000, pause=5), "stall=1s")
+tap.ok("stalled: broken off, and it goes on", answer["status"] == 0 and len(ranges(proxy)) == 2, json.dumps(answer), ranges(proxy))
+host.close()
+
+before = time.monotonic()
+answer, proxy, host = pull(Once(2, status=429, headers={"Retry-After": "1"}))
+took = time.monotonic() - before
+tap.ok("429 with Retry-After is heeded", answer["status"] == 0 and took > 2, json.dumps(answer), took)
+host.close()
+answer, proxy, host = pull(Once(2, status=503))
+tap.ok("503 is tried again", answer["status"] == 0 and len(ranges(proxy)) == 3, json.dumps(answer))
+host.close()
+refusals = []
+answer, proxy, host = pull(lambda r: {"status": 429} if "/manifests/" in r.path and not refusals and not refusals.append(r.path)
+                           else None)
+tap.ok("429 for the manifest is tried again", answer["status"] == 0, json.dumps(answer))
+host.close()
+
+# No ranges: it begins again. Then one that lies about what it gives.
+ignoring = Proxy(registry)
+ignoring.rule = lambda r: {"cut": 1 << 20} if is_layer(r) and len(ignoring.seen("GET", layer["digest"])) == 1 else \
+    (r.headers.__delitem__("Range") if is_layer(r) and r.headers.get("Range") else None)
+host = Host()
+answer = host.do("pull", f"{ignoring.server}/{IMAGE}")
+tap.ok("a server without ranges: from the beginning", answer["status"] == 0 and host.cat("/bin/big") == big, json.dumps(answer))
+ignoring.close()
+host.close()
+
+# ---- what does not ----
+
+answer, proxy, host = pull(Once(100, status=503, headers={"Retry-After": "0"}))
+says("503 for ever", answer, "unreachable", "received unexpected HTTP status: 503", retry=True)
+check_next("503 for ever", host)
+answer, proxy, host = pull(Once(100, corrupt=12345))
+says("another content", answer, "invalid", layer["digest"], "digest")
+tap.equal("d07: another content: nothing of it stays", [b for b in host.blobs() if layer["digest"][7:] in b], [])
+check_next("another content", host)
+answer, proxy, host = pull(Once(100, status=200, body=big[:1000]))
+says("less than the manifest says", answer, "invalid", layer["digest"], "1000 bytes")
+check_next("less than the manifest says", host)
+answer, proxy, host = pull(Once(100, status=200, body=os.urandom(layer["size"] + 1)))
+says("more than the manifest says", answer, "invalid", layer["digest"], "more than")
+check_next("more than the manifest says", host)
+answer, proxy, host = pull(Once(100, status=404, body=b'{"errors":[{"code":"BLOB_UNKNOWN","message":"gone"}]}'))
+says("a blob that is not there", answer, "notfound", "BLOB_UNKNOWN")
+check_next("a blob that is not there", host)
+answer, proxy, host = pull(Once(100, cut=0))
+says("cut before the first byte, for ever", answer, "unreachable", layer["digest"], "connection reset by peer", retry=True)
+check_next("cut before the first byte, for ever", host)
+
+# What an earlier process left may be wrong: it is fetched once more.
+answer, proxy, host = pull(None)
+part = f"{host.root}/storage/oci/blobs/sha256-{layer['digest'][7:]}"
+os.unlink(part)
+with open(part + ".part", "wb") as file:
+    file.write(b"x" * 70000)
+answer = host.do("pull", f"{registry.server}/{IMAGE}")
+tap.ok("a part that is wrong: from the beginning", answer["status"] == 0, json.dumps(answer))
+os.truncate(part, 5)
+answer = host.do("pull", f"{registry.server}/{IMAGE}")
+tap.ok("a blob that was cut on the disk: again", answer["status"] == 0 and host.cat("/bin/big") == big, json.dumps(answer))
+host.close()
+
+
+def manifest_rule(body, media_type=OCI + "manifest.v1+json", **headers):
+    return lambda r: {"status": 200, "body": body, "headers": {"Content-Type": media_type, **headers}} \
+        if "/manifests/" in r.path else None
+
+
+def changed(**members):
+    return json.dumps({**manifest, **members}).encode()
+
+
+huge = b'{"schemaVersion": 2, "x": "' + b"x" * (100 << 20) + b'"}'
+for name, rule, code, words in (
+        ("a manifest of 100 MB", manifest_rule(huge), "invalid", ["more bytes"]),
+        ("a manifest that is no JSON", manifest_rule(b"<html>"), "invalid", ["manifest"]),
+        ("a manifest that is a list", manifest_rule(b"[]"), "invalid", ["manifest"]),
+        ("an unknown media type", manifest_rule(b'{"schemaVersion": 2, "mediaType": "application/vnd.x"}', "application/vnd.x"),
+         "notsup", ["application/vnd.x"]),
+        ("Docker's schema 1", manifest_rule(b'{"schemaVersion": 1}', "application/vnd.docker.distribution.manifest.v1+json"),
+         "notsup", ["schema 1"]),
+        ("a layer of an unknown kind", manifest_rule(changed(layers=[{**layer, "mediaType": "text/x"}])), "notsup", ["text/x"]),
+        ("a layer that lies elsewhere", manifest_rule(changed(layers=[{**layer, "urls": ["http://127.0.0.1:1/"]}])), "notsup", ["urls"]),
+        ("a digest that is a path", manifest_rule(changed(layers=[{**layer, "digest": "sha256:../../../../etc/passwd"}])), "invalid",
+         ["digest"]),
+        ("a negative size", manifest_rule(changed(layers=[{**layer, "size": -1}])), "invalid", ["size"]),
+        ("sizes beyond all bounds", manifest_rule(changed(layers=[{**layer, "size": 2**62}, {**layer, "size": 2**62}])), "invalid",
+         ["max_image"]),
+        ("10 000 layers", manifest_rule(changed(layers=[layer] * 10000)), "invalid", ["10000 layers"]),
+        ("no layers", manifest_rule(changed(layers=[])), "notsup", ["no layers"]),
+        ("no configuration", manifest_rule(json.dumps({"schemaVersion": 2, "layers": [layer]}).encode()), "invalid", ["configuration"]),
+        ("an index of nothing", manifest_rule(b'{"schemaVersion": 2, "manifests": []}', OCI + "index.v1+json"), "notsup", ["linux/amd64"]),
+):
+    answer, proxy, host = pull(rule)
+    says(name, answer, code, *words)
+    tap.equal(f"{name}: no blob was asked for", len([r for r in proxy.seen("GET", "/blobs/") if layer["digest"] in r[1]]), 0)
+    host.close()
+proxy = Proxy(registry, manifest_rule(changed(annotations={"a": "b"})))
+host = Host()
+digest = hashlib.sha256(inspect_raw(f"{registry.server}/{IMAGE}")).hexdigest()
+says("another manifest than the digest's", host.do("inspect", f"{proxy.server}/images/plain@sha256:{digest}"), "invalid", digest)
+proxy.close()
+says("an image larger than max_image", host.do("pull", f"{registry.server}/{IMAGE}", None, "max_image=1M"), "invalid", "max_image")
+
+# ---- sent on ----
+
+WHO = {"ann": "ann's pa55word"}
+private = Registry(users=WHO)
+subprocess.run(["skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false", "--dest-creds", f"ann:{WHO['ann']}",
+                f"oci:{layout.dir}:plain", f"docker://{private.server}/{IMAGE}"], check=True)
+elsewhere = Proxy(registry)  # the same image, and no password asked
+proxy = Proxy(private, lambda r: {"status": 307, "headers": {"Location": f"http://{elsewhere.server}{r.path}"}} if "/blobs/" in r.path else None)
+answer = host.do("pull", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]})
+tap.ok("sent on to another server", answer["status"] == 0, json.dumps(answer))
+tap.ok("there nobody's password is told", len(elsewhere.requests) > 0 and
+       not any("Authorization" in r[2] for r in elsewhere.requests), elsewhere.requests)
+tap.ok("here it is", any("Authorization" in r[2] for r in proxy.seen("GET", "/blobs/")))
+for what, to in (("for ever", None), ("to a file", "file:///etc/passwd"), ("to nowhere", "http://")):
+    proxy.rule = lambda r, to=to: {"status": 307, "headers": {"Location": to or r.path}} if "/manifests/" in r.path else None
+    says(f"sent on {what}", host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]}),
+         "invalid", "sends on")
+proxy.rule = lambda r: {"status": 401, "headers": {"Www-Authenticate": 'Bearer realm="http://registry.example.org/t",service="x"'}}
+says("a token of another server without TLS", host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]}),
+     "invalid", "registry.example.org")
+proxy.close()
+elsewhere.close()
+private.close()
+
+# ---- at once, cancelled, killed ----
+
+host.close()
+host = Host()
+slow = Proxy(registry, lambda r: {"rate": 2 << 20} if is_layer(r) else None)
+many = [host.begin("pull", f"{slow.server}/{IMAGE}") for _ in range(5)]
+inspected = time.monotonic()
+answer = host.do("inspect", f"{registry.server}/{IMAGE}")
+inspected = time.monotonic() - inspected
+tap.ok("inspect answers in seconds while pulls run", answer["status"] == 0 and inspected < 5, answer, inspected)
+answers = [operation.wait() for operation in many]
+tap.ok("five pulls of one image at once", all(a["status"] == 0 for a in answers), answers)
+tap.equal("fetch its layer once", len(slow.seen("GET", layer["digest"])), 1)
+host.close()
+
+host = Host()
+operation = host.begin("pull", f"{slow.server}/{IMAGE}")
+operation.until("fetch")
+end = time.monotonic() + 20
+while not any(b.endswith(".part") and os.path.getsize(f"{host.root}/storage/oci/blobs/{b}") > 100000 for b in host.blobs()):
+    assert time.monotonic() < end
+    time.sleep(0.05)
+before = time.monotonic()
+operation.cancel()
+answer = operation.wait()
+says("cancelled in the middle", answer, "cancelled")
+tap.ok("at once", time.monotonic() - before < 2, time.monotonic() - before)
+
+
+def programs(root):
+    return subprocess.run(["pgrep", "-f", f"runner-oci {root}/"], stdout=subprocess.PIPE, text=True).stdout.split()
+
+
+end = time.monotonic() + 10
+while programs(host.root) and time.monotonic() < end:
+    time.sleep(0.02)
+tap.equal("its process has ended", programs(host.root), [])
+slow.requests.clear()
+tap.equal("and left no files", host.left(), [])
+tap.equal("nor a disk", os.listdir(host.dir), [])
+answer = host.do("pull", f"{slow.server}/{IMAGE}")
+tap.ok("the next goes on from there", answer["status"] == 0 and (ranges(slow)[0] or "").startswith("bytes="), answer, ranges(slow))
+host.close()
+
+host = Host()
+operation = host.begin("pull", f"{slow.server}/{IMAGE}", deadline_ms=1500)
+answer = operation.wait()
+says("too late", answer, "timeout")
+check_next("too late", host)
+
+host = Host()
+operation = host.begin("pull", f"{slow.server}/{IMAGE}")
+operation.until("fetch")
+for pid in programs(host.root):
+    os.kill(int(pid), signal.SIGKILL)
+says("the program is killed", operation.wait(), "io", "killed by signal 9")
+check_next("the program is killed", host)
+
+host = Host()
+operation = host.begin("pull", f"{slow.server}/{IMAGE}")
+operation.until("fetch")
+operation.process.kill()  # the runner
+operation.process.wait()
+end = time.monotonic() + 10
+while programs(host.root) and time.monotonic() < end:
+    time.sleep(0.02)
+tap.equal("the runner is killed: the program ends", programs(host.root), [])
+host.close()
+slow.close()
+
+# ---- a registry that goes away; a disk that is full; a cache that is bounded ----
+
+doomed = Registry()
+layout.push("plain", f"{doomed.server}/{IMAGE}")
+slow = Proxy(doomed, lambda r: doomed.stop() or {"status": 502} if is_layer(r) else None)
+host = Host()
+says("the registry goes away in the middle", host.do("pull", f"{slow.server}/{IMAGE}"), "unreachable", retry=True)
+slow.close()
+doomed.close()
+check_next("the registry goes away in the middle", host)
+
+host = Host()
+if os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", host.root], stderr=subprocess.DEVNULL).returncode == 0:
+    answer = host.do("pull", f"{registry.server}/{IMAGE}")
+    says("no space for the blobs", answer, "nospace", "No space left on device")
+    subprocess.run(["mount", "-o", "remount,size=100m", host.root], check=True)
+    answer = host.do("pull", f"{registry.server}/{IMAGE}")
+    tap.ok("with space it works", answer["status"] == 0, json.dumps(answer))
+    subprocess.run(["umount", host.root], check=True)
+else:
+    tap.skip("a file system of its own needs root", 2)
+host.close()
+
+host = Host()
+answer = host.do("pull", f"{registry.server}/{IMAGE}", None, "cache=1M")
+tap.ok("blobs beyond the cache go", answer["status"] == 0 and
+       sum(os.path.getsize(f"{host.root}/storage/oci/blobs/{b}") for b in host.blobs()) <= 1 << 20, host.blobs())
+host.close()
+
+# ---- pushing into trouble ----
+
+host = Host()
+target = Registry()
+for what, rule in (("an upload is cut", lambda r: {"status": 500} if r.command == "PUT" and "/uploads/" in r.path and
+                    len(proxy.seen("PUT", "/uploads/")) == 1 else None),
+                   ("an upload is refused for a time", lambda r: {"status": 429, "headers": {"Retry-After": "0"}}
+                    if r.command == "POST" and len(proxy.seen("POST", "/uploads/")) == 1 else None)):
+    proxy = Proxy(target, rule)
+    path = what.replace(" ", "-")
+    answer = host.do("pull", f"{registry.server}/{IMAGE}", f"{proxy.server}/kept/{path}:1")
+    tap.ok(f"{what}: again", answer["status"] == 0, json.dumps(answer))
+    tap.equal(f"{what}: the copy", inspect_raw(f"{target.server}/kept/{path}:1"), inspect_raw(f"{registry.server}/{IMAGE}"))
+    proxy.close()
+proxy = Proxy(target, lambda r: {"status": 403} if r.command in ("PUT", "POST") else None)
+says("no right to push", host.do("copy", f"{registry.server}/{IMAGE}", f"{proxy.server}/no/right:1"), "denied", "unauthorized")
+proxy.close()
+target.close()
+host.close()
+registry.close()
+tap.done()
