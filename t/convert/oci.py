@@ -99,7 +99,7 @@ class Result:
         self.code, self.stderr = run.returncode, run.stderr
         lines = run.stdout.splitlines()
         self.error = lines[-1].split(" ", 2) if lines and lines[-1].startswith("error ") else None
-        self.values = dict(line.split(" ", 1) for line in lines if not self.error)
+        self.values = dict(line.split(" ", 1) for line in lines if " " in line)
 
     def __str__(self):
         return f"exit status {self.code}, {self.error or self.values}, {self.stderr}"

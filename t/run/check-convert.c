@@ -1,13 +1,12 @@
 /*
  * check-convert [NAME=VALUE]... DISK CONFIG [MEDIA-TYPE FILE]...: a disk of layers. NAME: a bound of struct convert_bounds, or
- * cancel (after so many questions). Prints size, content, entries, rss_kb, ms, json, each a line "NAME VALUE"; or "error CODE
- * TEXT", exit status 1.
+ * cancel (after so many questions). Prints rss_kb, ms, size, content, entries, json, each a line "NAME VALUE"; or rss_kb, ms
+ * and "error CODE TEXT", exit status 1.
  */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "core/util/num.h"
@@ -83,15 +82,22 @@ static char *read_file(const char *path, size_t *ret_len)
     return text;
 }
 
-static int show(const struct convert_result *result, int64_t ms)
+/* The most memory that was in use at a time; that of getrusage() may be the parent's. */
+static int64_t peak_kb(void)
 {
-    struct rusage usage_now;
+    auto_fclose FILE *file = fopen("/proc/self/status", "re");
+    char line[256];
+    long kb = -1;
 
-    getrusage(RUSAGE_SELF, &usage_now);
-    (void)printf("size %" PRId64 "\ncontent %" PRId64 "\nentries %" PRIu32 "\nrss_kb %ld\nms %" PRId64 "\njson %s\n",
-                 result->size_bytes, result->content_bytes, result->entries, usage_now.ru_maxrss, ms,
-                 result->image_json);
-    return 0;
+    while (file != NULL && kb < 0 && fgets(line, sizeof(line), file) != NULL)
+        (void)sscanf(line, "VmHWM: %ld", &kb);
+    return kb;
+}
+
+static void show(const struct convert_result *result)
+{
+    (void)printf("size %" PRId64 "\ncontent %" PRId64 "\nentries %" PRIu32 "\njson %s\n", result->size_bytes,
+                 result->content_bytes, result->entries, result->image_json);
 }
 
 int main(int argc, char **argv)
@@ -103,7 +109,7 @@ int main(int argc, char **argv)
     auto_free struct convert_layer *layers = mem_array(argc, sizeof(*layers));
     auto_free char *config = NULL;
     int64_t start = num_now_ms();
-    int at = 1;
+    int at = 1, status;
 
     while (at < argc && set_bound(&request.bounds, &asked, argv[at]))
         at++;
@@ -118,11 +124,13 @@ int main(int argc, char **argv)
     for (; at < argc; at += 2)
         layers[request.n_layers++] = (struct convert_layer){argv[at + 1], argv[at], strrchr(argv[at + 1], '/') + 1};
     request.layers = layers;
-    if (convert_image(&request, &result, &err) < 0) {
+    status = convert_image(&request, &result, &err);
+    (void)printf("rss_kb %" PRId64 "\nms %" PRId64 "\n", peak_kb(), num_now_ms() - start);
+    if (status < 0) {
         (void)printf("error %d %s\n", err.code, err.message);
         return 1;
     }
-    show(&result, num_now_ms() - start);
+    show(&result);
     free(result.image_json);
     return asked.is_falling ? 3 : 0;
 }
