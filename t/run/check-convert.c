@@ -82,9 +82,12 @@ static char *read_file(const char *path, size_t *ret_len)
     return text;
 }
 
-/* The most memory that was in use at a time; that of getrusage() may be the parent's. */
+/* The most memory that was in use at a time; that of getrusage() may be the parent's. -1: not known. */
 static int64_t peak_kb(void)
 {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return -1; /* most of it is the sanitizer's */
+#endif
     auto_fclose FILE *file = fopen("/proc/self/status", "re");
     char line[256];
     long kb = -1;
