@@ -125,6 +125,19 @@ int view_list(struct engine *engine, struct runner_call *call, bool with_stats, 
     return 0;
 }
 
+/* In error, with a disk that recover keeps. */
+static bool is_recoverable(struct engine *engine, const struct sandbox *sandbox)
+{
+    bool is;
+
+    if (sandbox == NULL)
+        return false;
+    index_lock(engine->index);
+    is = sandbox->record->state == SANDBOX_ERROR && sandbox->record->disk.path != NULL;
+    index_unlock(engine->index);
+    return is;
+}
+
 int view_sandbox(struct engine *engine, struct runner_call *call, const char *id, bool with_stats, struct str *out,
                  struct runner_error *err)
 {
@@ -141,7 +154,7 @@ int view_sandbox(struct engine *engine, struct runner_call *call, const char *id
         json_add_text(out, "state", "destroyed");
     }
     json_add_text(out, "backupState", "NONE");
-    json_add_bool(out, "recoverable", record->state == SANDBOX_ERROR && record->disk.path != NULL);
+    json_add_bool(out, "recoverable", is_recoverable(engine, look.sandbox));
     json_close(out, '}');
     index_put(engine->index, look.sandbox);
     return 0;

@@ -33,7 +33,9 @@ is "it can be recovered" "$(json recoverable)" true
 disk=$(sha256sum <"$root/sandboxes/box/disk.qcow2")
 post box/recover
 is "gotcha 21: recover answers a string, as JSON" "$code $out" '200 "Sandbox recovered"'
-is "it is stopped" "$(state box) $(json recoverable)" "stopped false"
+is "it is stopped" "$(state box)" stopped
+http GET /sandboxes/box
+is "and nothing is to be recovered" "$(json recoverable)" false
 is "with its disk as it was" "$(sha256sum <"$root/sandboxes/box/disk.qcow2")" "$disk"
 post box/recover
 is "recover again" $code 200
