@@ -54,7 +54,7 @@ is "nothing asked for" $code 200
 like "it runs with one" "$(vm_args box)" "-smp (cpus=)?1\b"
 post box/stop
 post box/resize '{"cpu": 2, "memory": 2}'
-is "a stopped one is resized" "$code $out" '200 "Sandbox resized"'
+is "d13: a stopped one is resized" "$code $out" '200 "Sandbox resized"'
 stop_runner KILL
 ok "the runner is killed and comes back" start_runner
 post box/start

@@ -88,7 +88,7 @@ like "more processors" "$code $(message)" "^501 .*room for 2 processors.*stop it
 is "nothing of either is done" "$(size)" "$(of 1 1)"
 at=$(ticks grows)
 http POST /sandboxes/grows/resize -d '{"cpu": 2, "memory": 2}'
-is "both within the room" "$code $out" '200 "Sandbox resized"'
+is "d13: both within the room" "$code $out" '200 "Sandbox resized"'
 is "the VMM has them, and the limit follows" "$(size)" "$(of 2 2)"
 ok "it runs on" await 60 has_ticked grows "$at"
 http POST /sandboxes/grows/resize -d '{"cpu": 2, "memory": 2}'
