@@ -16,7 +16,7 @@
 #define STACK_SIZE    (256 * 1024)
 #define IDLE_MS       1000 /* without work: memory goes back to the system, threads beyond those that stay end */
 #define TRIM_AGAIN_MS 50
-#define STAYING       4    /* threads: each keeps a stack, and of what it freed up to 200 KiB (malloc's cache) */
+#define STAYING       1    /* threads: each keeps a stack, and of what it freed up to 200 KiB (malloc's cache) */
 #define RUNNING_MAX   1024 /* tasks of a class that run at once, those included that count no more */
 
 /* A task that has run for so long waits for something outside: it counts no more. */
