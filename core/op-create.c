@@ -89,7 +89,7 @@ static int process(struct op *op, struct runner_error *err)
 static void unprocess(struct op *op, struct runner_error *err)
 {
     (void)err;
-    if (op->sandbox->record->state != SANDBOX_ERROR)
+    if (!op->is_stuck)
         op_unassign(op);
 }
 
@@ -97,7 +97,7 @@ static void unprocess(struct op *op, struct runner_error *err)
 static void dismiss(struct op *op, struct runner_error *err)
 {
     (void)err;
-    if (op->sandbox->record->state != SANDBOX_ERROR)
+    if (!op->is_stuck)
         index_remove(op->engine->index, op->sandbox);
 }
 
@@ -136,7 +136,7 @@ static void unlease(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
-    if (op->sandbox->record->state != SANDBOX_ERROR && host_plugin(op->host, RUNNER_IPAM) != NULL &&
+    if (!op->is_stuck && host_plugin(op->host, RUNNER_IPAM) != NULL &&
         HOST_CALL(op->host, RUNNER_IPAM, ipam, release, op->id, &more) < 0)
         error_append(err, "address not released: %s", more.message);
 }
@@ -193,14 +193,24 @@ static int disk(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
+/* Where not even that can be recorded, it stays "creating", and is removed later. */
 static void undo_host(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
+    op->is_torn_down = true;
     if (op_tear_down(op, &more) == 0 && op_remove_directory(op, &more) == 0)
         return;
+    op->is_stuck = true;
     error_append(err, "not undone: %s", more.message);
     (void)op_commit(op, SANDBOX_ERROR, err->message, &more);
+}
+
+/* A batch that fails undoes what it did, and may fail at that as well. Not where the directory was there before. */
+static void undo_batch(struct op *op, struct runner_error *err)
+{
+    if (!op->is_torn_down && batch_result(op->batch, (int)op->spawn_at - 1) != NULL)
+        undo_host(op, err);
 }
 
 static int commit(struct op *op, struct runner_error *err)
@@ -226,7 +236,7 @@ static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
                                                 {"network", op_plan_network, op_unplan_network},
                                                 {"seed", op_plan_seed, NULL},
                                                 {"owner", op_plan_owner, NULL},
-                                                {"spawn", op_plan_spawn, NULL},
+                                                {"spawn", op_plan_spawn, undo_batch},
                                                 {"host", op_run_batch, undo_host},
                                                 {"boot", op_boot, NULL},
                                                 {"ready", op_ready, NULL},
@@ -235,6 +245,6 @@ const struct op_type op_create = {"create", create_phases, ARRAY_LEN(create_phas
 
 static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},      {"image", image, NULL},
                                                  {"address", lease, unlease},    {"directory", directory, NULL},
-                                                 {"disk", disk, NULL},           {"host", op_run_batch, undo_host},
+                                                 {"disk", disk, undo_batch},     {"host", op_run_batch, undo_host},
                                                  {"commit", commit_stopped, NULL}};
 const struct op_type op_create_stopped = {"create-stopped", stopped_phases, ARRAY_LEN(stopped_phases)};

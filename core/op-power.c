@@ -124,16 +124,27 @@ static void start_unmark(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
-    if (op_commit(op, SANDBOX_STOPPED, NULL, &more) < 0)
+    if (!op->is_stuck && op_commit(op, SANDBOX_STOPPED, NULL, &more) < 0)
         error_append(err, "%s", more.message);
 }
 
+/* What could not be undone now is later: it stays "starting" until then. */
 static void start_undo(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
 
-    if (op_tear_down(op, &more) < 0)
-        error_append(err, "not undone: %s", more.message);
+    op->is_torn_down = true;
+    if (op_tear_down(op, &more) == 0)
+        return;
+    op->is_stuck = true;
+    error_append(err, "not undone: %s", more.message);
+}
+
+/* A batch that fails undoes what it did, and may fail at that as well. */
+static void start_undo_batch(struct op *op, struct runner_error *err)
+{
+    if (!op->is_torn_down)
+        start_undo(op, err);
 }
 
 static int started(struct op *op, struct runner_error *err)
@@ -147,7 +158,7 @@ static int started(struct op *op, struct runner_error *err)
 
 static const struct op_phase start_phases[] = {
     {"admit", start_admit, NULL}, {"mark", start_mark, start_unmark}, {"network", op_plan_network, op_unplan_network},
-    {"seed", op_plan_seed, NULL}, {"owner", op_plan_owner, NULL},     {"spawn", op_plan_spawn, NULL},
+    {"seed", op_plan_seed, NULL}, {"owner", op_plan_owner, NULL},     {"spawn", op_plan_spawn, start_undo_batch},
     {"host", op_run_batch, start_undo}, {"boot", op_boot, NULL},      {"ready", op_ready, NULL},
     {"commit", started, NULL}};
 const struct op_type op_start = {"start", start_phases, ARRAY_LEN(start_phases)};

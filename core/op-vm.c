@@ -53,7 +53,7 @@ void op_unplan_network(struct op *op, struct runner_error *err)
     auto_batch struct runner_batch *discarded = batch_new(&op->call);
     struct runner_error more = ERROR_INIT;
 
-    if (op->sandbox->record->state == SANDBOX_ERROR) /* something of it is still there, and the record says what is its */
+    if (op->is_stuck) /* something of it is still there, and the record says what is its */
         return;
     if (plan_detach(op, discarded, &more) < 0)
         error_append(err, "network not released: %s", more.message);

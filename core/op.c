@@ -239,7 +239,7 @@ static void follow_up(struct op *op)
     if (op->err.code == 0 && !op->sandbox->is_policy_due)
         reaper_settled(op->engine->reaper, op->sandbox);
     else if (op->sandbox->is_policy_due || is_internal(op) || state == SANDBOX_STARTING || state == SANDBOX_STOPPING ||
-             state == SANDBOX_DESTROYING)
+             state == SANDBOX_DESTROYING || (op->is_stuck && state == SANDBOX_CREATING))
         reaper_again(op->engine->reaper, op->sandbox);
 }
 

@@ -44,6 +44,8 @@ struct op {
     bool is_listed;  /* in the engine's list */
     struct op *next_running, *prev_running;
     bool is_undoing;
+    bool is_torn_down; /* CREATE, START: what was made on the host was taken away, or that was tried */
+    bool is_stuck;     /* and something is left: what it was given stays its own, until that is gone (follow_up in op.c) */
     struct resize resize, was;   /* RESIZE: to what; and from what, once that is known */
     struct policy_change change; /* POLICY: what is asked for; owned */
     struct policy policy;        /* POLICY, START: what the record gets, then what it had; owned */

@@ -177,9 +177,9 @@ static void fill(struct fault_call *call, const struct fault_point *p, uint64_t 
 
 static void trace(struct fault_point *p, uint64_t number)
 {
-    uint32_t i = atomic_fetch_add(&control->n_trace, 1);
+    uint32_t i;
 
-    if (i >= FAULT_TRACE_MAX)
+    if (control->is_untraced || (i = atomic_fetch_add(&control->n_trace, 1)) >= FAULT_TRACE_MAX)
         return;
     p->entry = &control->trace[i];
     fill(p->entry, p, number);

@@ -57,7 +57,7 @@ struct fault_control {
     _Atomic uint32_t n_trace; /* may exceed the room */
     _Atomic uint32_t n_hits;
     _Atomic uint32_t is_to_die; /* a futex */
-    uint32_t unused;
+    uint32_t is_untraced;    /* calls are counted and hit, not kept */
     struct fault_call hit; /* the first one */
     struct fault_call trace[FAULT_TRACE_MAX];
 };

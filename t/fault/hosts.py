@@ -10,8 +10,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 
+from fault import Fault
 from rig import FAKE_QEMU, Runner, Skip, own_ports
 from rig_ch import FAKE as FAKE_CH, plugins_with_loopback
 
@@ -62,7 +64,10 @@ hosts:
         self.lives = 0  # how often the runner was launched
         self.life_changed = threading.Condition()
         self.CONFIG = self.CONFIG.replace("TIMEOUTS", self.TIMEOUTS)
-        super().__init__(base)
+        handle, path = tempfile.mkstemp(prefix="rf.", dir=base)
+        os.close(handle)
+        self.faults = Fault(path)
+        super().__init__(base, self.faults.env())
 
     def install(self):
         """The snapshot and the VMM; the path of that."""
@@ -98,6 +103,10 @@ hosts:
             self.life_changed.notify_all()
         self.is_up.set()
 
+    def wait_hosts(self):
+        """Until its hosts are up: what comes before is not to fail."""
+        self.client.call("GET", "/sandboxes")
+
     def end(self, number):
         self.is_up.clear()
         return super().end(number)
@@ -112,6 +121,8 @@ hosts:
         for pid in self.vmm_pids().values():
             os.kill(pid, signal.SIGKILL)
         super().close()
+        self.faults.close()
+        os.remove(self.faults.path)
 
     # ---- what is really there ----
 

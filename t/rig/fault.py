@@ -47,13 +47,13 @@ class Fault:
         return env
 
     def arm(self, mode, at=1, times=1, kinds=CHANGE, traced=0, name="", where="", error=errno.EIO, stall_ms=0,
-            thread="worker", id=""):
+            thread="worker", id="", is_traced=True):
         """From the at-th counted call on so many of them (0: all) are hit. Counted are those of these kinds, made by a
         thread whose name begins so, of this function, with this in their path, for this sandbox (the log has to be at
-        level debug); "" is any."""
+        level debug); "" is any. Not traced, it costs the runner no memory."""
         self.words[1] = OFF
         HEAD.pack_into(self.memory, 0, MAGIC, OFF, kinds, traced, error, stall_ms, at, times, thread.encode(),
-                       name.encode(), where.encode(), id.encode(), 0, 0, 0, 0, 0)
+                       name.encode(), where.encode(), id.encode(), 0, 0, 0, 0, not is_traced)
         self.memory[HEAD.size:HEAD.size + CALL.size] = bytes(CALL.size)
         self.words[1] = mode
 

@@ -1,0 +1,132 @@
+"""Operations whose undo fails as well: from the n-th call of a function on all fail, until the operation has failed. What is
+left then is dealt with by the runner itself, and the same request again succeeds. (In the fault matrix one call fails.)
+"""
+
+import errno
+import os
+import tempfile
+import time
+
+import fault
+import tap
+from census import Census
+from fault import Fault
+from hosts import QemuHost, enter_namespace
+
+CALLS = {"openat": errno.EMFILE, "open": errno.EMFILE, "unlinkat": errno.EIO, "mkdirat": errno.ENOSPC,
+         "ioctl": errno.ENOMEM, "pidfd_send_signal": errno.EPERM, "socket": errno.EMFILE, "renameat": errno.EIO}
+LATER_S = 30  # until what is left is gone; the runner begins to try again after 250 ms
+MOST = 40     # calls of a function
+
+
+class Rig:
+    def __init__(self, host):
+        self.host, self.n = host, 0
+
+    def ask(self, method, path, body=None):
+        return self.host.client.ask(method, path, body)
+
+    def must(self, method, path, body=None):
+        return self.host.client.call(method, path, body)
+
+    def state(self, id):
+        return self.must("GET", f"/sandboxes/{id}")["state"]
+
+    def await_state(self, id, states):
+        until = time.monotonic() + LATER_S
+        while (state := self.state(id)) not in states and time.monotonic() < until:
+            time.sleep(0.02)  # nobody tells when a runner has tried again
+        return state
+
+    def create(self, id, **more):
+        return "POST", "/sandboxes", dict(self.host.body, id=id, **more)
+
+    def left(self, before):
+        return Census(self.host).difference(before)
+
+
+def fail_from(rig, name, at, request):
+    """Whether a call failed, and the answer."""
+    rig.host.faults.arm(fault.FAIL, at=at, times=0, kinds=fault.CHANGE | fault.ASK, name=name, error=CALLS[name])
+    status, text = rig.ask(*request)
+    rig.host.faults.disarm()
+    return rig.host.faults.hits > 0, f"{status} {text.decode(errors='replace')}"
+
+
+def try_create(rig, name, at, before, **more):
+    """Lines of what is wrong; None: there are not so many calls."""
+    rig.n += 1
+    id = f"u{rig.n}"
+    is_hit, answer = fail_from(rig, name, at, rig.create(id, **more))
+    if not is_hit:
+        rig.must("DELETE", f"/sandboxes/{id}")
+        return None
+    lines = []
+    state = rig.await_state(id, {"destroyed", "error", "started", "stopped"})
+    if state not in ("destroyed", "error", "started", "stopped"):
+        lines.append(f"it stays {state}")
+    if state == "error":
+        rig.must("DELETE", f"/sandboxes/{id}")
+    status, text = rig.ask(*rig.create(id, **more))
+    if status >= 300:
+        lines.append(f"the same again: {status} {text.decode(errors='replace')}")
+    rig.must("DELETE", f"/sandboxes/{id}")
+    lines += rig.left(before)
+    return [f"{name} from {at} on: {line}; the answer was {answer}" for line in lines]
+
+
+def try_start(rig, name, at, before):
+    rig.n += 1
+    id = f"u{rig.n}"
+    rig.must(*rig.create(id, skipStart=True))
+    is_hit, answer = fail_from(rig, name, at, ("POST", f"/sandboxes/{id}/start", {}))
+    lines = []
+    state = rig.await_state(id, {"stopped", "started"})
+    if state == "stopped":
+        lines += [line for line in Census(rig.host).of(id) if line.split()[0] in ("process", "cgroup", "link")]
+    status, text = rig.ask("POST", f"/sandboxes/{id}/start", {})
+    if status >= 300:
+        lines.append(f"when it is {state}, the same again: {status} {text.decode(errors='replace')}")
+    rig.must("DELETE", f"/sandboxes/{id}")
+    lines += rig.left(before)
+    return [f"{name} from {at} on: {line}; the answer was {answer}" for line in lines] if is_hit else None
+
+
+def walk(rig, before, what, attempt):
+    n, wrong = 0, []
+    for name in CALLS:
+        for at in range(1, MOST):
+            lines = attempt(name, at)
+            if lines is None:
+                break
+            wrong += lines
+            n += 1
+    tap.ok(f"{what} that fails, and its undo with it, at {n} calls: nothing is left", n > 0 and not wrong, *wrong[:8])
+
+
+def run(kind, has_bridge, base):
+    host = kind(base, 4, has_bridge)
+    try:
+        rig = Rig(host)
+        rig.must(*rig.create("first"))
+        rig.must("DELETE", "/sandboxes/first")
+        host.wait_idle()
+        before = Census(host)
+        walk(rig, before, f"d23: {host.vmm}: a create", lambda name, at: try_create(rig, name, at, before))
+        walk(rig, before, f"d23: {host.vmm}: a create that starts nothing",
+             lambda name, at: try_create(rig, name, at, before, skipStart=True))
+        walk(rig, before, f"d23: {host.vmm}: a start", lambda name, at: try_start(rig, name, at, before))
+    finally:
+        host.close()
+
+
+def main():
+    has_bridge = enter_namespace(are_fake=True)
+    with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
+        os.chmod(base, 0o711)
+        run(QemuHost, has_bridge, base)
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()
