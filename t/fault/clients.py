@@ -214,8 +214,8 @@ class ClientThread(threading.Thread):
         self.after(kind, id)
 
     def before(self, kind, id):
-        """What is written in a guest before it is stopped ... Then a connection to the runner that lives now: an operation
-        that begins goes to that one or to none, never to the one after it."""
+        """What is written in a guest before it is stopped ... Then a connection to the runner that lives now: an
+        operation that begins goes to that one or to none, never to the one after it."""
         if self.ledger and kind == "stop":
             self.ledger.write(self.talk, id)
         if self.ledger and kind == "destroy":

@@ -50,6 +50,7 @@ hosts:
     run_dir: {dir}/run
     transport: {{plugin: local}}
     disk: {{plugin: qcow2}}
+    storage: none
 {host}
 """
 

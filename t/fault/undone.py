@@ -1,5 +1,6 @@
-"""Operations whose undo fails as well: from the n-th call of a function on all fail, until the operation has failed. What is
-left then is dealt with by the runner itself, and the same request again succeeds. (In the fault matrix one call fails.)
+"""Operations whose undo fails as well: from the n-th call of a function on all fail, until the operation has failed.
+What is left then is dealt with by the runner itself, and the same request again succeeds. (In the fault matrix one call
+fails.)
 """
 
 import errno
