@@ -17,6 +17,51 @@ static int refuse_state(const struct op *op, const char *what, struct runner_err
 
 /* ---- start ---- */
 
+/* The record gets what the request brought, the operation what it had; and back. */
+static void swap_metadata(struct op *op)
+{
+    struct record *record = op->sandbox->record;
+    struct json *had = record->metadata;
+
+    index_lock(op->engine->index);
+    record->metadata = op->metadata;
+    index_unlock(op->engine->index);
+    op->metadata = had;
+}
+
+/* What it may reach changes by what the start says of that. */
+static int plan_policy(struct op *op, struct runner_error *err)
+{
+    struct policy_change change;
+
+    policy_copy(&op->sandbox->record->policy, &op->policy);
+    if (policy_change_read_metadata(op->metadata, &change, err) < 0)
+        return -1;
+    policy_change_apply(&change, &op->policy);
+    policy_change_done(&change);
+    return 0;
+}
+
+static void swap(struct op *op)
+{
+    swap_metadata(op);
+    op_swap_policy(op);
+}
+
+/* It runs. What the request brought holds all the same: it may be the first word of it, or the same again after the runner
+ * was killed before it could tell the daemon. */
+static int start_enough(struct op *op, struct runner_error *err)
+{
+    op_tell_token(op);
+    if (op->metadata == NULL)
+        return OP_ENOUGH;
+    swap_metadata(op);
+    if (op_commit(op, SANDBOX_STARTED, NULL, err) == OP_NEXT)
+        return OP_ENOUGH;
+    swap_metadata(op);
+    return -1;
+}
+
 /* It runs: its daemon is waited for. Or it ended, which was not noted yet, or could not be, or comes while it is waited
  * for: what is left of it goes. */
 static int start_again(struct op *op, struct runner_error *err)
@@ -28,7 +73,7 @@ static int start_again(struct op *op, struct runner_error *err)
     if (op_probe(op, &is_alive, &status, err) < 0)
         return -1;
     if (is_alive && op_ready(op, err) == OP_NEXT)
-        return OP_ENOUGH;
+        return start_enough(op, err);
     if (is_alive && (op_probe(op, &is_alive, &status, &ignored) < 0 || is_alive))
         return -1;
     error_clear(err);
@@ -67,37 +112,6 @@ static int start_admit(struct op *op, struct runner_error *err)
     default:
         return refuse_state(op, "start", err);
     }
-}
-
-/* The record gets what the request brought, the operation what it had; and back. */
-static void swap_metadata(struct op *op)
-{
-    struct record *record = op->sandbox->record;
-    struct json *had = record->metadata;
-
-    index_lock(op->engine->index);
-    record->metadata = op->metadata;
-    index_unlock(op->engine->index);
-    op->metadata = had;
-}
-
-/* What it may reach changes by what the start says of that. */
-static int plan_policy(struct op *op, struct runner_error *err)
-{
-    struct policy_change change;
-
-    policy_copy(&op->sandbox->record->policy, &op->policy);
-    if (policy_change_read_metadata(op->metadata, &change, err) < 0)
-        return -1;
-    policy_change_apply(&change, &op->policy);
-    policy_change_done(&change);
-    return 0;
-}
-
-static void swap(struct op *op)
-{
-    swap_metadata(op);
-    op_swap_policy(op);
 }
 
 /* Recorded before the first host step: found at start-up, the VM is ended and the sandbox is stopped again. */

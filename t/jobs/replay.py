@@ -180,6 +180,9 @@ def check_start(api, runner):
     tap.equal("a start by REST brings the same: its body is the metadata", record_of(runner, id)["metadata"],
               {"organizationId": "p"})
     tap.ok("its query the token", told_token(runner, id, "token-two"))
+    job = api.add_job("START_SANDBOX", id, {"authToken": "token-three", "metadata": {"organizationId": "q"}})
+    tap.equal("of one that runs, too", (outcome(api, job), record_of(runner, id)["metadata"], told_token(runner, id, "token-three")),
+              (("COMPLETED", None), {"organizationId": "q"}, True))
     with open(os.path.join(runner.root, "sandboxes", id, "runner.json")) as record, open(runner.log.name) as log:
         tap.ok("no token is in the record or in the log", "token-" not in record.read() + log.read())
     destroy(api, id)
