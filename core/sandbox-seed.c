@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "core/guest.h"
 #include "core/identity.h"
 #include "core/seed.h"
+#include "core/util/text.h"
 
 static size_t length(const struct json *list)
 {
@@ -17,8 +19,8 @@ static size_t length(const struct json *list)
     return n;
 }
 
-/* A member of the request that holds strings, or NULL when it has none. The create was checked, but the record has lain
- * on a disk since. */
+/* A member of the request, or of what the image wants, that holds strings, or NULL when it has none. The create was
+ * checked, but the record has lain on a disk since; an image is as its maker likes. */
 static int member_of(const struct json *request, const char *key, enum json_type type, const struct json **ret,
                      struct runner_error *err)
 {
@@ -28,11 +30,11 @@ static int member_of(const struct json *request, const char *key, enum json_type
     if (list == NULL || list->type == JSON_NULL)
         return 0;
     if (list->type != type)
-        return fail(err, RUNNER_E_INVALID, 0, "record: request.%s: expected an %s, found %s", key,
+        return fail(err, RUNNER_E_INVALID, 0, "record: %s: expected an %s, found %s", key,
                     type == JSON_ARRAY ? "array" : "object", json_type_name(list->type));
     for (const struct json *j = list->first; j != NULL; j = j->next)
         if (j->type != JSON_STRING)
-            return fail(err, RUNNER_E_INVALID, 0, "record: request.%s: expected strings, found %s", key,
+            return fail(err, RUNNER_E_INVALID, 0, "record: %s: expected strings, found %s", key,
                         json_type_name(j->type));
     *ret = list;
     return 0;
@@ -52,16 +54,57 @@ static int texts(const struct json *request, const char *key, const char ***ret_
     return 0;
 }
 
-static int variables(const struct json *request, struct seed_env **ret_env, size_t *ret_n, struct runner_error *err)
-{
-    const struct json *env;
+/* What the daemon is told of its own sandbox beside the seed's variables (contract 6.2). */
+static const struct {
+    const char *member, *variable;
+} own[] = {{"otelEndpoint", "DAYTONA_OTEL_ENDPOINT"},
+           {"organizationId", "DAYTONA_ORGANIZATION_ID"},
+           {"regionId", "DAYTONA_REGION_ID"}};
 
-    if (member_of(request, "env", JSON_OBJECT, &env, err) < 0)
+static bool has_member(const struct json *object, const char *key)
+{
+    return json_get(object, key) != NULL;
+}
+
+/* Those of the image, but for what is this sandbox's; what the request says goes before. */
+static int variables(const struct record *record, struct seed_env **ret_env, size_t *ret_n, struct runner_error *err)
+{
+    const struct json *asked, *image;
+
+    if (member_of(record->request, "env", JSON_OBJECT, &asked, err) < 0 ||
+        member_of(record->image, "env", JSON_OBJECT, &image, err) < 0)
         return -1;
-    *ret_env = mem_array(length(env), sizeof **ret_env);
-    for (const struct json *j = env != NULL ? env->first : NULL; j != NULL; j = j->next)
+    *ret_env = mem_array(length(asked) + length(image) + ARRAY_LEN(own), sizeof **ret_env);
+    for (const struct json *j = image != NULL ? image->first : NULL; j != NULL; j = j->next)
+        if (!has_member(asked, j->key) && !text_starts(j->key, "DAYTONA_SANDBOX_", NULL))
+            (*ret_env)[(*ret_n)++] = (struct seed_env){j->key, j->text};
+    for (const struct json *j = asked != NULL ? asked->first : NULL; j != NULL; j = j->next)
         (*ret_env)[(*ret_n)++] = (struct seed_env){j->key, j->text};
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        const char *text = json_text(record->request, own[i].member, "");
+        if (text[0] != '\0' && !has_member(asked, own[i].variable) && !has_member(image, own[i].variable))
+            (*ret_env)[(*ret_n)++] = (struct seed_env){own[i].variable, text};
+    }
     return 0;
+}
+
+/* The request's, else the image's own; where that is the daemon itself, what it was given to run (contract 6.1). */
+static int entrypoint(const struct record *record, const char ***ret_list, size_t *ret_n, struct runner_error *err)
+{
+    if (texts(record->request, "entrypoint", ret_list, ret_n, err) < 0)
+        return -1;
+    if (*ret_n > 0)
+        return 0;
+    free(*ret_list);
+    *ret_list = NULL;
+    if (texts(record->image, "entrypoint", ret_list, ret_n, err) < 0)
+        return -1;
+    if (*ret_n == 0 || strcmp((*ret_list)[0], "/usr/local/bin/daytona") != 0)
+        return 0;
+    free(*ret_list);
+    *ret_list = NULL;
+    *ret_n = 0;
+    return texts(record->image, "cmd", ret_list, ret_n, err);
 }
 
 static int read_daemon(const char *path, struct str *ret, struct runner_error *err)
@@ -95,7 +138,7 @@ int sandbox_seed(const struct config_host *config, const struct record *record, 
 {
     bool brings_daemon = config->daemon == NULL && record->boot.has_daemon;
     const char *daemon_path = brings_daemon ? NULL : sandbox_daemon_path(config);
-    auto_free const char **entrypoint = NULL, **keys = NULL;
+    auto_free const char **words = NULL, **keys = NULL;
     auto_free struct seed_env *env = NULL;
     auto_str struct str daemon = STR_INIT;
     char hostname[IDENTITY_HOSTNAME_SIZE];
@@ -107,12 +150,15 @@ int sandbox_seed(const struct config_host *config, const struct record *record, 
 
     identity_hostname(record->id, hostname);
     seed.user = json_text(record->request, "osUser", "root");
-    if (variables(record->request, &env, &seed.n_env, err) < 0 ||
-        texts(record->request, "entrypoint", &entrypoint, &seed.n_entrypoint, err) < 0 ||
+    seed.run_as = json_text(record->image, "user", NULL);
+    if (record->image != NULL && seed.run_as == NULL)
+        seed.run_as = "root";
+    seed.workdir = json_text(record->image, "workdir", NULL);
+    if (variables(record, &env, &seed.n_env, err) < 0 || entrypoint(record, &words, &seed.n_entrypoint, err) < 0 ||
         texts(record->request, "sshKeys", &keys, &seed.n_ssh_keys, err) < 0)
         return -1;
     seed.env = env;
-    seed.entrypoint = entrypoint;
+    seed.entrypoint = words;
     seed.ssh_keys = keys;
     if (daemon_path != NULL && read_daemon(daemon_path, &daemon, err) < 0)
         return -1;

@@ -344,6 +344,10 @@ void seed_runner_json(const struct seed *seed, struct str *out)
     json_add_text(out, "hostname", seed->hostname);
     json_add_text(out, "user", seed->user);
     json_add_text(out, "snapshot", seed->snapshot);
+    if (seed->run_as != NULL)
+        json_add_text(out, "runAs", seed->run_as);
+    if (seed->workdir != NULL)
+        json_add_text(out, "workdir", seed->workdir);
     json_open(out, "env", '{');
     for (size_t i = 0; i < env_count(&env); i++)
         json_add_text(out, env_at(&env, i)->name, env_at(&env, i)->value);

@@ -29,6 +29,21 @@ static bool is_user_name(const char *name)
     return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
 }
 
+/* "user" or "user:group", each a name or a number, as images have it. */
+static bool is_run_as(const char *text)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@+-:";
+    size_t len = strlen(text);
+
+    return len >= 1 && len <= 128 && strspn(text, allowed) == len && text[0] != ':' && text[len - 1] != ':' &&
+           strchr(text, ':') == strrchr(text, ':');
+}
+
+static bool is_workdir(const char *text)
+{
+    return text[0] == '/' && strlen(text) < 4096 && !has_control(text);
+}
+
 static int count_text(size_t *total, size_t more, struct runner_error *err)
 {
     *total += more;
@@ -131,6 +146,10 @@ static int check(const struct seed *seed, struct runner_error *err)
         return fail(err, RUNNER_E_INVALID, 0, "id: '%.80s' is not a sandbox id", seed->id);
     if (!text_is_id(seed->hostname))
         return fail(err, RUNNER_E_INVALID, 0, "hostname: '%.80s' is not a host name", seed->hostname);
+    if (seed->run_as != NULL && !is_run_as(seed->run_as))
+        return fail(err, RUNNER_E_INVALID, 0, "image: '%.80s' is not a user", seed->run_as);
+    if (seed->workdir != NULL && !is_workdir(seed->workdir))
+        return fail(err, RUNNER_E_INVALID, 0, "image: '%.80s' is not a working directory", seed->workdir);
     if (!is_user_name(seed->user))
         return fail(err, RUNNER_E_INVALID, 0, "osUser: '%.80s' is not a user name", seed->user);
     if (check_env(seed, &total, err) < 0 || check_keys(seed, &total, err) < 0 ||

@@ -29,6 +29,8 @@ struct seed {                   /* all of it is the caller's and only read */
     const char *id;             /* sandbox id: instance-id */
     const char *hostname;       /* see identity_hostname */
     const char *user;           /* account in the guest; "root" or one that cloud-init makes when it lacks */
+    const char *run_as;         /* "name", "uid", "name:group", ...: whom the daemon runs as, whatever user is; NULL: user */
+    const char *workdir;        /* where it starts, made when it lacks; NULL: the user's home */
     const char *snapshot;       /* ref, or NULL */
     const struct seed_env *env; /* from the request; the daemon's own variables are added */
     size_t n_env;

@@ -38,11 +38,16 @@ int disk_mount_kernel(struct runner_error *err)
     return mount_at("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755", err);
 }
 
+void disk_mount_run(void)
+{
+    (void)mount_at("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=25%", NULL);
+}
+
 void disk_mount_system(void)
 {
     (void)mount_at("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666", NULL);
     (void)mount_at("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777", NULL);
-    (void)mount_at("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=25%", NULL);
+    disk_mount_run();
     (void)mount_at("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, NULL);
     (void)symlink("/proc/self/fd", "/dev/fd");
     (void)symlink("/proc/self/fd/0", "/dev/stdin");

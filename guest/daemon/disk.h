@@ -8,6 +8,8 @@
 int disk_mount_kernel(struct runner_error *err);
 /* /dev/pts, /dev/shm, /run and cgroups, as far as the kernel has them. */
 void disk_mount_system(void);
+/* Only /run, which an init of the image's takes over as it is. */
+void disk_mount_run(void);
 
 /* Waits until the device node exists, at most that long; TIMEOUT. */
 int disk_await(const char *device, int timeout_ms, struct runner_error *err);

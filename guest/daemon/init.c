@@ -19,6 +19,7 @@
 #include "guest/daemon/net.h"
 #include "guest/daemon/power.h"
 #include "guest/daemon/serve.h"
+#include "guest/daemon/unit.h"
 
 #define ROOT_DEVICE   "/dev/vda"
 #define MODULE_LIST   "/lib/modules/load"
@@ -73,6 +74,7 @@ static void open_console(void)
 /* What the kernel's command line asks of us. */
 struct request {
     bool wants_probe;    /* runner.probe: say that the machine runs, and end */
+    bool wants_unit;     /* runner.unit: it is a systemd that has no unit for us */
     char init[PATH_MAX]; /* runner.init=PATH: who is process 1 once the disk is there; empty: we are */
 };
 
@@ -90,6 +92,8 @@ static void read_request(struct request *ret)
     while ((word = strsep(&at, " \n")) != NULL)
         if (strcmp(word, "runner.probe") == 0)
             ret->wants_probe = true;
+        else if (strcmp(word, "runner.unit") == 0)
+            ret->wants_unit = true;
         else if (strncmp(word, "runner.init=", 12) == 0)
             (void)snprintf(ret->init, sizeof ret->init, "%s", word + 12);
 }
@@ -135,11 +139,18 @@ static void grow_in_background(void)
 }
 
 /* The image's own init goes on; its daemon is a service of it, and reachable from its start. */
-static _Noreturn void hand_over(const char *init)
+static _Noreturn void hand_over(const struct request *request)
 {
     struct runner_error err = ERROR_INIT;
+    const char *init = request->init;
     char *argv[] = {(char *)init, NULL};
     sigset_t none;
+
+    if (request->wants_unit) {
+        disk_mount_run();
+        if (unit_install(&err) < 0)
+            give_up(&err);
+    }
 
     if (disk_grow_root(ROOT_DEVICE, &err) < 0)
         say("disk: %s", err.message);
@@ -190,7 +201,7 @@ static void boot(struct init *self)
         disk_mount_system();
     set_up_network(&self->seed);
     if (request.init[0] != '\0')
-        hand_over(request.init);
+        hand_over(&request);
     fetch_daemon(&self->seed);
 }
 

@@ -148,8 +148,11 @@ static int read_members(struct seed *s, struct runner_error *err)
         return fail(err, RUNNER_E_INVALID, 0, "runner.json: schema %lld is newer than this daemon (1)",
                     (long long)json_int(j, "schema", 1));
     if (get_text(j, "id", &s->id, err) < 0 || get_text(j, "hostname", &hostname, err) < 0 ||
-        get_text(j, "user", &s->user, err) < 0 || get_text(j, "snapshot", &s->snapshot, err) < 0)
+        get_text(j, "user", &s->user, err) < 0 || get_text(j, "snapshot", &s->snapshot, err) < 0 ||
+        get_text(j, "runAs", &s->run_as, err) < 0 || get_text(j, "workdir", &s->workdir, err) < 0)
         return -1;
+    if (s->workdir != NULL && s->workdir[0] != '/')
+        return wrong(err, "workdir", "an absolute path");
     if (hostname == NULL && text_is_id(s->id))
         hostname = s->id;
     if (hostname != NULL)

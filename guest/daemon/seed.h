@@ -31,6 +31,8 @@ struct seed {
     const char *hostname;          /* the id, else "sandbox" */
     const char *user;              /* NULL */
     const char *snapshot;          /* NULL */
+    const char *run_as;            /* "user" or "user:group", names or numbers: whom the server is; NULL: user, if it exists */
+    const char *workdir;           /* absolute; NULL: the home of that user */
     const struct json *env;        /* object of texts, or NULL */
     const struct json *entrypoint; /* array of texts, not empty, or NULL */
     const struct json *ssh_keys;   /* array of texts, or NULL */

@@ -27,14 +27,40 @@ static void raise_limits(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int prepare(const struct seed *s, struct runner_error *err)
+static int become(const struct seed *s, struct runner_error *err)
 {
     struct user u;
 
-    if (geteuid() == 0 && s->user != NULL && user_by_name(s->user, &u) && user_become(&u, err) < 0)
+    if (geteuid() != 0)
+        return 0;
+    if (s->run_as != NULL)
+        return user_parse(s->run_as, &u, err) < 0 ? -1 : user_become(&u, err);
+    return s->user != NULL && user_by_name(s->user, &u) ? user_become(&u, err) : 0;
+}
+
+/* As container runtimes do it: the directory is made, by whoever starts the server. */
+static void make_workdir(const char *path)
+{
+    auto_free char *part = mem_dup(path);
+
+    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        (void)mkdir(part, 0755);
+        *slash = '/';
+    }
+    (void)mkdir(part, 0755);
+}
+
+static int prepare(const struct seed *s, struct runner_error *err)
+{
+    if (s->workdir != NULL)
+        make_workdir(s->workdir);
+    if (become(s, err) < 0)
         return -1;
     seed_export(s);
     user_environment();
+    if (s->workdir != NULL && chdir(s->workdir) < 0)
+        return fail_errno(err, errno, "working directory '%s'", s->workdir);
     (void)umask(022);
     raise_limits();
     return 0;

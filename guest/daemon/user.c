@@ -119,6 +119,23 @@ static size_t groups_of(const struct user *u, gid_t *groups)
     return n;
 }
 
+int user_parse(const char *text, struct user *ret, struct runner_error *err)
+{
+    const char *colon = strchr(text, ':');
+    auto_free char *name = mem_dup_n(text, colon != NULL ? (size_t)(colon - text) : strlen(text));
+    uid_t uid;
+
+    if (!user_parse_uid(name, &uid))
+        return fail(err, RUNNER_E_INVALID, 0, "no user '%s' in /etc/passwd", name);
+    if (!user_by_id(uid, ret)) {
+        *ret = (struct user){.uid = uid, .home = "/"};
+        copy_text(ret->name, sizeof ret->name, name);
+    }
+    if (colon != NULL && !user_parse_gid(colon + 1, &ret->gid))
+        return fail(err, RUNNER_E_INVALID, 0, "no group '%s' in /etc/group", colon + 1);
+    return 0;
+}
+
 int user_become(const struct user *u, struct runner_error *err)
 {
     gid_t groups[GROUPS_MAX];

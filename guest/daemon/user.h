@@ -22,6 +22,10 @@ bool user_parse_gid(const char *text, gid_t *ret);
 char *user_name_of(uid_t uid);
 char *user_group_of(gid_t gid);
 
+/* "user" or "user:group" of an image, each a name or a number; who has no entry in /etc/passwd has the home "/". INVALID:
+ * there is no such user or group. */
+int user_parse(const char *text, struct user *ret, struct runner_error *err);
+
 /* Becomes that user with all its groups (when root) and sets HOME, USER, LOGNAME and, unless set, SHELL. */
 int user_become(const struct user *u, struct runner_error *err);
 /* PATH, HOME, TZ, LANG, USER, SHELL where they are unset, and the home directory as work directory. */

@@ -22,13 +22,15 @@ Test(seed, everything)
               "\"env\":{\"K\":\"V\",\"E\":\"\"},\"entrypoint\":[\"a\",\"b c\"],\"sshKeys\":[\"ssh-ed25519 x\"],"
               "\"network\":{\"mac\":\"02:0a:fF:00:10:99\",\"address\":\"10.0.0.5\",\"prefix\":24,"
               "\"gateway\":\"10.0.0.1\",\"dns\":[\"10.0.0.1\",\"10.0.0.2\",\"10.0.0.3\",\"10.0.0.4\"]},"
-              "\"daemonPort\":2281,\"later\":{\"x\":1}}",
+              "\"daemonPort\":2281,\"runAs\":\"app:staff\",\"workdir\":\"/work\",\"later\":{\"x\":1}}",
               &s, &err),
         0, "%s", err.message);
     cr_assert_str_eq(s.id, "a-1");
     cr_assert_str_eq(s.hostname, "box.example");
     cr_assert_str_eq(s.user, "daytona");
     cr_assert_str_eq(s.snapshot, "tiny");
+    cr_assert_str_eq(s.run_as, "app:staff");
+    cr_assert_str_eq(s.workdir, "/work");
     cr_assert_str_eq(s.entrypoint->first->next->text, "b c");
     cr_assert_str_eq(s.ssh_keys->first->text, "ssh-ed25519 x");
     cr_assert_eq(s.port, 2281);
@@ -88,6 +90,9 @@ Test(seed, what_is_wrong_is_named)
         {"{\"env\":{\"A\":1}}", "env"},
         {"{\"entrypoint\":\"sh\"}", "entrypoint"},
         {"{\"entrypoint\":[1]}", "entrypoint"},
+        {"{\"runAs\":0}", "runAs"},
+        {"{\"workdir\":[]}", "workdir"},
+        {"{\"workdir\":\"work\"}", "workdir"},
         {"{\"daemonPort\":0}", "daemonPort"},
         {"{\"daemonPort\":\"2280\"}", "daemonPort"},
         {"{\"daemonPort\":65536}", "daemonPort"},

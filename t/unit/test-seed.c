@@ -116,9 +116,13 @@ Test(seed, runner_json)
     seed.n_entrypoint = ARRAY_LEN(entrypoint);
     seed.ssh_keys = keys;
     seed.n_ssh_keys = 1;
+    seed.run_as = "app:staff";
+    seed.workdir = "/work";
     build(&seed, &iso);
     j = parse(text = read_text(&iso, "runner.json"));
     cr_assert_eq(json_int(j, "schema", 0), 1);
+    cr_assert_str_eq(json_text(j, "runAs", ""), "app:staff");
+    cr_assert_str_eq(json_text(j, "workdir", ""), "/work");
     cr_assert_str_eq(json_text(j, "id", ""), seed.id);
     cr_assert_str_eq(json_text(j, "hostname", ""), seed.hostname);
     cr_assert_str_eq(json_text(j, "user", ""), "daytona");
@@ -286,6 +290,23 @@ Test(seed, refuses_names)
     seed = sample();
     seed.hostname = "a.b";
     expect_refusal(&seed, "hostname: 'a.b'");
+}
+
+Test(seed, refuses_what_an_image_wants)
+{
+    static const char *const users[] = {"", ":", "a:", ":b", "a:b:c", "a b", "../x", "a\nb"};
+    static const char *const dirs[] = {"", "work", "/a\nb"};
+    struct seed seed = sample();
+
+    for (size_t i = 0; i < ARRAY_LEN(users); i++) {
+        seed.run_as = users[i];
+        expect_refusal(&seed, "is not a user");
+    }
+    seed.run_as = "1000:wheel";
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+        seed.workdir = dirs[i];
+        expect_refusal(&seed, "is not a working directory");
+    }
 }
 
 Test(seed, refuses_environment)

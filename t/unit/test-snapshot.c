@@ -153,6 +153,46 @@ static char *changed(const char *part, const char *by)
     return mem_printf("%.*s%s%s", (int)(at - GOOD), GOOD, by, at + strlen(part));
 }
 
+#define BOOT "{\"schema\":1,\"kernel\":\"vmlinux\",\"initramfs\":\"i\",\"cmdline\":\"quiet\"}"
+
+static int parse(const char *text, struct snapshot **ret, struct runner_error *err);
+
+Test(snapshot, what_was_pulled)
+{
+    auto_snapshot struct snapshot *snapshot = NULL;
+    struct runner_error err = ERROR_INIT;
+
+    cr_assert_eq(parse("{\"schema\":1,\"base\":\"0a-oci-1.0\",\"disk\":{\"file\":\"disk.raw\",\"format\":\"raw\","
+                       "\"sizeBytes\":512},\"image\":{\"user\":\"app\"},\"digest\":\"0a\",\"contentBytes\":7}",
+                       &snapshot, &err),
+                 0, "%s", err.message);
+    cr_expect_str_eq(snapshot->disk_path, "/r/bases/0a-oci-1.0/disk.raw");
+    cr_expect_str_eq(json_text(snapshot->config, "user", ""), "app");
+    cr_expect_null(snapshot->kernel);
+    cr_expect(snapshot->has_daemon);
+    cr_expect_eq(snapshot->content_bytes, 7);
+    cr_assert_eq(snapshot_parse_boot(snapshot,
+                                     BOOT,
+                                     strlen(BOOT), "/r", &err),
+                 0, "%s", err.message);
+    cr_expect_str_eq(snapshot->kernel, "/r/boot/vmlinux");
+}
+
+Test(snapshot, a_base_that_is_none)
+{
+    static const char *const bases[] = {"\"\"", "\"../x\"", "\".x\"", "\"a/b\"", "\"A\"", "7"};
+
+    for (size_t i = 0; i < ARRAY_LEN(bases); i++) {
+        auto_free char *text = mem_printf("{\"schema\":1,\"base\":%s,\"disk\":{\"file\":\"d\",\"format\":\"raw\","
+                                          "\"sizeBytes\":512}}",
+                                          bases[i]);
+        auto_snapshot struct snapshot *snapshot = NULL;
+        struct runner_error err = ERROR_INIT;
+        cr_expect_eq(parse(text, &snapshot, &err), -1, "%s", bases[i]);
+        cr_expect_not_null(strstr(err.message, "base"), "%s", err.message);
+    }
+}
+
 static int parse(const char *text, struct snapshot **ret, struct runner_error *err)
 {
     return snapshot_parse(text, strlen(text), "/r", "tiny", ret, err);
