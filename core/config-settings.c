@@ -127,6 +127,7 @@ const struct setting_group config_groups[] = {
     {NULL, NULL, 0, 0},
 };
 
+static const char *const image_inits[] = {"auto", "daemon", NULL};
 static const struct setting host[] = {
     {.param = {.name = "name", .type = RUNNER_T_STRING, .flags = RUNNER_P_REQUIRED, .doc = "what the host is called"},
      .offset = offsetof(struct config_host, name),
@@ -137,6 +138,7 @@ static const struct setting host[] = {
     PATH("daemon", struct config_host, daemon, NULL),
     TEXT("uids", struct config_host, uids, "1900000000-1900065535", is_uid_range,
          "none, or a range of at most 1000000 user ids such as 1900000000-1900065535"),
+    CHOICE("image_init", struct config_host, image_init, "auto", image_inits, CONFIG_INIT_AUTO),
 };
 const struct setting_group config_host_group = GROUP(NULL, host, 0);
 

@@ -94,6 +94,8 @@ struct config_section {
     char *where; /* "runner.yaml:12:5: hosts[0].disk", "default: hosts[0].disk": put before errors */
 };
 
+enum { CONFIG_INIT_AUTO, CONFIG_INIT_DAEMON };
+
 struct config_host {
     char *name;                       /* unique; [a-z0-9-]+ */
     char *root;                       /* absolute; default /var/lib/cloud-hypervisor */
@@ -101,6 +103,7 @@ struct config_host {
     char *daemon;                     /* absolute path of the daemon that the seed delivers; NULL: the bundled one */
     char *snapshot;                   /* used when a create names none; NULL: then it is an error */
     int64_t cpus, memory_mb, disk_gb; /* used when a create names none */
+    int64_t image_init;               /* CONFIG_INIT_*: process 1 of images that have an init of their own */
     int64_t min_memory_mb;            /* a smaller request is raised to this */
     int64_t memory_step_mb;           /* requests are rounded up to a multiple */
     struct config_capacity capacity;

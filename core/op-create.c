@@ -50,6 +50,17 @@ static int admit(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
+/* Its own init, with our daemon as a unit (guest/daemon/init.c), unless the host's settings say otherwise. */
+static char *command_line(const struct op *op, const struct snapshot *snapshot)
+{
+    bool has_systemd = strcmp(json_text(snapshot->config, "init", ""), "systemd") == 0;
+
+    if (snapshot->base == NULL || snapshot->cmdline == NULL || !has_systemd ||
+        op->host->config->image_init == CONFIG_INIT_DAEMON)
+        return mem_dup(snapshot->cmdline);
+    return mem_printf("%s net.ifnames=0 runner.init=/sbin/init runner.unit", snapshot->cmdline);
+}
+
 /* Fetched where it is not here, which takes its time. It stays from the moment on in which the record says that a disk is
  * on top of it. */
 static int image(struct op *op, struct runner_error *err)
@@ -66,7 +77,7 @@ static int image(struct op *op, struct runner_error *err)
     index_lock(op->engine->index);
     record->boot.kernel = mem_dup(snapshot->kernel);
     record->boot.initramfs = mem_dup(snapshot->initramfs);
-    record->boot.cmdline = mem_dup(snapshot->cmdline);
+    record->boot.cmdline = command_line(op, snapshot);
     record->boot.firmware = mem_dup(snapshot->firmware);
     record->boot.has_daemon = snapshot->has_daemon;
     record->boot.is_ready_by_log = snapshot->is_ready_by_log;
