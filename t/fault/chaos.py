@@ -9,6 +9,7 @@ import signal
 import threading
 
 from clients import Talk
+from host_faults import HostFaults
 
 # Wishes of the fakes (t/fake/fake-qemu.h, fake-ch.h). Those that make an operation wait for its deadline are rarer.
 ANY = ["no-guest", "guest-ms 300", "signal 11", "exit 1 no room", "ignore-powerdown", "powerdown-ms 200"]
@@ -43,6 +44,7 @@ class Chaos(threading.Thread):
             for i in range(max(1, round(n_operations * rate / 1000)) if rate else 0):
                 self.plan(self.random.randrange(1, max(2, int(upto))), action, self.random.randrange(1 << 30))
         self.wished = {}
+        self.host_faults = HostFaults(host.faults, model)
 
     def plan(self, at, action, n):
         heapq.heappush(self.schedule, (at, action, n))
@@ -69,6 +71,12 @@ class Chaos(threading.Thread):
             self.wish(n)
         elif action == "take back":
             self.take_back(n)
+        elif action == "host fault":
+            self.host_faults.arm(n)
+            self.counts[action] += 1
+            self.plan(self.gate.n_done + 3 + n % 15, "host well", 0)
+        elif action == "host well":
+            self.host_faults.disarm()
         else:
             self.end_runner(signal.SIGKILL if action == "kill the runner" else signal.SIGTERM, n)
             self.counts[action] += 1
@@ -134,6 +142,7 @@ class Chaos(threading.Thread):
     def end_runner(self, number, n):
         if self.ledger:
             self.ledger.write(self.talk, sorted(self.model.sandboxes)[n % len(self.model.sandboxes)])
+        self.host_faults.disarm()
         self.model.is_draining = number == signal.SIGTERM
         status = self.host.end(number)
         if number == signal.SIGTERM:
@@ -143,6 +152,8 @@ class Chaos(threading.Thread):
         for i in range(n % 3):  # while nobody looks
             self.kill_vmm(n // 3 + i)
         self.host.launch()
+        if "host fault" in self.counts:
+            self.host.wait_hosts()
 
 
 class Pass:

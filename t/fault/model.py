@@ -50,7 +50,7 @@ def sound(kind, skips_start, state):
 
 
 def broken(kind, state):
-    """The same, besides, where the host or the VMM misbehaves."""
+    """The same, besides, where the VMM misbehaves."""
     if kind == "get":
         return set()
     if kind == "toolbox" or kind in ("pause", "resume"):
@@ -62,6 +62,14 @@ def broken(kind, state):
     if state == NONE:
         return {(FAILED, after) for after in (NONE, ERROR, "creating")} if kind == "create" else set()
     return {(FAILED, after) for after in (state, STOPPED, ERROR, "starting")}
+
+
+def on_an_ill_host(kind, state):
+    """The same, besides, where calls to the host fail: that the disk is full is told as 400, that a port is another's
+    as 409; and who looks is told as well."""
+    if kind == "get":
+        return {(FAILED, state)}
+    return {(outcome, after) for _, after in broken(kind, state) for outcome in (FAILED, REFUSED)}
 
 
 def unfinished(kind, state):
@@ -78,7 +86,8 @@ class Operation:
     def __init__(self, number, sandbox, kind, skips_start):
         self.number, self.sandbox, self.kind, self.skips_start = number, sandbox, kind, skips_start
         self.changes = kind not in ("get", "toolbox")
-        self.is_troubled = False   # the host or the VMM misbehaved meanwhile
+        self.is_troubled = False   # the VMM misbehaved meanwhile
+        self.is_on_ill_host = False
         self.is_disturbed = False  # another operation ran beside it
         self.shows = set()         # what a look may see of the others
         self.seen = set()          # outcomes that a look may have had so far
@@ -87,6 +96,8 @@ class Operation:
         all = sound(self.kind, self.skips_start, state)
         if self.is_troubled:
             all |= broken(self.kind, state)
+        if self.is_on_ill_host:
+            all |= on_an_ill_host(self.kind, state)
         if self.kind == "toolbox" and self.is_disturbed:
             all |= {(FAILED, state), (REFUSED, state)}
         return all
@@ -121,6 +132,8 @@ class Sandbox:
         after = set() if effected else set(self.limbo)
         if state in (STARTED, PAUSED) and (self.may_end or self.is_tainted):
             after |= {ERROR, STOPPED}
+        if state in ON_THE_WAY:  # the runner goes on with what failed there
+            after.add(ON_THE_WAY[state])
         return after
 
     def closure(self):
@@ -176,7 +189,7 @@ class Model:
         self.numbers = itertools.count(1)
         self.faults = []
         self.outcomes = collections.Counter()
-        self.is_draining = False
+        self.is_draining = self.is_host_ill = False
 
     def fault(self, id, text):
         sandbox = self.sandboxes.get(id)
@@ -192,7 +205,7 @@ class Model:
             op = Operation(next(self.numbers), sandbox, kind, skips_start)
             if op.changes and len(sandbox.pending) >= CROWD:
                 return None
-            op.is_troubled = sandbox.is_tainted or sandbox.may_end
+            op.is_troubled, op.is_on_ill_host = sandbox.is_tainted or sandbox.may_end, self.is_host_ill
             op.shows |= sandbox.limbo_shows
             op.is_disturbed = bool(sandbox.limbo)
             for other in sandbox.pending + sandbox.looks:
@@ -272,6 +285,24 @@ class Model:
             sandbox.tell("the wish is taken back")
             sandbox.wishes -= 1
             self.now(sandbox)
+
+    def host_fails(self, what):
+        """Before: calls to the host are to fail."""
+        with self.mutex:
+            self.is_host_ill = True
+            for sandbox in self.sandboxes.values():
+                sandbox.tell(f"on the host {what}")
+                for op in sandbox.pending + sandbox.looks:
+                    op.is_on_ill_host = True
+                sandbox.look_around()
+
+    def host_is_well(self, what):
+        """Afterwards."""
+        with self.mutex:
+            self.is_host_ill = False
+            for sandbox in self.sandboxes.values():
+                sandbox.tell(f"the host is well again: {what}")
+                self.now(sandbox)
 
     def vmm_dies(self, id):
         """Before its process is killed."""

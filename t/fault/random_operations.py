@@ -2,9 +2,10 @@
 """Random operations by many clients over a few sandboxes, with VMMs and the runner killed meanwhile, against a model.
 
 From the environment: VMM (fake-qemu, fake-ch; default: one after the other), OPERATIONS, CLIENTS, SANDBOXES, TMPDIR,
-SEED (default: for one of the two always the same, for the other a random one, which is printed), KEEP_LOG (where to
-keep the runner's log when something was wrong). VMM=qemu: real guests of the image in the folder SNAPSHOT, with KILLS of
-the runner and of VMMs; files are written in them, and read back. Prints TAP.
+SEED (default: for one of the two always the same, for the other a random one, which is printed), HOST_FAULTS (how often
+in 1000 operations calls of the runner's own begin to fail, host_faults.py; default: never), KEEP_LOG (where to keep the
+runner's log when something was wrong). VMM=qemu: real guests of the image in the folder SNAPSHOT, with KILLS of the
+runner and of VMMs; files are written in them, and read back. Prints TAP.
 
 With the same SEED each client asks for the same, in the same order, and the same goes wrong after as many operations.
 Which client is served when is for the threads to say: an interleaving does not come back for certain, only its likes.
@@ -66,6 +67,7 @@ class Run:
         return Census(self.host)
 
     def settle(self, when):
+        self.chaos.host_faults.disarm()
         self.lines += [f"{when}: {line}" for line in reality.settle(self.host, self.model)]
         if self.ledger:
             for id, one in reality.listed(self.host).items():
@@ -121,6 +123,9 @@ class Run:
         for kind, texts in counts.items():
             tap.diag(f"{kind}: {', '.join(texts)}")
         tap.diag(", ".join(f"{action}: {n}" for action, n in self.chaos.counts.items()))
+        faults = self.chaos.host_faults
+        tap.diag(f"calls of the runner that failed: {faults.n_hit}; " +
+                 ", ".join(f"{name}: {n}" for name, n in sorted(faults.at.items())))
         if self.ledger:
             tap.diag(f"files written in guests: {self.ledger.n_written}, read back: {self.ledger.n_read}")
 
@@ -191,7 +196,9 @@ def try_one(vmm, seed, has_bridge):
     tap.diag(f"SEED={seed} VMM={vmm} OPERATIONS={n_operations} CLIENTS={n_clients} SANDBOXES={n_sandboxes}; "
              f"network: {'bridge' if has_bridge else 'without TAPs'}")
     host = HOSTS[vmm](os.environ.get("TMPDIR", tempfile.gettempdir()), n_sandboxes, has_bridge)
-    is_real, rates = vmm == "qemu", PER_1000
+    is_real, rates = vmm == "qemu", dict(PER_1000)
+    if (rate := number("HOST_FAULTS", 0)):
+        rates["host fault"] = rate
     if is_real:  # KILLS: half of them of the runner, of which one is told to end
         half = number("KILLS", 4) * 500 / n_operations
         one = 1000 / n_operations
