@@ -1,6 +1,7 @@
 """storage/oci: what a reference stands for, images made disks, kept elsewhere byte for byte, removed; who may."""
 
 import hashlib
+import http.client
 import json
 import os
 import subprocess
@@ -102,6 +103,37 @@ tap.ok("what is there is not written again", answer["status"] == 0 and not proxy
        not proxy.seen("POST", ""), proxy.requests)
 answer = fresh.do("copy", f"{at}/images/plain:1", f"{other.server}/copied/plain:1")
 tap.equal("copy to another server", inspect_raw(f"{other.server}/copied/plain:1"), inspect_raw(f"{at}/images/plain:1"))
+fresh.close()
+
+# ---- a disk as an image ----
+
+disk = f"{work.name}/disk.raw"
+with open(disk, "wb") as file:
+    file.write(os.urandom(300000))
+    file.seek(64 << 20)
+    file.write(b"the end of it" * 1000)
+    file.truncate((200 << 20) + 512)
+ref = f"{at}/kept/disk:1"
+answer = host.do("push", None, ref, path=disk, image='{"env": {"A": "b"}, "entrypoint": ["/bin/run"]}')
+tap.ok("push of a disk", answer["status"] == 0 and 300000 < answer["size"] < 400000, json.dumps(answer))
+tap.equal("its digest is the manifest's", hashlib.sha256(registry.raw("kept/disk", "1")).hexdigest(), answer.get("digest"))
+head = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}  # as the API asks before it deletes one
+connection = http.client.HTTPConnection("127.0.0.1", registry.port)
+connection.request("HEAD", "/v2/kept/disk/manifests/1", headers=head)
+tap.equal("the API finds it", connection.getresponse().status, 200)
+connection.close()
+fresh = Host()
+pulled = fresh.do("pull", ref, f"{at}/kept/again:1")
+tap.ok("it is pulled again", pulled["status"] == 0 and pulled["disk_bytes"] == (200 << 20) + 512, json.dumps(pulled))
+tap.equal("and is the same", subprocess.run(["cmp", disk, f"{fresh.dir}/disk.raw"]).returncode, 0)
+tap.ok("with its holes", os.stat(f"{fresh.dir}/disk.raw").st_blocks * 512 < 2 << 20, os.stat(f"{fresh.dir}/disk.raw"))
+image = json.loads(pulled.get("image", "{}"))
+tap.equal("and how it wants to be run", (image.get("env"), image.get("entrypoint")), ({"A": "b"}, ["/bin/run"]))
+again = host.do("push", None, ref, path=disk, image='{"env": {"A": "b"}, "entrypoint": ["/bin/run"]}')
+tap.equal("the same disk is the same image", again.get("digest"), answer.get("digest"))
+says("no such disk", host.do("push", None, ref, path=f"{work.name}/none"), "notfound", "none")
+says("a disk of another format", host.do("push", None, ref, path=disk, format="qcow2"), "notsup", "qcow2")
+tap.equal("nothing is left of what was packed", [b for b in host.blobs() if "new" in b], [])
 fresh.close()
 
 # ---- removal ----

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "plugins/storage/oci/convert.h"
+#include "plugins/storage/oci/program/pack.h"
 #include "plugins/storage/oci/program/report.h"
 
 #define DISK_NAME "disk.raw"
@@ -54,10 +55,9 @@ static void name_file_system(const struct image *image, uint8_t ret[16])
     ret[8] = (uint8_t)((ret[8] & 0x3f) | 0x80);
 }
 
-int disk_make(const struct image *image, const char *dir, struct str *ret_members, struct runner_error *err)
+static int convert(const struct image *image, const char *path, struct convert_result *ret, struct runner_error *err)
 {
     auto_free struct convert_layer *layers = mem_array(image->manifest.n_layers, sizeof *layers);
-    auto_free char *path = mem_printf("%s/" DISK_NAME, dir);
     struct convert_request request = {.layers = layers,
                                       .n_layers = image->manifest.n_layers,
                                       .config = image->config,
@@ -65,24 +65,34 @@ int disk_make(const struct image *image, const char *dir, struct str *ret_member
                                       .path = path,
                                       .progress = on_progress,
                                       .cancelled = is_cancelled};
-    struct convert_result made = {.image_json = NULL};
-    int status;
 
-    if (manifest_is_disk(&image->manifest))
-        return fail(err, RUNNER_E_NOTSUP, 0, "an image that is a disk already cannot be unpacked yet");
     list_layers(image, layers);
     name_file_system(image, request.uuid);
-    status = convert_image(&request, &made, err);
+    return convert_image(&request, ret, err);
+}
+
+static int unpack(const struct image *image, const char *path, struct convert_result *ret, struct runner_error *err)
+{
+    struct packed packed;
+
+    if (pack_read_config(image->config, &packed, err) < 0)
+        return -1;
+    ret->image_json = packed.image_json;
+    ret->size_bytes = packed.disk_bytes;
+    return pack_unpack(image, packed.disk_bytes, path, &ret->content_bytes, err);
+}
+
+int disk_make(const struct image *image, const char *dir, struct str *ret_members, struct runner_error *err)
+{
+    auto_free char *path = mem_printf("%s/" DISK_NAME, dir);
+    struct convert_result made = {.image_json = NULL};
+    int status =
+        manifest_is_disk(&image->manifest) ? unpack(image, path, &made, err) : convert(image, path, &made, err);
+
     if (status == 0 && chmod(path, 0444) < 0) /* all VMMs' users read it, nobody writes it */
         status = fail_errno(err, errno, "disk '%s'", path);
     if (status == 0)
         add_result(&made, ret_members);
     free(made.image_json);
     return status;
-}
-
-int disk_pack(const struct request *request, const struct store *store, struct image *ret, struct runner_error *err)
-{
-    (void)request, (void)store, (void)ret;
-    return fail(err, RUNNER_E_NOTSUP, 0, "pushing a disk is not built yet");
 }

@@ -7,7 +7,5 @@
 /* The disk of an image that is on the host, in dir; members of the result: disk, format, disk_bytes, content_bytes,
  * image. */
 int disk_make(const struct image *image, const char *dir, struct str *ret_members, struct runner_error *err);
-/* The image of a disk: its blobs in the store. */
-int disk_pack(const struct request *request, const struct store *store, struct image *ret, struct runner_error *err);
 
 #endif

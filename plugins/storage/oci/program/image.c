@@ -24,7 +24,7 @@ int image_look(struct registry *registry, struct image *ret, struct runner_error
     if (registry_image(registry, &image.manifest, err) < 0)
         return -1;
     if (manifest_check_layers(m, err) < 0 || registry_small_blob(registry, &m->config, &image.config, err) < 0 ||
-        (!manifest_is_disk(m) && manifest_check_platform(image.config, strlen(image.config), err) < 0)) {
+        manifest_check_platform(image.config, strlen(image.config), err) < 0) {
         image_done(&image);
         return -1;
     }
@@ -66,6 +66,20 @@ int image_fetch(struct registry *registry, const struct store *store, struct ima
 {
     list_blobs(image, store);
     return fetch_blobs(registry, image->blobs, image->n_blobs, 0, total_of(image), err);
+}
+
+int image_take(const struct store *store, struct image *image, struct runner_error *err)
+{
+    list_blobs(image, store);
+    for (size_t i = 0; i < image->n_blobs; i++) {
+        struct blob *b = &image->blobs[i];
+
+        if (blob_begin(b, err) < 0)
+            return -1;
+        if (!b->is_whole)
+            return fail(err, RUNNER_E_IO, 0, "blob %s is not there any more", b->d->digest);
+    }
+    return 0;
 }
 
 /* ---- pushing ---- */

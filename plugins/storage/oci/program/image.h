@@ -8,7 +8,8 @@
 
 struct image {
     struct manifest manifest;
-    struct blob *blobs; /* the configuration's first, then the layers', each digest once */
+    struct blob *
+        blobs; /* which refer to the manifest, so the image stays where it is: the configuration's first, then the layers', each digest once */
     size_t n_blobs;
     char *config;
 };
@@ -24,6 +25,9 @@ int image_fetch(struct registry *registry, const struct store *store, struct ima
  * where they are fetched from when they are needed; NULL: they are all here. */
 int image_push(struct registry *from, struct registry *to, const struct store *store, struct image *image,
                struct runner_error *err);
+
+/* All blobs, which are on the host already. */
+int image_take(const struct store *store, struct image *image, struct runner_error *err);
 
 /* The blob of a layer, or NULL when there is none. */
 const struct blob *image_blob(const struct image *image, const char *digest);

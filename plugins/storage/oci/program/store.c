@@ -13,6 +13,7 @@
 #define BLOBS_MAX  100000
 #define READ_BYTES (1 << 20)
 #define PART       ".part"
+#define NEW        "sha256-new-" /* and a number: what is being made here */
 
 /* ---- the directory ---- */
 
@@ -98,11 +99,71 @@ void store_trim(const struct store *store, int64_t bytes)
     if (n > 0)
         qsort(list, n, sizeof *list, compare_used);
     for (size_t i = 0; i < n; i++) {
-        if (total > bytes && remove_unused(store, list[i].name))
+        if ((total > bytes || text_starts(list[i].name, NEW, NULL)) && remove_unused(store, list[i].name))
             total -= list[i].bytes;
         free(list[i].name);
     }
     free(list);
+}
+
+/* ---- made here ---- */
+
+int store_begin(const struct store *store, struct store_new *ret, struct runner_error *err)
+{
+    struct store_new made = {.fd = -1};
+    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+
+    if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1)
+        mem_die();
+    made.hash = (struct store_hash *)hash;
+    (void)snprintf(made.name, sizeof made.name, NEW "%d", (int)getpid());
+    (void)unlinkat(store->fd, made.name, 0); /* of a process that had our number */
+    made.fd = openat(store->fd, made.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (made.fd < 0 || flock(made.fd, LOCK_EX | LOCK_NB) < 0) {
+        (void)fail_errno(err, errno, "new blob '%s/%s'", store->dir, made.name);
+        (void)store_end(store, &made, false, NULL, NULL);
+        return -1;
+    }
+    *ret = made;
+    return 0;
+}
+
+void store_hash_add(struct store_hash *hash, const void *data, size_t len)
+{
+    (void)EVP_DigestUpdate((EVP_MD_CTX *)hash, data, len);
+}
+
+static int keep_new(const struct store *store, const struct store_new *made, struct descriptor *ret,
+                    struct runner_error *err)
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    char digest[72] = "sha256:", name[72];
+    unsigned n = 0;
+    struct stat st;
+
+    (void)EVP_DigestFinal_ex((EVP_MD_CTX *)made->hash, sum, &n);
+    for (unsigned i = 0; i < n && i < 32; i++)
+        (void)snprintf(digest + 7 + 2 * i, 3, "%02x", sum[i]);
+    (void)snprintf(name, sizeof name, "sha256-%.64s", REF_HEX(digest));
+    if (fsync(made->fd) < 0 || fstat(made->fd, &st) < 0 || renameat(store->fd, made->name, store->fd, name) < 0 ||
+        fsync(store->fd) < 0)
+        return fail_errno(err, errno, "new blob '%s/%s'", store->dir, made->name);
+    *ret = (struct descriptor){.digest = mem_dup(digest), .size_bytes = st.st_size};
+    return 0;
+}
+
+int store_end(const struct store *store, struct store_new *made, bool is_good, struct descriptor *ret,
+              struct runner_error *err)
+{
+    int status = is_good ? keep_new(store, made, ret, err) : 0;
+
+    if (!is_good || status < 0)
+        (void)unlinkat(store->fd, made->name, 0);
+    EVP_MD_CTX_free((EVP_MD_CTX *)made->hash);
+    cleanup_close(&made->fd);
+    made->fd = -1;
+    made->hash = NULL;
+    return status;
 }
 
 /* ---- one ---- */

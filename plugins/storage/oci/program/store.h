@@ -18,6 +18,20 @@ void store_close(struct store *store); /* takes a zeroed one */
 /* Removes the blobs that were used longest ago until all have at most so many bytes; never those in use. */
 void store_trim(const struct store *store, int64_t bytes);
 
+/* A blob that is made here: its digest shows at the end. */
+struct store_hash;
+struct store_new {
+    int fd; /* written to from its beginning on; each byte is told to hash, too */
+    struct store_hash *hash;
+    char name[48];
+};
+int store_begin(const struct store *store, struct store_new *ret, struct runner_error *err);
+void store_hash_add(struct store_hash *hash, const void *data, size_t len);
+/* is_good: it becomes a whole blob, of which ret is told digest (the caller frees) and size; else it goes. -1: it could not
+ * be kept, see err, which is left alone when it was not good. */
+int store_end(const struct store *store, struct store_new *made, bool is_good, struct descriptor *ret,
+              struct runner_error *err);
+
 struct blob {
     const struct store *store;
     const struct descriptor *d;

@@ -5,6 +5,7 @@
 #include "plugins/storage/oci/program/delete.h"
 #include "plugins/storage/oci/program/disk.h"
 #include "plugins/storage/oci/program/image.h"
+#include "plugins/storage/oci/program/pack.h"
 
 struct work {
     const struct request *request;
@@ -68,7 +69,12 @@ static int pull(struct work *w, struct str *out, struct runner_error *err)
 
 static int push(struct work *w, struct str *out, struct runner_error *err)
 {
-    if (open_to(w, err) < 0 || disk_pack(w->request, &w->store, &w->image, err) < 0 ||
+    const struct request *r = w->request;
+
+    if (r->format == NULL || strcmp(r->format, "raw") != 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "only raw disks can be kept in a registry, not %s", r->format);
+    if (open_to(w, err) < 0 ||
+        pack_disk(r->path, r->image_json != NULL ? r->image_json : "{}", &w->store, &r->limits, &w->image, err) < 0 ||
         image_push(NULL, &w->to, &w->store, &w->image, err) < 0)
         return -1;
     add_info(&w->image.manifest, out);
