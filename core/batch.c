@@ -121,6 +121,21 @@ static const struct runner_spawn *keep_spawn(struct runner_batch *batch, const s
     return copy;
 }
 
+static const struct runner_port *keep_port(struct runner_batch *batch, const struct runner_port *port)
+{
+    struct runner_port whole = {.size = 0};
+    struct runner_port *copy;
+
+    if (port == NULL)
+        return NULL;
+    memcpy(&whole, port, port->size < sizeof whole ? port->size : sizeof whole);
+    whole.size = sizeof whole;
+    copy = keep(batch, &whole, sizeof whole);
+    copy->mac = keep_text(batch, whole.mac);
+    copy->address = keep_text(batch, whole.address);
+    return copy;
+}
+
 static struct runner_step *keep_step(struct runner_batch *batch, const struct runner_step *step, int depth)
 {
     struct runner_step whole = {.size = 0};
@@ -134,11 +149,12 @@ static struct runner_step *keep_step(struct runner_batch *batch, const struct ru
     copy->argv = keep_list(batch, whole.argv);
     copy->data = whole.data == NULL ? NULL : keep(batch, whole.data, whole.len);
     copy->spawn = keep_spawn(batch, whole.spawn);
+    copy->port = keep_port(batch, whole.port);
     copy->undo = whole.undo == NULL || depth > 0 ? NULL : keep_step(batch, whole.undo, depth + 1);
     return copy;
 }
 
-enum need { NEED_PATH = 1, NEED_TO = 2, NEED_ARGV = 4, NEED_SPAWN = 8 };
+enum need { NEED_PATH = 1, NEED_TO = 2, NEED_ARGV = 4, NEED_SPAWN = 8, NEED_DATA = 16 };
 
 static const struct {
     const char *name;
@@ -156,6 +172,7 @@ static const struct {
     [RUNNER_WAIT] = {"WAIT", NEED_PATH},       [RUNNER_CGROUP_DEL] = {"CGROUP_DEL", NEED_PATH},
     [RUNNER_ADOPT] = {"ADOPT", NEED_PATH | NEED_TO | NEED_ARGV},
     [RUNNER_CGROUP_SET] = {"CGROUP_SET", NEED_PATH},
+    [RUNNER_NETLINK] = {"NETLINK", NEED_DATA},
 };
 
 static int validate(const struct runner_step *step, struct runner_error *err)
@@ -170,7 +187,8 @@ static int validate(const struct runner_step *step, struct runner_error *err)
     needs = kinds[step->kind].needs;
     if (((needs & NEED_PATH) && step->path == NULL) || ((needs & NEED_TO) && step->to == NULL) ||
         ((needs & NEED_ARGV) && (step->argv == NULL || step->argv[0] == NULL)) ||
-        ((needs & NEED_SPAWN) && (step->spawn == NULL || step->spawn->pid_path == NULL)))
+        ((needs & NEED_SPAWN) && (step->spawn == NULL || step->spawn->pid_path == NULL)) ||
+        ((needs & NEED_DATA) && (step->data == NULL || step->len == 0)))
         return fail(err, RUNNER_E_INVALID, 0, "step %s lacks a member", kinds[step->kind].name);
     if ((needs & NEED_PATH) && !is_name && step->path[0] != '/')
         return fail(err, RUNNER_E_INVALID, 0, "step %s: path '%s' is not absolute", kinds[step->kind].name, step->path);
@@ -266,6 +284,8 @@ static void print_step(const struct runner_step *step, const char *before, struc
         str_addf(out, " owner=%u:%u", step->uid, step->gid);
     if (step->spawn != NULL)
         print_spawn(step->spawn, out);
+    if (step->port != NULL)
+        str_addf(out, " port=%s", step->port->mac != NULL ? step->port->mac : "");
     if (step->len > 0)
         str_addf(out, step->flags & RUNNER_S_SECRET ? " data=***" : " data=%zu", step->len);
     if (step->flags != 0)

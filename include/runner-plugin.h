@@ -167,10 +167,11 @@ enum {
      * BUSY. */
     RUNNER_ADOPT,
     /* number: a protocol of netlink (12: NETLINK_NETFILTER); data, len: whole messages for it, at most 1 MiB, of which
-     * each that is to be acknowledged has NLM_F_ACK; they are as the runner's own machine lays them out. Ends when all
-     * are acknowledged; the first error is the step's (EEXIST: EXISTS, ENOENT: NOTFOUND), and of one transaction between
-     * NFNL_MSG_BATCH_BEGIN and _END then nothing is done. RUNNER_S_OPTIONAL: NOTFOUND is status = 1 instead. out: out,
-     * len: the messages that came in reply, other than acknowledgements, at most 16 MiB. */
+     * each that is to be acknowledged has NLM_F_ACK, or NLM_F_DUMP; they are as the runner's own machine lays them out,
+     * and go one after another, but those between NFNL_MSG_BATCH_BEGIN and _END at once. Ends when all are acknowledged;
+     * the first error is the step's (EEXIST: EXISTS, ENOENT: NOTFOUND), and of one transaction then nothing is done.
+     * RUNNER_S_OPTIONAL: NOTFOUND is status = 1 instead. out: out, len: the messages that came in reply, other than
+     * acknowledgements, at most 16 MiB. */
     RUNNER_NETLINK,
     /* path: a name as runner_spawn.cgroup, number: bytes. The cgroup's limit of memory is that from now on. out: status =
      * 1: there is no such cgroup, or it has no limits, and nothing was changed. */
@@ -238,6 +239,7 @@ enum { /* result.number2 of a SPAWN: what could be done */
 
 struct runner_port { /* the guest behind a TAP */
     uint32_t size;
+    uint32_t group;      /* of interfaces, by which rules know the ports of one network; 0: none */
     const char *mac;     /* 02:.. */
     const char *address; /* dotted, or NULL: not known */
 };

@@ -69,6 +69,29 @@ static void free_spawn(const struct runner_spawn *spawn)
     free((void *)(uintptr_t)spawn);
 }
 
+static struct runner_port *copy_port(const struct runner_port *from)
+{
+    struct runner_port *to;
+
+    if (from == NULL)
+        return NULL;
+    to = mem_alloc(sizeof *to);
+    memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
+    to->size = sizeof *to;
+    to->mac = mem_dup(to->mac);
+    to->address = mem_dup(to->address);
+    return to;
+}
+
+static void free_port(const struct runner_port *port)
+{
+    if (port == NULL)
+        return;
+    free_text(port->mac);
+    free_text(port->address);
+    free((void *)(uintptr_t)port);
+}
+
 struct runner_step *fake_step_copy(const struct runner_step *from)
 {
     struct runner_step *to = mem_alloc(sizeof *to);
@@ -80,6 +103,7 @@ struct runner_step *fake_step_copy(const struct runner_step *from)
     to->argv = (const char *const *)copy_list(to->argv);
     to->data = to->data != NULL ? mem_dup_n(to->data, to->len) : NULL;
     to->spawn = copy_spawn(to->spawn);
+    to->port = copy_port(to->port);
     to->undo = to->undo != NULL ? fake_step_copy(to->undo) : NULL;
     return to;
 }
@@ -93,6 +117,7 @@ void fake_step_free(struct runner_step *step)
     free_list(step->argv);
     free((void *)(uintptr_t)step->data);
     free_spawn(step->spawn);
+    free_port(step->port);
     fake_step_free((struct runner_step *)(uintptr_t)step->undo);
     free(step);
 }

@@ -16,6 +16,7 @@ static const char *const kind_names[] = {
     [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",
     [RUNNER_WAIT] = "WAIT",       [RUNNER_CGROUP_DEL] = "CGROUP_DEL",
     [RUNNER_ADOPT] = "ADOPT",     [RUNNER_CGROUP_SET] = "CGROUP_SET",
+    [RUNNER_NETLINK] = "NETLINK",
 };
 
 static const char *kind_name(uint32_t kind)
@@ -53,6 +54,9 @@ static void add_number(struct str *s, const struct runner_step *step)
         break;
     case RUNNER_TAP_ADD:
         str_addf(s, " owner=%" PRId64, step->number);
+        break;
+    case RUNNER_NETLINK:
+        str_addf(s, " protocol=%" PRId64, step->number);
         break;
     case RUNNER_PATCH:
         str_addf(s, " at=%" PRId64, step->number);
@@ -97,13 +101,25 @@ static void add_spawn(struct str *s, const struct runner_spawn *spawn)
                  names[spawn->fds[i].kind < ARRAY_LEN(names) ? spawn->fds[i].kind : 0], spawn->fds[i].path);
 }
 
+static void add_port(struct str *s, const struct runner_port *port)
+{
+    str_addf(s, " port=%s", port->mac);
+    if (port->address != NULL)
+        str_addf(s, ",%s", port->address);
+    if (port->group != 0)
+        str_addf(s, ",group:%x", port->group);
+}
+
 static void add_data(struct str *s, const struct runner_step *step)
 {
     if (step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL) {
         str_addf(s, " idle=%s", (const char *)step->data);
         return;
     }
-    str_addf(s, " len=%zu data=", step->len);
+    str_addf(s, " len=%zu", step->len);
+    if (step->kind == RUNNER_NETLINK) /* not for people */
+        return;
+    str_add(s, " data=");
     if (step->flags & RUNNER_S_SECRET) {
         str_add(s, "***");
         return;
@@ -129,6 +145,8 @@ static void add_step(struct str *s, const struct runner_step *step)
         add_data(s, step);
     if (step->spawn != NULL)
         add_spawn(s, step->spawn);
+    if (step->port != NULL)
+        add_port(s, step->port);
     add_flags(s, step->flags);
     if (step->undo != NULL) {
         str_add(s, " undo: ");

@@ -155,7 +155,11 @@ static uint32_t netlink_kind(const void *message, size_t len)
 {
     const struct nlmsghdr *head = message;
 
-    return len >= sizeof *head && (head->nlmsg_type & 3) == 2 ? FAULT_ASK : FAULT_CHANGE; /* RTM_GET... */
+    if (len < sizeof *head)
+        return FAULT_CHANGE;
+    if (head->nlmsg_type >= 0x100) /* netfilter's: lists are asked for, the rest are transactions */
+        return (head->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP ? FAULT_ASK : FAULT_CHANGE;
+    return (head->nlmsg_type & 3) == 2 ? FAULT_ASK : FAULT_CHANGE; /* RTM_GET... */
 }
 
 static void netlink_where(struct fault_point *p, const void *message, size_t len)
@@ -319,6 +323,7 @@ WRAP_BYTES(sendto, (int fd, const void *data, size_t len, int flags, const struc
 WRAP(ssize_t, -1, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags),
      said_kind(message->msg_iov[0].iov_base, message->msg_iov[0].iov_len),
      fault_text(&p, message->msg_iov[0].iov_base, message->msg_iov[0].iov_len))
+WRAP(ssize_t, -1, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags), FAULT_WAIT, (void)0)
 WRAP_BYTES(recv, (int fd, void *data, size_t len, int flags), len, (fd, data, len, flags), (fd, data, n, flags),
            FAULT_WAIT, (void)0)
 

@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <pthread.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -269,6 +271,87 @@ static void check_killed_add(void)
     tap_ok(n_half == 0, "killed in TAP_ADD: a TAP is on its bridge, or not there (%d of %d are not)", n_half, KILLS);
 }
 
+/* Removed interfaces go a moment later, by a descriptor of its own. */
+static bool await_count(const char *folder, size_t n)
+{
+    for (int64_t end = num_now_ms() + 60000; count_in(folder) != n; poll(NULL, 0, 20))
+        if (num_now_ms() >= end)
+            return false;
+    return true;
+}
+
+/* What a plugin says to the kernel goes there as it is, and what it answers comes back. */
+static void check_netlink(void)
+{
+    struct {
+        struct nlmsghdr head;
+        struct ifinfomsg about;
+    } ask = {{.nlmsg_len = sizeof ask, .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+             {.ifi_family = AF_UNSPEC}},
+      two[2] = {ask, ask}, drop = ask;
+    const struct nlmsghdr *first;
+    size_t n = 0;
+
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .data = &ask, .len = sizeof ask) == 0 && result.len > sizeof *first &&
+               (first = (const struct nlmsghdr *)result.out)->nlmsg_type == RTM_NEWLINK,
+           "NETLINK: a list");
+    for (size_t at = 0; at + sizeof *first <= result.len; n++)
+        at += NLMSG_ALIGN(((const struct nlmsghdr *)(result.out + at))->nlmsg_len);
+    two[1].about.ifi_index = 1;
+    two[1].head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .data = two, .len = sizeof two) == 0 && n > 0 && result.len > 0,
+           "NETLINK: one message after another");
+    drop.head.nlmsg_type = RTM_DELLINK;
+    drop.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    drop.about.ifi_index = 999999;
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .data = &drop, .len = sizeof drop) < 0 && says(RUNNER_E_NOTFOUND, "message 1 of 1"),
+           "NETLINK: the error is the kernel's");
+    two[0].head.nlmsg_len = 8;
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .data = two, .len = sizeof two) < 0 && says(RUNNER_E_INVALID, "message 1") &&
+               RUN(.kind = RUNNER_NETLINK, .data = &ask, .len = sizeof ask - 4) < 0 &&
+               says(RUNNER_E_INVALID, "message 1") &&
+               RUN(.kind = RUNNER_NETLINK, .number = 99, .data = &ask, .len = sizeof ask) < 0 &&
+               says(RUNNER_E_INVALID, "protocol 99"),
+           "NETLINK: what is no message is not sent");
+    ask.head.nlmsg_type = NFNL_MSG_BATCH_BEGIN;
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .number = NETLINK_NETFILTER, .data = &ask, .len = sizeof ask) < 0 &&
+               says(RUNNER_E_INVALID, "no end"),
+           "NETLINK: a transaction has an end");
+}
+
+static void check_port(void)
+{
+    struct runner_port port = {.size = sizeof port, .mac = "01:00:00:00:00:07", .address = "192.0.2.7"};
+    const char *argv[] = {"bridge", "-d", "link", "show", "dev", "ct-port", NULL};
+    const char *of_fdb[] = {"bridge", "fdb", "show", "dev", "ct-port", NULL};
+    const char *of_neighbours[] = {"ip", "neigh", "show", "dev", "ct-port-br", NULL};
+    auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (ioctl(fd, SIOCBRADDBR, "ct-port-br") < 0) {
+        tap_ok(true, "TAP_ADD with a port # SKIP no bridges here");
+        return;
+    }
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .path = "ct-port", .to = "ct-port-br", .port = &port) < 0 &&
+               says(RUNNER_E_INVALID, "'01:00:00:00:00:07' is no MAC"),
+           "TAP_ADD: a MAC address of many is nobody's");
+    port.mac = "02:00:00:00:00:07";
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_ISOLATED, .path = "ct-port", .to = "ct-port-br", .port = &port) ==
+                   0 &&
+               RUN(.kind = RUNNER_RUN, .argv = argv) == 0 && strstr(result.out, "learning off") != NULL &&
+               strstr(result.out, " flood off") != NULL && strstr(result.out, "bcast_flood off") != NULL &&
+               strstr(result.out, "isolated on") != NULL && strstr(result.out, "locked on") != NULL,
+           "TAP_ADD with a port: it learns nothing, floods nothing, and is locked");
+    tap_ok(RUN(.kind = RUNNER_RUN, .argv = of_fdb) == 0 && strstr(result.out, "02:00:00:00:00:07") != NULL &&
+               strstr(result.out, "static") != NULL && RUN(.kind = RUNNER_RUN, .argv = of_neighbours) == 0 &&
+               strstr(result.out, "192.0.2.7 lladdr 02:00:00:00:00:07 PERMANENT") != NULL,
+           "TAP_ADD with a port: whose it is is known to the bridge and to the host");
+    tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-port", .to = "ct-port-br", .port = &port) == 0 &&
+               RUN(.kind = RUNNER_RUN, .argv = of_neighbours) == 0 && strstr(result.out, "192.0.2.7") == NULL &&
+               if_nametoindex("ct-port") == 0,
+           "TAP_DEL: and forgotten, the name free at once");
+    (void)ioctl(fd, SIOCBRDELBR, "ct-port-br");
+}
+
 static void check_taps_here(void)
 {
     size_t before = count_in("/proc/self/fd");
@@ -303,7 +386,7 @@ static void check_taps_here(void)
     tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-1") == 0 &&
                RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-1") == 0 &&
                RUN(.kind = RUNNER_TAP_DEL, .path = "ct-1") == 0 && if_nametoindex("ct-1") == 0 &&
-               count_in("/proc/self/fd") == before,
+               await_count("/proc/self/fd", before),
            "TAP_DEL: lets go of it");
     tap_ok(if_nametoindex("ct-0") != 0 && RUN(.kind = RUNNER_TAP_DEL, .path = "ct-0") == 0 &&
                if_nametoindex("ct-0") == 0,
@@ -316,7 +399,7 @@ static void check_taps_here(void)
            "dial tap: bad names");
     check_idle_race();
     check_killed_add();
-    tap_ok(count_in("/proc/self/fd") == before, "dial tap: no descriptor is left");
+    tap_ok(await_count("/proc/self/fd", before), "dial tap: no descriptor is left");
 }
 
 /* In a network namespace of its own, to which the calling thread does not come back: it is the last test. */
@@ -334,4 +417,8 @@ void check_taps(void)
         tap_ok(true, "dial tap # SKIP %s", reason);
     else
         check_taps_here();
+    if (reason == NULL) {
+        check_port();
+        check_netlink();
+    }
 }

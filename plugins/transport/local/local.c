@@ -8,6 +8,7 @@
 
 #include "plugins/transport/local/cgroup.h"
 #include "plugins/transport/local/child.h"
+#include "plugins/transport/local/grave.h"
 
 #define UNDO_MS 30000
 
@@ -70,6 +71,8 @@ static void local_destroy(void *self)
     child_free_all(l);
     growth_free_all(l);
     tap_free_all(l);
+    grave_free(l->grave);
+    messages_free_all(l);
     cgroups_free(l->cgroups);
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);
@@ -91,6 +94,7 @@ static int local_create(const struct runner_value *values, size_t n, void **ret_
 
     l->is_root = geteuid() == 0;
     pthread_mutex_init(&l->lock, NULL);
+    l->grave = grave_new();
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll_fd < 0 || cgroups_new(text_of(values, n, "cgroup"), &l->cgroups, err) < 0) {
         if (l->epoll_fd < 0)

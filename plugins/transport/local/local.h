@@ -13,12 +13,14 @@ extern const struct runner_host *local_host; /* set by load(), before any thread
 
 struct child;   /* child.c */
 struct held;    /* tap.c */
+struct grave;   /* grave.h */
 struct cgroups; /* cgroup.h */
 #define CHILD_BUCKETS    512
 #define INOTIFY_IDLE_MAX 32
+#define NETLINK_IDLE_MAX 16
 
 struct local {            /* one instance */
-    pthread_mutex_t lock; /* children, idle_inotify, held, and the taking and testing of locks on pid files */
+    pthread_mutex_t lock; /* children, idle_inotify, idle_netlink, held, and the taking and testing of locks on pid files */
     int epoll_fd;         /* readable when a child of ours has ended */
     bool is_root;         /* may give files and processes to other users */
     struct child *children[CHILD_BUCKETS]; /* by pid file */
@@ -27,7 +29,12 @@ struct local {            /* one instance */
     struct cgroups *cgroups;            /* guard themselves */
     int idle_inotify[INOTIFY_IDLE_MAX]; /* without watches, see growth.c */
     size_t n_idle_inotify;
-    struct held *held; /* TAPs that wait to be dialled */
+    struct {
+        int protocol, fd;
+    } idle_netlink[NETLINK_IDLE_MAX]; /* sockets with nothing in them, see messages.c */
+    size_t n_idle_netlink;
+    struct held *held;   /* TAPs that wait to be dialled */
+    struct grave *grave; /* guards itself */
 };
 
 struct act { /* one run(), watch() or dial() */
@@ -76,6 +83,9 @@ step_fn tap_add, tap_del;
 /* A queue of the TAP of this name, which must be there. */
 int tap_dial(struct local *self, const char *name, int *ret_fd, struct runner_error *err);
 void tap_free_all(struct local *self);
+/* messages.c */
+step_fn messages_run;
+void messages_free_all(struct local *self);
 /* dial.c */
 int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err);
 

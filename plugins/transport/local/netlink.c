@@ -5,6 +5,7 @@
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <stdint.h>
 #include <string.h>
@@ -83,19 +84,72 @@ int netlink_change(const struct link_change *change)
         add_attr(&m, IFLA_IFNAME, change->rename, strlen(change->rename) + 1);
     if (change->master >= 0)
         add_attr(&m, IFLA_MASTER, &master, sizeof master);
+    if (change->group != 0)
+        add_attr(&m, IFLA_GROUP, &change->group, sizeof change->group);
     return exchange(&m);
 }
 
-int netlink_isolate(int index, bool is_isolated)
+int netlink_port(int index, bool is_isolated, bool is_bound)
 {
+    const struct {
+        unsigned short type;
+        bool is_bound;
+        uint8_t value;
+    } flags[] = {
+        {IFLA_BRPORT_ISOLATED, false, is_isolated},
+        {IFLA_BRPORT_LOCKED, true, 1},
+        {IFLA_BRPORT_LEARNING, true, 0},
+        {IFLA_BRPORT_UNICAST_FLOOD, true, 0},
+        {IFLA_BRPORT_MCAST_FLOOD, true, !is_isolated},
+        {IFLA_BRPORT_BCAST_FLOOD, true, !is_isolated},
+    };
     struct message m;
     struct rtattr *nest;
-    uint8_t flag = is_isolated;
 
     message_init(&m, RTM_SETLINK, NLM_F_ACK, AF_BRIDGE, index);
     nest = add_attr(&m, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
-    add_attr(&m, IFLA_BRPORT_ISOLATED, &flag, sizeof flag);
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        if (is_bound || !flags[i].is_bound)
+            add_attr(&m, flags[i].type, &flags[i].value, sizeof flags[i].value);
     nest->rta_len = (unsigned short)(m.bytes + m.head.nlmsg_len - (char *)nest);
+    return exchange(&m);
+}
+
+static struct ndmsg *neighbour_init(struct message *m, uint16_t type, uint16_t flags, unsigned char family, int index)
+{
+    struct ndmsg *about = NLMSG_DATA(&m->head);
+
+    memset(m, 0, sizeof *m);
+    m->head.nlmsg_len = NLMSG_LENGTH(sizeof *about);
+    m->head.nlmsg_type = type;
+    m->head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    about->ndm_family = family;
+    about->ndm_ifindex = index;
+    return about;
+}
+
+int netlink_forward_to(int index, const uint8_t mac[MAC_BYTES])
+{
+    struct message m;
+    struct ndmsg *about = neighbour_init(&m, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, AF_BRIDGE, index);
+
+    about->ndm_flags = NTF_MASTER;
+    about->ndm_state = NUD_NOARP; /* bridge(8) calls it static */
+    add_attr(&m, NDA_LLADDR, mac, MAC_BYTES);
+    return exchange(&m);
+}
+
+int netlink_neighbour(int bridge, struct in_addr address, const uint8_t *mac)
+{
+    bool is_new = mac != NULL;
+    struct message m;
+    struct ndmsg *about = neighbour_init(&m, is_new ? RTM_NEWNEIGH : RTM_DELNEIGH,
+                                         is_new ? NLM_F_CREATE | NLM_F_REPLACE : 0, AF_INET, bridge);
+
+    about->ndm_state = NUD_PERMANENT;
+    add_attr(&m, NDA_DST, &address, sizeof address);
+    if (is_new)
+        add_attr(&m, NDA_LLADDR, mac, MAC_BYTES);
     return exchange(&m);
 }
 
@@ -104,6 +158,15 @@ int netlink_delete(int index)
     struct message m;
 
     message_init(&m, RTM_DELLINK, NLM_F_ACK, AF_UNSPEC, index);
+    return exchange(&m);
+}
+
+int netlink_delete_group(uint32_t group)
+{
+    struct message m;
+
+    message_init(&m, RTM_DELLINK, NLM_F_ACK, AF_UNSPEC, 0);
+    add_attr(&m, IFLA_GROUP, &group, sizeof group);
     return exchange(&m);
 }
 

@@ -32,6 +32,7 @@ static const struct {
     [RUNNER_CGROUP_SET] = {"cgroup_set", cgroup_set, IS_NAME},
     [RUNNER_WAIT] = {"wait", growth_run, NEEDS_PATH},
     [RUNNER_ADOPT] = {"adopt", adopt_run, NEEDS_PATH | NEEDS_TO | NEEDS_ARGV},
+    [RUNNER_NETLINK] = {"netlink", messages_run, 0},
 };
 
 static int check_path(const char *kind, const char *path, struct runner_error *err)

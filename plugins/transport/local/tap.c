@@ -1,13 +1,16 @@
 /* TAP_ADD, TAP_DEL and tap:name. The kernel's answers to each mistake were measured; see README.md. */
 #include "plugins/transport/local/local.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <netinet/ether.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "plugins/transport/local/grave.h"
 #include "plugins/transport/local/launch.h"
 #include "plugins/transport/local/netlink.h"
 
@@ -34,6 +37,34 @@ static int idle_name(const struct runner_step *step, const char **ret_name, stru
         return fail(err, RUNNER_E_INVALID, 0, "tap '%s': the name of the idle one does not end with NUL", step->path);
     *ret_name = step->data;
     return check_name(*ret_name, err);
+}
+
+/* Of the step: whose the TAP is. */
+struct whose {
+    bool is_known, has_address;
+    uint8_t mac[MAC_BYTES];
+    struct in_addr address;
+    uint32_t group;
+};
+
+static int read_port(const struct runner_step *step, struct whose *ret, struct runner_error *err)
+{
+    const struct runner_port *port = step->port;
+    struct ether_addr mac;
+
+    *ret = (struct whose){.is_known = port != NULL};
+    if (port == NULL)
+        return 0;
+    if (port->mac == NULL || strlen(port->mac) != 17 || ether_aton_r(port->mac, &mac) == NULL ||
+        (mac.ether_addr_octet[0] & 1))
+        return fail(err, RUNNER_E_INVALID, 0, "tap '%s': '%s' is no MAC address of a machine", step->path,
+                    port->mac != NULL ? port->mac : "");
+    ret->has_address = port->address != NULL && port->address[0] != '\0';
+    if (ret->has_address && inet_pton(AF_INET, port->address, &ret->address) != 1)
+        return fail(err, RUNNER_E_INVALID, 0, "tap '%s': '%s' is no IPv4 address", step->path, port->address);
+    memcpy(ret->mac, mac.ether_addr_octet, MAC_BYTES);
+    ret->group = port->group;
+    return 0;
 }
 
 /* Makes a TAP (excl) or attaches to one that is there, so that nobody else can; 0 or a negative errno. It is gone with the
@@ -111,9 +142,30 @@ static int obtain(const struct runner_step *step, const char *idle, int *ret_fd,
     return 0;
 }
 
-static int join(const struct runner_step *step, int index, bool is_idle, struct runner_error *err)
+/* Before the guest has it, so that no packet passed in between. */
+static int bind_port(const struct runner_step *step, const struct whose *whose, int index, int bridge,
+                     struct runner_error *err)
 {
-    struct link_change change = {.index = index, .up = 1, .master = -1};
+    int r = netlink_port(index, step->flags & RUNNER_S_ISOLATED, whose->is_known);
+
+    if (r < 0 && (whose->is_known || (step->flags & RUNNER_S_ISOLATED)))
+        return fail_errno(err, -r, "tap '%s': flags of the bridge port", step->path);
+    if (!whose->is_known)
+        return 0;
+    r = netlink_forward_to(index, whose->mac);
+    if (r < 0)
+        return fail_errno(err, -r, "tap '%s': its MAC address on '%s'", step->path, step->to);
+    if (whose->has_address)
+        r = netlink_neighbour(bridge, whose->address, whose->mac);
+    if (r < 0)
+        return fail_errno(err, -r, "tap '%s': whose its address is on '%s'", step->path, step->to);
+    return 0;
+}
+
+static int join(const struct runner_step *step, const struct whose *whose, int index, bool is_idle,
+                struct runner_error *err)
+{
+    struct link_change change = {.index = index, .up = 1, .master = -1, .group = whose->group};
     int r;
 
     if (step->to != NULL) {
@@ -132,12 +184,22 @@ static int join(const struct runner_step *step, int index, bool is_idle, struct 
         return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' has no port left", step->path, step->to);
     if (r < 0)
         return fail_errno(err, -r, "tap '%s': join '%s'", step->path, step->to != NULL ? step->to : "(no bridge)");
-    if (step->to == NULL)
+    return step->to != NULL ? bind_port(step, whose, index, change.master, err) : 0;
+}
+
+/* Nobody has the address any more. */
+static int forget_neighbour(const struct runner_step *step, const struct whose *whose, struct runner_error *err)
+{
+    int bridge, r;
+
+    if (step->to == NULL || !whose->has_address)
         return 0;
-    r = netlink_isolate(index, step->flags & RUNNER_S_ISOLATED);
-    /* No guest has it yet, so that no packet passed in between. */
-    if (r < 0 && (step->flags & RUNNER_S_ISOLATED))
-        return fail_errno(err, -r, "tap '%s': isolate the bridge port", step->path);
+    bridge = index_of(step->to, err);
+    if (bridge <= 0)
+        return bridge < 0 ? error_wrap(err, "tap '%s'", step->path) : 0;
+    r = netlink_neighbour(bridge, whose->address, NULL);
+    if (r < 0 && r != -ENOENT && r != -ENODEV)
+        return fail_errno(err, -r, "tap '%s': forget its address on '%s'", step->path, step->to);
     return 0;
 }
 
@@ -205,11 +267,13 @@ static bool is_of(int fd, const char *name)
 int tap_add(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
 {
     const char *idle;
+    struct whose whose;
+    struct runner_error more = ERROR_INIT;
     bool is_idle;
     int fd = -1, index, status;
 
     (void)result;
-    if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0)
+    if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0 || read_port(step, &whose, err) < 0)
         return -1;
     index = index_of(step->path, err);
     if (index < 0)
@@ -219,7 +283,7 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     launch_hold(); /* a VMM is about to open it: no copy of ours may be left in another child */
     status = obtain(step, idle, &fd, &index, &is_idle, err);
     if (status == 0)
-        status = join(step, index, is_idle, err);
+        status = join(step, &whose, index, is_idle, err);
     if (status == 0 && ioctl(fd, TUNSETPERSIST, 1) < 0)
         status = fail_errno(err, errno, "keep tap '%s'", step->path);
     if (status == 0 && (step->flags & RUNNER_S_HELD))
@@ -227,6 +291,8 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     else
         cleanup_close(&fd);
     launch_release();
+    if (status < 0 && forget_neighbour(step, &whose, &more) < 0)
+        error_append(err, "%s", more.message);
     return status;
 }
 
@@ -317,12 +383,15 @@ static bool keep_idle(int index, const char *name, const char *idle)
 int tap_del(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
 {
     const char *idle;
+    struct whose whose;
     int r, index;
 
     (void)result;
-    if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0)
+    if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0 || read_port(step, &whose, err) < 0)
         return -1;
     held_drop(a->self, step->path);
+    if (forget_neighbour(step, &whose, err) < 0)
+        return -1;
     index = index_of(step->path, err);
     if (index <= 0)
         return index < 0 ? error_wrap(err, "remove tap") : 0;
@@ -332,7 +401,7 @@ int tap_del(const struct act *a, const struct runner_step *step, struct runner_r
     if (r > 0 && idle != NULL && keep_idle(index, step->path, idle))
         return 0;
     if (r > 0)
-        r = netlink_delete(index);
+        r = grave_bury(a->self->grave, index);
     if (r < 0 && r != -ENODEV)
         return fail_errno(err, -r, "remove tap '%s'", step->path);
     return 0;
