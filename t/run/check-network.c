@@ -76,6 +76,17 @@ static size_t count_links(void)
     return n;
 }
 
+/* Removed interfaces go a moment later, when nobody waits for it. */
+static bool await_links(size_t n)
+{
+    for (int64_t end = num_now_ms() + COMING_MS; count_links() != n; poll(NULL, 0, 20))
+        if (num_now_ms() >= end) {
+            tap_note("%zu links, not %zu", count_links(), n);
+            return false;
+        }
+    return true;
+}
+
 static size_t count_idle(void)
 {
     struct if_nameindex *links = if_nameindex();
@@ -112,6 +123,7 @@ static struct runner_nic make_nic(const char *address)
 {
     struct runner_nic nic = {.size = sizeof nic, .prefix_len = 24};
 
+    (void)snprintf(nic.mac, sizeof nic.mac, "02:00:00:00:00:%02x", (unsigned)(ntohl(ip_of(address)) & 0xff));
     (void)snprintf(nic.address, sizeof nic.address, "%s", address);
     (void)snprintf(nic.gateway, sizeof nic.gateway, "10.0.0.1");
     return nic;
@@ -141,6 +153,28 @@ static int detach(const char *id, const struct runner_nic *nic)
         tap_note("detach: %s", err.message);
     host_table()->batch_free(batch);
     return r;
+}
+
+static int apply(const char *id, const struct runner_nic *nic, const struct runner_policy *policy)
+{
+    struct runner_batch *batch = host_table()->batch_new(NULL);
+    int r = ops->apply_policy(self, host_call(-1, -1), batch, id, nic, policy, &err);
+
+    if (r == 0)
+        r = host_run_batch(batch, &err);
+    if (r < 0)
+        tap_note("apply_policy: %s", err.message);
+    host_table()->batch_free(batch);
+    return r;
+}
+
+static uint64_t refused(const struct runner_nic *nic)
+{
+    struct runner_nic_counters counters = {.size = sizeof counters};
+
+    if (ops->counters(self, host_call(-1, -1), &nic, 1, &counters, &err) < 0)
+        tap_note("counters: %s", err.message);
+    return counters.refused_packets;
 }
 
 static int setup(void)
@@ -250,10 +284,10 @@ static void check_undo(void)
 
     tap_ok(ops->attach(self, host_call(-1, -1), batch, "undo", &nic, &err) == 0 &&
                host_table()->add(batch, &bad, &err) >= 0 && host_run_batch(batch, &err) < 0 &&
-               says(RUNNER_E_NOTFOUND, "/nonexistent/x") && count_links() == before,
+               says(RUNNER_E_NOTFOUND, "/nonexistent/x") && await_links(before),
            "a failed batch takes its TAP away");
     host_table()->batch_free(batch);
-    tap_ok(detach("undo", &nic) == 0 && count_links() == before, "detach after that is fine");
+    tap_ok(detach("undo", &nic) == 0 && await_links(before), "detach after that is fine");
 }
 
 static void check_reuse(struct runner_nic *b)
@@ -347,8 +381,11 @@ static bool reaches(const struct guest *from, const struct guest *to, const char
     return await_text(to, text, ms, frame) > 0;
 }
 
-static void check_guests(const struct guest *a, const struct guest *b)
+static void check_guests(const struct guest *a, const struct guest *b, const struct runner_nic *nic_a,
+                         const struct runner_nic *nic_b)
 {
+    static const struct runner_policy open = {.size = sizeof open};
+    static const char *const hooks[] = {"pre", "fw", "post"};
     uint8_t told[6];
 
     tap_ok(!reaches(a, b, "a-to-b", ABSENT_MS) && !reaches(b, a, "b-to-a", ABSENT_MS), "s02: guests do not reach each other");
@@ -356,32 +393,32 @@ static void check_guests(const struct guest *a, const struct guest *b)
     tap_ok(!await_arp_reply(a, b->ip, ABSENT_MS, told), "s02: nor see each other's ARP");
     must(PROGRAM("ip", "link", "set", "dev", "tap-0c0ffee0-aa", "type", "bridge_slave", "isolated", "off"));
     tap_ok(!reaches(a, b, "a-to-b-2", ABSENT_MS), "s02: not even when a port's isolation is lost");
-    must(PROGRAM("nft", "flush", "chain", "bridge", "runner_br0", "fw"));
+    for (size_t i = 0; i < ARRAY_LEN(hooks); i++)
+        must(PROGRAM("nft", "flush", "chain", "bridge", "runner_br0", hooks[i]));
     must(PROGRAM("nft", "insert", "rule", "inet", "runner_br0", "forward", "accept"));
     tap_ok(reaches(a, b, "a-to-b-3", COMING_MS), "(control: with neither flag nor rules they do)");
     must(PROGRAM("ip", "link", "set", "dev", "tap-0c0ffee0-aa", "type", "bridge_slave", "isolated", "on"));
-    must(PROGRAM("nft", "delete", "table", "inet", "runner_br0")); /* setup makes both anew */
-    tap_ok(setup() == 0 && !reaches(a, b, "a-to-b-4", ABSENT_MS), "setup repairs the rules");
+    must(PROGRAM("nft", "delete", "table", "inet", "runner_br0"));
+    must(PROGRAM("nft", "delete", "table", "bridge", "runner_br0"));
+    tap_ok(setup() == 0 && apply(ID_A, nic_a, &open) == 0 && apply(ID_B, nic_b, &open) == 0 && !reaches(a, b, "a-to-b-4", ABSENT_MS), "setup repairs the rules");
 }
 
 /* The kernel may count a frame a moment after it took it. */
-static bool await_dropped(int n)
+static bool await_refused(const struct runner_nic *nic, uint64_t n)
 {
-    auto_free char *counted = mem_printf("ether type != ip counter packets %d ", n);
-    int64_t end = num_now_ms() + COMING_MS;
-
-    while (!output_has(PROGRAM("nft", "list", "chain", "bridge", "runner_br0", "guest"), counted)) {
-        if (num_now_ms() >= end)
+    for (int64_t end = num_now_ms() + COMING_MS; refused(nic) != n; poll(NULL, 0, 50))
+        if (num_now_ms() >= end) {
+            tap_note("%llu refused, not %llu", (unsigned long long)refused(nic), (unsigned long long)n);
             return false;
-        poll(NULL, 0, 50);
-    }
+        }
     return true;
 }
 
-static void check_outside(const struct guest *a, const struct guest *out)
+static void check_outside(const struct guest *a, const struct runner_nic *nic, const struct guest *out)
 {
     uint32_t there = ip_of("203.0.113.99"), ours = ip_of("203.0.113.1");
     uint8_t gateway_out[6];
+    uint64_t before;
     size_t len;
 
     send_udp(a, gateway_mac, a->ip, there, 3000, 53, "to-outside");
@@ -397,22 +434,23 @@ static void check_outside(const struct guest *a, const struct guest *out)
     tap_ok(await_text(out, "-source", ABSENT_MS, frame) == 0, "nor do foreign source addresses go out");
     send_udp(a, gateway_mac, a->ip, ip_of("169.254.169.254"), 3000, 80, "metadata");
     tap_ok(await_text(out, "metadata", ABSENT_MS, frame) == 0, "nor do packets to link-local addresses");
+    before = refused(nic);
     send_raw(a, gateway_mac, 0x86dd, "not-ipv4-------------------------------------------");
     send_raw(a, gateway_mac, 0x8100, "\x01\x01\x08\x01vlan-tagged---------------------------------------");
-    tap_ok(await_dropped(2), "frames that are neither IPv4 nor ARP are dropped");
+    tap_ok(await_refused(nic, before + 2), "frames that are neither IPv4 nor ARP are dropped");
 }
 
 static void check_packets(const struct runner_nic *nic_a, const struct runner_nic *nic_b, const struct guest *out)
 {
     struct guest a, b;
 
-    guest_open(&a, nic_a->name, "02:00:00:00:00:0a", nic_a->address, false);
-    guest_open(&b, nic_b->name, "02:00:00:00:00:0b", nic_b->address, false);
+    guest_open(&a, nic_a->name, nic_a->mac, nic_a->address, false);
+    guest_open(&b, nic_b->name, nic_b->mac, nic_b->address, false);
     check_gateway(&a, &b);
     check_host(&a);
-    check_guests(&a, &b);
-    check_outside(&a, out);
-    tap_ok(detach(ID_B, nic_b) == 0 && if_nametoindex(nic_b->name) == 0 && count_links() == 4,
+    check_guests(&a, &b, nic_a, nic_b);
+    check_outside(&a, nic_a, out);
+    tap_ok(detach(ID_B, nic_b) == 0 && if_nametoindex(nic_b->name) == 0 && await_links(4),
            "detach of a TAP that is still open deletes it");
     close(a.fd);
     close(b.fd);
@@ -459,13 +497,13 @@ static void check_many(void)
         failed += detach(id, &nics[i]) < 0;
     }
     detached = num_now_us();
-    tap_ok(failed == 0 && count_links() == before + 20, "d23: 20 sandboxes: all their TAPs are idle now");
+    tap_ok(failed == 0 && await_links(before + 20), "d23: 20 sandboxes: all their TAPs are idle now");
     for (int i = 0; i < 20; i++) {
         (void)snprintf(id, sizeof id, "many-%d", i);
         failed += attach(id, &nics[i]) < 0;
     }
     again = num_now_us();
-    tap_ok(failed == 0 && count_links() == before + 20, "and taken again");
+    tap_ok(failed == 0 && await_links(before + 20), "and taken again");
     tap_note("a TAP: made %lld us, kept idle %lld us, taken again (and cleared before) %lld us",
              (long long)(attached - start) / 20, (long long)(detached - attached) / 20,
              (long long)(again - detached) / 20);
@@ -473,7 +511,7 @@ static void check_many(void)
         (void)snprintf(id, sizeof id, "many-%d", i);
         failed += detach(id, &nics[i]) < 0;
     }
-    tap_ok(failed == 0 && count_links() == before + 20, "and idle again");
+    tap_ok(failed == 0 && await_links(before + 20), "and idle again");
 }
 
 int main(void)

@@ -8,6 +8,9 @@
 #include "core/util/text.h"
 #include "plugins/network/bridge/names.h"
 
+#define HAS_POLICY 0           /* attach leaves a sandbox closed until core has said its policy */
+#define GROUP_OURS 0x72000000u /* above what people number by hand */
+
 const struct runner_host *bridge_host;
 
 uint64_t bridge_hash(const char *text)
@@ -36,6 +39,20 @@ static const struct runner_param bridge_params[] = {
      .doc = "masquerade the guests' addresses towards the outside",
      .type = RUNNER_T_BOOL},
     {.name = "isolate", .dflt = "true", .doc = "guests cannot reach each other", .type = RUNNER_T_BOOL},
+    {.name = "allow_private",
+     .doc = "private or link-local networks that guests may reach all the same, CIDRs (by default none but the gateway)",
+     .type = RUNNER_T_STRING,
+     .flags = RUNNER_P_REPEAT},
+    {.name = "restricted",
+     .doc = "where sandboxes of an organization with limited egress may go, CIDRs; none given: as others",
+     .type = RUNNER_T_STRING,
+     .flags = RUNNER_P_REPEAT},
+    {.name = "restricted_mark",
+     .dflt = "999",
+     .doc = "firewall mark of the packets of such sandboxes, for rules of the host's own; 0: none",
+     .type = RUNNER_T_INT,
+     .min = 0,
+     .max = INT32_MAX},
     {.name = "pool",
      .dflt = "8",
      .doc = "how many TAPs of removed sandboxes are kept for the next ones (deleting one takes 16 ms)",
@@ -97,8 +114,49 @@ static int set_address(struct bridge *b, const char *text, struct runner_error *
     return 0;
 }
 
-static int set_value(struct bridge *b, const struct runner_value *v, size_t *ret_pool, struct runner_error *err)
+static int add_cidr(struct ranges *to, const struct runner_value *v, struct runner_error *err)
 {
+    struct range range;
+
+    if (!ranges_parse(v->text, &range))
+        return fail(err, RUNNER_E_INVALID, 0, "network.%s: '%s' is not ADDRESS/PREFIX", v->name, v->text);
+    ranges_add(to, range);
+    return 0;
+}
+
+/* allowed is emptied. */
+static void set_never(struct bridge *b, struct ranges *allowed)
+{
+    static const char *const closed[] = {"0.0.0.0/8",      "10.0.0.0/8",    "100.64.0.0/10",  "127.0.0.0/8",
+                                         "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3"};
+    struct range range;
+
+    for (size_t i = 0; i < ARRAY_LEN(closed); i++)
+        if (ranges_parse(closed[i], &range))
+            ranges_add(&b->never, range);
+    ranges_tidy(&b->never);
+    ranges_tidy(allowed);
+    ranges_subtract(&b->never, allowed);
+    ranges_done(allowed);
+    if (ranges_parse(b->subnet, &range)) /* one's neighbours, whatever else is allowed: `isolate` is about them */
+        ranges_add(&b->never, range);
+    ranges_tidy(&b->never);
+    ranges_tidy(&b->restricted);
+}
+
+struct given { /* parameters that are not kept as they are */
+    size_t pool;
+    struct ranges allowed;
+};
+
+static int set_value(struct bridge *b, const struct runner_value *v, struct given *given, struct runner_error *err)
+{
+    if (strcmp(v->name, "allow_private") == 0)
+        return add_cidr(&given->allowed, v, err);
+    if (strcmp(v->name, "restricted") == 0)
+        return add_cidr(&b->restricted, v, err);
+    if (strcmp(v->name, "restricted_mark") == 0)
+        b->restricted_mark = v->number;
     if (strcmp(v->name, "bridge") == 0)
         return set_ifname(b->name, v, err);
     if (strcmp(v->name, "uplink") == 0)
@@ -110,7 +168,7 @@ static int set_value(struct bridge *b, const struct runner_value *v, size_t *ret
     else if (strcmp(v->name, "isolate") == 0)
         b->is_isolating = v->number != 0;
     else if (strcmp(v->name, "pool") == 0)
-        *ret_pool = (size_t)v->number;
+        given->pool = (size_t)v->number;
     else if (strcmp(v->name, "owner") == 0)
         b->owner_uid = v->number;
     else if (strcmp(v->name, "mtu") == 0)
@@ -136,6 +194,8 @@ static void bridge_destroy(void *self)
     if (b == NULL)
         return;
     names_free(b->names);
+    ranges_done(&b->never);
+    ranges_done(&b->restricted);
     free(b);
 }
 
@@ -143,17 +203,20 @@ static int bridge_create(const struct runner_value *values, size_t n, void **ret
 {
     struct bridge *b = mem_alloc(sizeof *b);
     uint64_t hash;
-    size_t pool = 0;
+    struct given given = {0};
 
     for (size_t i = 0; i < n; i++)
-        if (set_value(b, &values[i], &pool, err) < 0) {
+        if (set_value(b, &values[i], &given, err) < 0) {
+            ranges_done(&given.allowed);
             bridge_destroy(b);
             return -1;
         }
     hash = bridge_hash(b->name);
     (void)snprintf(b->mac, sizeof b->mac, "02:72:%02x:%02x:%02x:%02x", (unsigned)(hash >> 24 & 0xff),
                    (unsigned)(hash >> 16 & 0xff), (unsigned)(hash >> 8 & 0xff), (unsigned)(hash & 0xff));
-    b->names = names_new(b->name, pool);
+    b->group = GROUP_OURS | (uint32_t)(hash & 0xffffff);
+    set_never(b, &given.allowed);
+    b->names = names_new(b->name, given.pool);
     *ret_self = b;
     return 0;
 }
@@ -178,18 +241,24 @@ static int check_nic(const struct bridge *b, const struct runner_nic *nic, struc
     return 0;
 }
 
-static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, uint32_t uid, bool is_dialled,
+static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, const struct runner_nic *nic,
                    struct runner_error *err)
 {
     char idle[IFNAME_SIZE];
     bool has_idle = names_take_idle(b->names, idle);
-    struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name};
+    uint32_t uid = RUNNER_HAS(nic, uid) ? nic->uid : 0; /* a core older than the member has no other than the owner */
+    const struct runner_port port = {
+        .size = sizeof port, .group = b->group, .mac = nic->mac, .address = nic->address};
+    struct runner_step undo = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name, .to = b->name, .port = &port};
     struct runner_step step = {.size = RUNNER_STEP_INIT,
                                .kind = RUNNER_TAP_ADD,
                                .path = name,
                                .to = b->name,
+                               .port = &port,
                                .number = uid != 0 ? uid : b->owner_uid,
-                               .flags = (b->is_isolating ? RUNNER_S_ISOLATED : 0) | (is_dialled ? RUNNER_S_HELD : 0),
+                               .flags = (b->is_isolating ? RUNNER_S_ISOLATED : 0) |
+                                        (RUNNER_HAS(nic, is_dialled) ? RUNNER_S_HELD : 0),
                                .undo = &undo};
 
     if (has_idle) {
@@ -199,10 +268,26 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
     return bridge_host->add(batch, &step, err);
 }
 
-/* Who owns the TAP, 0: the configured owner; a core older than the member has no other. */
-static uint32_t uid_of(const struct runner_nic *nic)
+/* Before its TAP is there the rules know whose it is. */
+static int add_guest(const struct bridge *b, struct runner_batch *batch, const char *name, const struct runner_nic *nic,
+                     struct runner_error *err)
 {
-    return RUNNER_HAS(nic, uid) ? nic->uid : 0;
+    /* Left over when the host went down or the VMM was killed while nobody watched: what it is, a new VMM must not get.
+     */
+    const struct runner_step clear = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name};
+    bool is_again = nic->name[0] != '\0';
+    struct guest guest;
+
+    if (plan_guest(nic, name, &guest, err) < 0)
+        return -1;
+    if (is_again)
+        names_set_lists(b->names, name);
+    names_set_address(b->names, name, nic->address);
+    if ((is_again && bridge_host->add(batch, &clear, err) < 0) || plan_identity(b, batch, &guest, err) < 0)
+        return -1;
+    if (!HAS_POLICY && plan_policy(b, batch, &guest, NULL, is_again, err) < 0)
+        return -1;
+    return add_tap(b, batch, name, nic, err);
 }
 
 static int bridge_attach(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
@@ -210,15 +295,11 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
 {
     struct bridge *b = self;
     char name[IFNAME_SIZE];
-    /* Left over when the host went down or the VMM was killed while nobody watched: what it is, a new VMM must not get.
-     */
-    struct runner_step clear = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name};
 
     (void)call;
     if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, name, err) < 0)
         return -1;
-    if ((nic->name[0] != '\0' && bridge_host->add(batch, &clear, err) < 0) ||
-        add_tap(b, batch, name, uid_of(nic), RUNNER_HAS(nic, is_dialled), err) < 0) {
+    if (add_guest(b, batch, name, nic, err) < 0) {
         names_release(b->names, id, name);
         return -1;
     }
@@ -234,7 +315,9 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
 {
     struct bridge *b = self;
     char idle[IFNAME_SIZE];
+    const struct runner_port port = {.size = sizeof port, .mac = nic->mac, .address = nic->address};
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = nic->name};
+    struct guest guest;
 
     (void)call;
     if (nic->kind != RUNNER_NIC_TAP || nic->name[0] == '\0')
@@ -243,10 +326,44 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
         step.data = idle;
         step.len = strlen(idle) + 1;
     }
-    if (bridge_host->add(batch, &step, err) < 0)
-        return -1;
+    if (plan_guest(nic, nic->name, &guest, NULL) < 0) { /* of a record that does not say: sweep finds what is left */
+        if (bridge_host->add(batch, &step, err) < 0)
+            return -1;
+    } else {
+        step.to = b->name;
+        step.port = &port;
+        if (bridge_host->add(batch, &step, err) < 0 ||
+            plan_removal(b, batch, &guest, names_has_lists(b->names, nic->name), err) < 0 ||
+            plan_cut(batch, guest.address, err) < 0)
+            return -1;
+    }
     names_release(b->names, id, nic->name);
     return 0;
+}
+
+static int bridge_apply_policy(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
+                               const struct runner_nic *nic, const struct runner_policy *policy,
+                               struct runner_error *err)
+{
+    struct bridge *b = self;
+    struct guest guest;
+
+    (void)call, (void)id;
+    if (nic->kind != RUNNER_NIC_TAP || plan_guest(nic, nic->name, &guest, err) < 0)
+        return fail(err, RUNNER_E_INVALID, 0, "network/bridge: '%s' is not attached", id);
+    if (policy->n_domains > 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "network/bridge: names of domains");
+    if (policy->flags & (RUNNER_POLICY_LISTED | RUNNER_POLICY_BLOCK | RUNNER_POLICY_RESTRICTED))
+        names_set_lists(b->names, nic->name);
+    if (plan_policy(b, batch, &guest, policy, names_has_lists(b->names, nic->name), err) < 0)
+        return -1;
+    return policy->flags & RUNNER_POLICY_BLOCK ? plan_cut(batch, guest.address, err) : 0;
+}
+
+static int bridge_counters(void *self, struct runner_call *call, const struct runner_nic *const *nics, size_t n,
+                           struct runner_nic_counters *ret, struct runner_error *err)
+{
+    return counters_read(self, call, nics, n, ret, err);
 }
 
 static int bridge_adopt(void *self, struct runner_call *call, const char *id, const struct runner_nic *nic,
@@ -288,6 +405,8 @@ static const struct runner_network_ops bridge_ops = {
     .adopt = bridge_adopt,
     .sweep = bridge_sweep,
     .address = bridge_address,
+    .apply_policy = bridge_apply_policy,
+    .counters = bridge_counters,
 };
 
 static const struct runner_plugin bridge_plugin = {
@@ -295,7 +414,8 @@ static const struct runner_plugin bridge_plugin = {
     .threads = RUNNER_PARALLEL,
     .n_params = ARRAY_LEN(bridge_params),
     .params = bridge_params,
-    .caps = RUNNER_NETWORK_CAP_ISOLATION | RUNNER_NETWORK_CAP_ALL_PORTS,
+    .caps = RUNNER_NETWORK_CAP_ISOLATION | RUNNER_NETWORK_CAP_ALL_PORTS | RUNNER_NETWORK_CAP_COUNTERS |
+            (HAS_POLICY ? RUNNER_NETWORK_CAP_POLICY : 0),
     .version = "1.0",
     .summary = "TAPs on a routed bridge, guests apart from each other, NAT to the outside",
     .load = bridge_load,

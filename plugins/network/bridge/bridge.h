@@ -6,6 +6,7 @@
 
 #include "core/util/error.h"
 #include "core/util/str.h"
+#include "plugins/network/bridge/ranges.h"
 
 #define IFNAME_SIZE 16 /* with its NUL, as the kernel's IFNAMSIZ */
 
@@ -18,6 +19,10 @@ struct bridge {                                  /* one instance; constant after
     char address[16], subnet[24];                /* "10.0.0.1", "10.0.0.0/24" */
     char mac[18];                                /* of the bridge */
     uint32_t prefix_len;
+    uint32_t group; /* of its ports */
+    struct ranges never;      /* where no guest may go, but to the host */
+    struct ranges restricted; /* where one of a limited organization may go; empty: as others */
+    int64_t restricted_mark;  /* of its packets; 0: none */
     bool has_nat, is_isolating;
     int64_t owner_uid, mtu; /* mtu 0: the default */
     struct names *names;
@@ -25,11 +30,38 @@ struct bridge {                                  /* one instance; constant after
 
 uint64_t bridge_hash(const char *text); /* FNV-1a: stable, for names only */
 
-/* rules.c: the nftables script for both tables of this bridge, which replaces them at one stroke. ret_mark: the name of
- * an empty chain that tells this script from any other. */
-void rules_script(const struct bridge *b, struct str *ret_script, char ret_mark[32]);
+/* rules.c: the nftables script for this bridge's table of a family, "bridge" or "inet", which replaces it at one stroke.
+ * ret_mark: the name of an empty chain that tells this script from any other. A bridge table that is new knows no sandbox:
+ * all are closed. */
+void rules_script(const struct bridge *b, const char *family, struct str *ret_script, char ret_mark[32]);
 /* "runner_br0" */
 void rules_table(const struct bridge *b, struct str *ret);
+
+/* plan.c: a sandbox's identity and policy in the bridge table, as steps. */
+struct guest { /* read from a nic */
+    char port[IFNAME_SIZE];
+    uint8_t mac[6];
+    uint32_t address; /* network order */
+};
+/* INVALID when it lacks something. */
+int plan_guest(const struct runner_nic *nic, const char *port, struct guest *ret, struct runner_error *err);
+/* It may speak and be spoken to by the host; undone, nothing of it is left. */
+int plan_identity(const struct bridge *b, struct runner_batch *batch, const struct guest *g, struct runner_error *err);
+/* has_lists: there may be lists of it. */
+int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, bool has_lists,
+                 struct runner_error *err);
+/* NULL: open. */
+int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
+                const struct runner_policy *policy, bool has_lists, struct runner_error *err);
+/* Nobody has these names any more, each perhaps with lists. */
+struct nft;
+void plan_forget_lists(struct nft *t, const char *port);
+/* The connections of an address are forgotten, and their ports at the uplink free. */
+int plan_cut(struct runner_batch *batch, uint32_t address, struct runner_error *err);
+
+/* counters.c */
+int counters_read(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *nics, size_t n,
+                  struct runner_nic_counters *ret, struct runner_error *err);
 
 /* setup.c */
 int setup_check(const struct bridge *b, struct runner_call *call, struct runner_error *err);
@@ -41,6 +73,12 @@ void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IF
 /* diagnose.c: runner_plugin.diagnose */
 int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, const struct runner_finding *), void *ctx,
                  struct runner_error *err);
+
+/* reconcile.c: what no record owns goes, but for what operations that go on have reserved. */
+int reconcile_rules(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
+                    struct runner_error *err);
+int reconcile_neighbours(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned,
+                         size_t n, struct runner_error *err);
 
 /* sweep.c */
 int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,

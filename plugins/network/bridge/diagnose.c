@@ -136,7 +136,8 @@ static bool say_rules(const struct look *look)
     struct runner_error err = ERROR_INIT;
     char mark[32];
 
-    rules_script(look->b, &script, mark);
+    rules_script(look->b, "bridge", &script, mark);
+    rules_script(look->b, "inet", &script, mark);
     if (RUN(look, str_text(&script), NULL, &err, "nft", "-c", "-f", "-") == 0) {
         finding_say(&look->to, RUNNER_FINDING_OK, "nftables", NULL, "the kernel takes the rules of bridge %s",
                     look->b->name);

@@ -1,5 +1,6 @@
 #include "plugins/network/bridge/names.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@ struct entry {
     struct entry *next;
     char name[IFNAME_SIZE];
     char *id;
+    char address[INET_ADDRSTRLEN];
+    bool has_lists;
 };
 
 struct names {
@@ -151,6 +154,7 @@ int names_adopt(struct names *names, const char *id, const char *name, struct ru
     else if (strcmp(other->id, id) != 0)
         other_id = mem_dup(other->id);
     pthread_mutex_unlock(&names->lock);
+    names_set_lists(names, name);
     if (other_id != NULL)
         return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' is sandbox %s's", name, other_id);
     return 0;
@@ -178,6 +182,51 @@ bool names_is_reserved(struct names *names, const char *name)
     is_reserved = find_name(names, name) != NULL;
     pthread_mutex_unlock(&names->lock);
     return is_reserved;
+}
+
+void names_set_lists(struct names *names, const char *name)
+{
+    struct entry *e;
+
+    pthread_mutex_lock(&names->lock);
+    e = find_name(names, name);
+    if (e != NULL)
+        e->has_lists = true;
+    pthread_mutex_unlock(&names->lock);
+}
+
+void names_set_address(struct names *names, const char *name, const char *address)
+{
+    struct entry *e;
+
+    pthread_mutex_lock(&names->lock);
+    e = find_name(names, name);
+    if (e != NULL)
+        (void)snprintf(e->address, sizeof e->address, "%s", address);
+    pthread_mutex_unlock(&names->lock);
+}
+
+bool names_is_address(struct names *names, const char *address)
+{
+    bool is_found = false;
+
+    pthread_mutex_lock(&names->lock);
+    for (const struct entry *e = names->entries; e != NULL && !is_found; e = e->next)
+        is_found = strcmp(e->address, address) == 0;
+    pthread_mutex_unlock(&names->lock);
+    return is_found;
+}
+
+bool names_has_lists(struct names *names, const char *name)
+{
+    const struct entry *e;
+    bool has_lists;
+
+    pthread_mutex_lock(&names->lock);
+    e = find_name(names, name);
+    has_lists = e == NULL || e->has_lists;
+    pthread_mutex_unlock(&names->lock);
+    return has_lists;
 }
 
 /* ---- idle TAPs -------------------------------------------------------------------------------------------------- */

@@ -16,9 +16,15 @@ int names_reserve(struct names *names, const char *id, const char *wanted, char 
                   struct runner_error *err);
 /* Reserves exactly this name: EXISTS when another sandbox has it. */
 int names_adopt(struct names *names, const char *id, const char *name, struct runner_error *err);
+/* The address that goes with a reserved name: said, or asked. */
+void names_set_address(struct names *names, const char *name, const char *address);
+bool names_is_address(struct names *names, const char *address);
 /* Not reserved by that sandbox: fine. */
 void names_release(struct names *names, const char *id, const char *name);
 bool names_is_reserved(struct names *names, const char *name);
+/* Whether rules of the sandbox's own may be there: said, or asked. An adopted name's may be; nobody's are. */
+void names_set_lists(struct names *names, const char *name);
+bool names_has_lists(struct names *names, const char *name);
 
 /*
  * Idle TAPs sit in numbered slots, tapi-<bridge>-<slot>. What is known of a slot is a guess, since a batch may fail

@@ -9,8 +9,10 @@
 #define NEIGH_RETRY_MS                                                                                                 \
     "100" /* how often an address that does not answer is asked for: a guest just booted is met soon */
 
+static const char *const families[] = {"bridge", "inet"};
+
 struct state { /* of the host, as found */
-    bool has_bridge, has_rules;
+    bool has_bridge, has_rules[ARRAY_LEN(families)];
     char uplink[IFNAME_SIZE]; /* "": none */
 };
 
@@ -80,29 +82,31 @@ void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IF
     }
 }
 
-static int look(const struct bridge *b, struct runner_call *call, const char *mark, struct state *ret,
+static int look(const struct bridge *b, struct runner_call *call, char marks[][32], struct state *ret,
                 struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
     auto_json struct json *links = NULL, *routes = NULL;
     auto_str struct str table = STR_INIT;
-    const struct runner_result *rules;
-    int link_at, route_at, rules_at, bridge_rules_at;
+    int link_at, route_at, rules_at[ARRAY_LEN(families)];
 
     rules_table(b, &table);
     link_at = ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "ip", "-j", "-d", "link", "show", "dev", b->name);
     route_at = ADD_RUN(batch, NULL, 0, err, "ip", "-j", "-4", "route", "show", "default");
-    rules_at = ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "nft", "list", "chain", "inet", str_text(&table), mark);
-    bridge_rules_at =
-        ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "nft", "list", "chain", "bridge", str_text(&table), "guest");
-    if (link_at < 0 || route_at < 0 || rules_at < 0 || bridge_rules_at < 0 || bridge_host->run(call, batch, err) < 0)
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        rules_at[i] = ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "nft", "list", "chain", families[i],
+                              str_text(&table), marks[i]);
+        if (rules_at[i] < 0)
+            return -1;
+    }
+    if (link_at < 0 || route_at < 0 || bridge_host->run(call, batch, err) < 0)
         return -1;
     if (parse_output(batch, link_at, "ip link", &links, err) < 0 ||
         parse_output(batch, route_at, "ip route", &routes, err) < 0 || read_bridge(b, links, ret, err) < 0)
         return -1;
     setup_uplink(b, routes, ret->uplink);
-    rules = bridge_host->result(batch, rules_at);
-    ret->has_rules = rules->status == 0 && bridge_host->result(batch, bridge_rules_at)->status == 0;
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        ret->has_rules[i] = bridge_host->result(batch, rules_at[i])->status == 0;
     return 0;
 }
 
@@ -152,7 +156,7 @@ static void log_setup(const struct bridge *b, struct runner_call *call, const st
         {"bridge", b->name},
         {"made", state->has_bridge ? "no" : "yes"},
         {"uplink", state->uplink[0] != '\0' ? state->uplink : "none"},
-        {"rules", state->has_rules ? "as they were" : "replaced"},
+        {"rules", state->has_rules[0] && state->has_rules[1] ? "as they were" : "replaced"},
     };
 
     bridge_host->log(call, RUNNER_LOG_INFO, "network.setup", fields, ARRAY_LEN(fields));
@@ -163,15 +167,21 @@ static void log_setup(const struct bridge *b, struct runner_call *call, const st
 int setup_run(const struct bridge *b, struct runner_call *call, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
-    auto_str struct str script = STR_INIT;
+    auto_str struct str both = STR_INIT;
     struct state state = {0};
-    char mark[32];
+    char marks[ARRAY_LEN(families)][32];
 
-    rules_script(b, &script, mark);
-    if (look(b, call, mark, &state, err) < 0)
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        auto_str struct str script = STR_INIT;
+        rules_script(b, families[i], &script, marks[i]);
+    }
+    if (look(b, call, marks, &state, err) < 0)
         return error_wrap(err, "network/bridge");
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        if (!state.has_rules[i])
+            rules_script(b, families[i], &both, marks[i]);
     /* The rules first: there is no moment at which a guest could pass without them. */
-    if (!state.has_rules && ADD_RUN(batch, str_text(&script), 0, err, "nft", "-f", "-") < 0)
+    if (both.len > 0 && ADD_RUN(batch, str_text(&both), 0, err, "nft", "-f", "-") < 0)
         return -1;
     if (add_bridge(b, &state, batch, err) < 0 || add_settings(b, &state, batch, err) < 0)
         return -1;

@@ -1,4 +1,4 @@
-/* Removal of TAPs that no record owns, after a crash. */
+/* Removal of what no record owns, after a crash. */
 #include <string.h>
 
 #include "core/util/json.h"
@@ -21,6 +21,8 @@ static bool is_orphan(const struct bridge *b, const struct json *link, const cha
 
     if (names_found_idle(b->names, name, &is_kept))
         return !is_kept;
+    if (text_starts(name, "tapd-", NULL)) /* on its way when the runner was killed */
+        return true;
     return text_starts(name, "tap-", NULL) && strcmp(json_text(link, "master", ""), b->name) == 0 &&
            !is_owned(owned, n, name) && !names_is_reserved(b->names, name);
 }
@@ -73,5 +75,9 @@ int sweep_run(const struct bridge *b, struct runner_call *call, const struct run
     if (r >= 0)
         r = n_orphans > 0 ? bridge_host->run(call, batch, err) : 0;
     bridge_host->batch_free(batch);
-    return r < 0 ? error_wrap(err, "removal of orphaned TAPs") : 0;
+    if (r < 0)
+        return error_wrap(err, "removal of orphaned TAPs");
+    if (reconcile_rules(b, call, owned, n, err) < 0)
+        return -1;
+    return reconcile_neighbours(b, call, owned, n, err);
 }
