@@ -184,6 +184,43 @@ def check_odd(folder):
     if tree:
         compare("the tree is umoci's", disk, tree, made)
         check_mount(folder, disk, tree, made)
+    check_grown(folder, disk)
+
+
+def said(*words):
+    run = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return "" if run.returncode == 0 else f"{words[0]}: {run.stdout}"
+
+
+def check_grown(folder, disk):
+    """What happens to a sandbox's disk: it grows and is written to. The journal's room, too, is there at once."""
+    copy, at = os.path.join(folder, "grown"), os.path.join(folder, "grown-mnt")
+    shutil.copyfile(disk, copy)
+    os.truncate(copy, 5 << 30)
+    os.mkdir(at)
+    tap.equal("it grows to 5 GiB", said("resize2fs", copy) or fsck(copy), "")
+    if said("mount", "-o", "loop", copy, at):
+        tap.skip("no file system can be mounted here", 3)
+        return
+    try:
+        shutil.rmtree(os.path.join(at, "w"))
+        os.makedirs(os.path.join(at, "etc", "new"))
+        for i in range(3000):
+            with open(os.path.join(at, "etc", "new", f"file-{i}"), "w", encoding="ascii") as file:
+                file.write("x" * i)
+        for i in range(300):
+            os.link(os.path.join(at, "etc", "size-1"), os.path.join(at, "etc", f"l{i}"))
+            os.rename(os.path.join(at, "etc", "new", f"file-{i}"), os.path.join(at, "many-names-" * 10 + str(i)))
+        os.setxattr(os.path.join(at, "big"), "user.big", b"another" * 300)
+        with open(os.path.join(at, "large"), "r+b") as file:
+            file.truncate(100 << 20)
+            file.seek(400 << 20)
+            file.write(b"end")
+        tap.ok("it has the room", shutil.disk_usage(at).free > 4 << 30, shutil.disk_usage(at))
+    finally:
+        tap.equal("it can be written to", said("umount", at), "")
+    tap.equal("e2fsck finds nothing wrong afterwards", fsck(copy), "")
+    os.unlink(copy)
 
 
 def check_gnu_sparse(folder):
