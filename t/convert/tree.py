@@ -223,6 +223,20 @@ def check_grown(folder, disk):
     os.unlink(copy)
 
 
+def check_removed(folder):
+    """What a later layer removes is not on the disk either."""
+    layers, disk, marker = [], os.path.join(folder, "removed"), b"to be removed " * 400000
+    for i, layer in enumerate((Layer().add("secret", marker), Layer().add(".wh.secret"))):
+        layers.append((media_type(""), os.path.join(folder, f"removed-{i}")))
+        with open(layers[-1][1], "wb") as file:
+            file.write(layer.bytes())
+    convert(disk, layers)
+    tap.ok("a file that a layer removed takes no room", os.stat(disk).st_blocks * 512 < len(marker), os.stat(disk))
+    with open(disk, "rb") as file:
+        tap.ok("and cannot be read from the disk", marker[:4000] not in file.read())
+    os.unlink(disk)
+
+
 def check_gnu_sparse(folder):
     path, disk = os.path.join(folder, "sparse.tar"), os.path.join(folder, "sparse")
     with open(path, "wb") as file:
@@ -286,6 +300,7 @@ def main():
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     with tempfile.TemporaryDirectory(prefix="runner-convert.") as folder:
         check_odd(folder)
+        check_removed(folder)
         check_gnu_sparse(folder)
         check_init(folder)
         check_config(folder)
