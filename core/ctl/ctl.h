@@ -51,6 +51,9 @@ int put_command(struct ctl *ctl, int argc, char **argv);
 int get_command(struct ctl *ctl, int argc, char **argv);
 int log_command(struct ctl *ctl, int argc, char **argv);
 int top_command(struct ctl *ctl, int argc, char **argv);
+int pull_command(struct ctl *ctl, int argc, char **argv);
+int images_command(struct ctl *ctl, int argc, char **argv);
+int rmi_command(struct ctl *ctl, int argc, char **argv);
 int version_command(struct ctl *ctl, int argc, char **argv);
 
 /* The options of every command, which write to ctl. */

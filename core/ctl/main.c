@@ -34,6 +34,9 @@ static const struct command commands[] = {
      "FILE is the name in the current folder by default, a folder, or '-' for standard output.\n", get_command},
     {"log", "[OPTION...] ID", "Prints what a sandbox wrote to its serial console", NULL, log_command},
     {"top", "[OPTION...]", "Shows the CPU and memory that sandboxes use, again and again", NULL, top_command},
+    {"pull", "[OPTION...] REF", "Fetches an image from a registry and makes a disk of it", NULL, pull_command},
+    {"images", "[OPTION...]", "Lists what sandboxes can be made of", NULL, images_command},
+    {"rmi", "[OPTION...] REF...", "Removes images; sandboxes that were made of them stay", NULL, rmi_command},
     {"version", "[OPTION...]", "Prints the versions of runnerctl and of the runner", NULL, version_command},
 };
 

@@ -1,6 +1,6 @@
 # bash completion for runnerctl: commands, options, sandbox ids                                  -*- shell-script -*-
 
-_runnerctl_commands="create ls info start stop pause resume network rm exec put get log top version help"
+_runnerctl_commands="create ls info start stop pause resume network rm exec put get log top pull images rmi version help"
 
 # Options of a command.
 _runnerctl_options() {
@@ -14,6 +14,7 @@ _runnerctl_options() {
     exec) echo "--cwd --env --timeout $common" ;;
     put) echo "--mode $common" ;;
     log) echo "--follow --tail $common" ;;
+    pull) echo "--server --username --password-file --tag $common" ;;
     top) echo "--once --interval $common" ;;
     "") echo "--version $common" ;;
     *) echo "$common" ;;
@@ -25,7 +26,7 @@ _runnerctl_takes_value() {
     case $1 in
     --socket | --url | --token-file | --snapshot | --cpus | --memory | --disk | --env | --ssh-key | --name | --user | \
         --cwd | --timeout | --mode | --tail | --interval | --allow | \
-        --domains) return 0 ;;
+        --domains | --server | --username | --password-file | --tag) return 0 ;;
     esac
     return 1
 }

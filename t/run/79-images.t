@@ -191,6 +191,27 @@ http POST "/snapshots/remove?snapshot=tiny"
 http GET "/snapshots/exists?snapshot=tiny"
 is "an own snapshot is removed as well" "$(json exists)" false
 
+# ---- runnerctl ----
+
+put_on_shelf mine/app:1 ctl
+run "$ctl" pull mine/app:1 --tag other/app:1
+is "runnerctl pull" "$code $out" "0 mine/app:1"
+run "$ctl" images
+like "runnerctl images" "$out" "^other/app:1 +ready +$(printf ctl | sha256sum | cut -c 1-12) +1.0 MiB"
+like "and what failed" "$out" "^bad:12 +error .*password wrong"
+run "$ctl" pull bad:7
+is "one that fails" "$code" 1
+like "says why" "$err" "runnerctl: pull: +connect: refused"
+run "$ctl" pull mine/app:1 --username x
+is "a name without a password" "$code" 2
+printf 'secret-word\n' >"$dir/password"
+ok "with an account" "$ctl" pull mine/app:1 --username x --password-file "$dir/password"
+ok "runnerctl rmi" "$ctl" rmi mine/app:1 other/app:1
+run "$ctl" images --json
+unlike "they are gone" "$out" mine/app
+run "$ctl" rmi ../x
+is "no reference" "$code" 2
+
 # ---- restarts ----
 
 put_on_shelf late:1 late
