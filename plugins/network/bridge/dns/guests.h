@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GUESTS_PREFIX_MIN 16 /* of a network: there is room for each of its addresses */
+#define GUESTS_PREFIX_MIN 8 /* of a network: there is room for each of its addresses, untouched until it asks */
 
 struct guests;
 

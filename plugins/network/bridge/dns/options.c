@@ -72,7 +72,7 @@ static int add_never(const char *text, struct options *ret)
             prefix = -1;
     }
     if (prefix < 0)
-        return wrong("--never", text, "an IPv4 network as a.b.c.d/n, of at most 64");
+        return wrong("--never", text, "an IPv4 network as a.b.c.d/n, of at most 256");
     ret->never[ret->n_never].mask = prefix == 0 ? 0 : UINT32_MAX << (32 - prefix);
     ret->never[ret->n_never].address = ntohl(address.s_addr) & ret->never[ret->n_never].mask;
     ret->n_never++;

@@ -8,7 +8,7 @@
 
 #define OPTIONS_LISTENERS 8
 #define OPTIONS_UPSTREAMS 3
-#define OPTIONS_NEVER     64
+#define OPTIONS_NEVER     256
 
 struct upstream {
     struct sockaddr_storage address;
