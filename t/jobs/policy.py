@@ -13,10 +13,11 @@ import time
 import tap
 from daytona import DaytonaApi, recorded
 from runners import enter_namespace, has_bridge
-from rig import Client, Skip, own_ports
+from rig import BUILD, Client, Skip, own_ports
 from rig_ch import FAKE, plugins_with_loopback
 from rig_jobs import JobRunner, create, do, new_id, wait_for_line
 
+DNS = os.path.join(BUILD, "plugins/network/bridge/runner-dns")
 UPDATE = "UPDATE_SANDBOX_NETWORK_SETTINGS"
 OPEN, CLOSED = "open", "closed"
 
@@ -46,6 +47,9 @@ class PolicyRunner(JobRunner):
                 return file.read().rstrip("\n")
         except FileNotFoundError:
             return None
+
+    def end_others(self):
+        """What outlives a runner, beside VMMs."""
 
     def is_empty(self):
         return [name for name in os.listdir(self.policies) if not name.startswith(".tmp-")] == []
@@ -84,7 +88,8 @@ class BridgeRunner(PolicyRunner):
     def arrange(self):
         self.make_snapshot()
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {self.own_copy(FAKE)}, probe: none}}\n"
-                "    network: {plugin: bridge, bridge: br-t, address: 10.9.0.1/24, uplink: none}\n"
+                f"    network: {{plugin: bridge, bridge: br-t, address: 10.9.0.1/24, uplink: none, dns_program: {DNS}, "
+                "dns_upstream: [127.0.0.1]}\n"
                 "    ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.3, gateway: 10.9.0.1/24}")
 
     def told(self, policy):
@@ -92,6 +97,10 @@ class BridgeRunner(PolicyRunner):
             return policy and "block"
         words = policy.split()
         return " ".join(words[:1] + [word for word in words[1:] if word == "restricted" or "/" in word])
+
+    def end_others(self):
+        with open(os.path.join(self.root, "network/br-t.pid")) as file:
+            os.kill(int(file.readline()), signal.SIGKILL)
 
     def elements(self, kind, name):
         """Keys of a set's elements, of a map's with what they stand for; None: there is no such thing."""
@@ -335,6 +344,12 @@ def main():
     if kind is BridgeRunner:
         if not has_bridge():
             raise Skip("no bridge: that needs root, network namespaces and the plugin")
+        if not os.path.exists(DNS):
+            raise Skip("runner-dns was not built: a library is missing")
+        argv = [os.path.join(BUILD, "runner-ch"), "--plugin-dir", os.path.join(BUILD, "plugins"), "--dump-plugin"]
+        told = subprocess.run(argv + ["network/bridge"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        if "dns_program" not in told:
+            raise Skip("this bridge keeps no lists of domains")
         enter_namespace()
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
@@ -343,6 +358,7 @@ def main():
             for check in checks:
                 check(api, runner)
             tap.ok("no policy outlives its sandbox", runner.is_empty())
+            runner.end_others()
             # Of a runner that was killed the API may not know yet.
             tap.equal("the API was told what it can read",
                       [text for text in api.violations() if "a second poll while one waits" not in text], [])
