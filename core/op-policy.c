@@ -54,11 +54,13 @@ static void set_due(struct op *op, bool is_due)
     index_unlock(op->engine->index);
 }
 
-static int enforce(struct op *op, struct runner_error *err)
+/* ret_refused: nothing was done, and never will be. */
+static int enforce(struct op *op, bool *ret_refused, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(&op->call);
     int status = op_plan_policy(op, batch, err);
 
+    *ret_refused = status < 0 && (err->code == RUNNER_E_NOTSUP || err->code == RUNNER_E_INVALID);
     if (status == 0)
         status = batch_run(&op->call, batch, err);
     set_due(op, status < 0);
@@ -68,8 +70,9 @@ static int enforce(struct op *op, struct runner_error *err)
 void op_enforce_policy(struct op *op)
 {
     struct runner_error err = ERROR_INIT;
+    bool is_refused;
 
-    if (enforce(op, &err) < 0)
+    if (enforce(op, &is_refused, &err) < 0)
         log_event(RUNNER_LOG_ERROR, "policy.not_applied", "id", op->id, "error", err.message, NULL);
 }
 
@@ -96,6 +99,7 @@ static int admit(struct op *op, struct runner_error *err)
     if (record->state == SANDBOX_CREATING || record->state == SANDBOX_DESTROYING)
         return fail(err, RUNNER_E_BUSY, 0, "cannot change the network settings of sandbox '%s': it is %s", op->id,
                     sandbox_state_name(record->state));
+    op->was_policy_due = op->sandbox->is_policy_due;
     policy_copy(&record->policy, &op->policy);
     policy_change_apply(&op->change, &op->policy);
     if (op->change.has_restricted && op->policy.is_restricted && !(network_caps(op) & RUNNER_NETWORK_CAP_POLICY))
@@ -105,18 +109,40 @@ static int admit(struct op *op, struct runner_error *err)
     return op_check_policy(op, &op->policy, err) < 0 ? -1 : OP_NEXT;
 }
 
+/* Its job is not done by that: what is delivered again is done again. */
+static int commit(struct op *op, struct runner_error *err)
+{
+    struct record *record = op->sandbox->record;
+    const char *job = op->job;
+    int status;
+
+    op_swap_policy(op);
+    op->job = NULL;
+    status = op_commit(op, record->state, record->error, err);
+    op->job = job;
+    if (status < 0)
+        op_swap_policy(op);
+    return status;
+}
+
 /* First what holds from now on, then its coming: killed between, the next start of the runner goes on; and a sandbox that
  * does not run has it at its next start. */
 static int keep(struct op *op, struct runner_error *err)
 {
-    struct record *record = op->sandbox->record;
+    return commit(op, err);
+}
 
-    op_swap_policy(op);
-    if (op_commit(op, record->state, record->error, err) < 0) {
-        op_swap_policy(op);
-        return -1;
-    }
-    return OP_NEXT;
+/* What was before is still in force. */
+static void unkeep(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (!op->is_policy_refused)
+        return;
+    if (commit(op, &more) == 0)
+        set_due(op, op->was_policy_due);
+    else
+        error_append(err, "kept all the same: %s", more.message);
 }
 
 /* One that failed is not taken back: who tightened it, and is not heard of again, means it still. */
@@ -126,11 +152,14 @@ static int apply(struct op *op, struct runner_error *err)
 
     if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
         return OP_NEXT;
-    if (enforce(op, err) == 0)
+    if (enforce(op, &op->is_policy_refused, err) == 0)
         return OP_NEXT;
+    if (op->is_policy_refused)
+        return -1;
     error_wrap(err, "the network settings are kept, but not in force yet (this is tried again)");
     return op_blame_host(err);
 }
 
-static const struct op_phase policy_phases[] = {{"admit", admit, NULL}, {"record", keep, NULL}, {"apply", apply, NULL}};
+static const struct op_phase policy_phases[] = {
+    {"admit", admit, NULL}, {"record", keep, unkeep}, {"apply", apply, NULL}};
 const struct op_type op_policy = {"policy", policy_phases, ARRAY_LEN(policy_phases)};

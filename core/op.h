@@ -48,6 +48,8 @@ struct op {
     bool is_stuck;     /* and something is left: what it was given stays its own, until that is gone (follow_up in op.c) */
     struct resize resize, was;   /* RESIZE: to what; and from what, once that is known */
     struct policy_change change; /* POLICY: what is asked for; owned */
+    bool is_policy_refused;      /* POLICY: the network cannot keep it, as it turned out ... */
+    bool was_policy_due;         /* ... and whether what was before is in force */
     struct policy policy;        /* POLICY, START: what the record gets, then what it had; owned */
     struct json *metadata;       /* START: what it brought, see start-request.h; owned, or NULL */
     char *auth_token;            /* CREATE, START, RESUME: for the guest's daemon; owned, a secret; or NULL */

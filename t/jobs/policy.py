@@ -3,6 +3,7 @@ The network is the one for tests, of which each policy is a file; or the bridge,
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +39,18 @@ class PolicyRunner(JobRunner):
         self.policies = os.path.join(self.dir, "policies")
         os.mkdir(self.policies)
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
-                f"    network: {{plugin: loopback, port: {port}, policies: {self.policies}}}")
+                f"    network: {{plugin: loopback, port: {port}, names: true, policies: {self.policies}}}")
+
+    def set_names(self, value):
+        """Of the network: whether it keeps names of domains. Started anew."""
+        path = os.path.join(self.dir, "runner.yaml")
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write(re.sub("names: (true|false)", f"names: {value}", text))
+        self.end(signal.SIGTERM)
+        self.launch()
+        self.wait_idle()
 
     def policy(self, id):
         """What is in force, None: it is on no network."""
@@ -88,7 +100,7 @@ class BridgeRunner(PolicyRunner):
     def arrange(self):
         self.make_snapshot()
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {self.own_copy(FAKE)}, probe: none}}\n"
-                f"    network: {{plugin: bridge, bridge: br-t, address: 10.9.0.1/24, uplink: none, dns_program: {DNS}, "
+                f"    network: {{plugin: bridge, bridge: br-t, address: 10.9.0.1/24, uplink: none, dns: true, dns_program: {DNS}, "
                 "dns_upstream: [127.0.0.1]}\n"
                 "    ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.3, gateway: 10.9.0.1/24}")
 
@@ -258,6 +270,21 @@ def check_failure(api, runner):
     do(api, id, "destroy")
 
 
+def check_refused(api, runner):
+    """A network that could keep names, and is set up not to: what was before holds."""
+    id = new_id()
+    create(api, id)
+    ends(api, UPDATE, id, {"networkAllowList": "1.0.0.0/8"})
+    runner.set_names("false")
+    status, text = ends(api, UPDATE, id, {"networkBlockAll": False, "domainAllowList": "a.b"})
+    tap.equal("s03: what the network cannot keep is refused", (status, text), ("FAILED", "network policy: network/loopback: no names"))
+    tap.equal("s03: and what was before holds", (runner.policy(id), runner.record(id)["policy"]["cidrs"], "domains" in runner.record(id)["policy"],
+                                                 runner.settings(id)["isEnforced"]), ("list 1.0.0.0/8", "1.0.0.0/8", False, True))
+    tap.equal("by REST too", runner.ask("POST", f"/sandboxes/{id}/network-settings", {"domainAllowList": "a.b"})[0], 501)
+    runner.set_names("true")
+    do(api, id, "destroy")
+
+
 def check_counters(api, runner):
     """What the network counts; on this one a file says it."""
     ids = sorted([new_id(), new_id()])
@@ -338,7 +365,7 @@ COMMON = [check_recorded, check_fields, check_create, check_stopped]
 
 
 def main():
-    runners = {"loopback": (PolicyRunner, COMMON + [check_failure, check_counters, check_restart, check_kills]),
+    runners = {"loopback": (PolicyRunner, COMMON + [check_failure, check_refused, check_counters, check_restart, check_kills]),
                "bridge": (BridgeRunner, COMMON + [check_kills])}
     kind, checks = runners[sys.argv[1]]
     if kind is BridgeRunner:

@@ -20,11 +20,13 @@ struct loopback {
     bool has_taps;
     int port;
     const char *policies; /* or NULL */
+    bool has_names;
 };
 
 static const struct runner_param loopback_params[] = {
     {.name = "taps", .dflt = "false", .doc = "whether a TAP is made that nothing uses", .type = RUNNER_T_BOOL},
     {.name = "port", .dflt = "2280", .doc = "of all guests", .type = RUNNER_T_INT, .min = 1024, .max = 65535},
+    {.name = "names", .dflt = "true", .doc = "whether policies may name domains", .type = RUNNER_T_BOOL},
     {.name = "policies", .doc = "a directory for the policies of sandboxes", .type = RUNNER_T_PATH},
 };
 
@@ -45,6 +47,8 @@ static int loopback_create(const struct runner_value *values, size_t n, void **r
             l->has_taps = values[i].number != 0;
         else if (strcmp(values[i].name, "port") == 0)
             l->port = (int)values[i].number;
+        else if (strcmp(values[i].name, "names") == 0)
+            l->has_names = values[i].number != 0;
         else if (strcmp(values[i].name, "policies") == 0)
             l->policies = values[i].text;
     *ret_self = l;
@@ -168,10 +172,13 @@ static int loopback_apply_policy(void *self, struct runner_call *call, struct ru
                                  const struct runner_nic *nic, const struct runner_policy *policy,
                                  struct runner_error *err)
 {
+    const struct loopback *l = self;
     auto_str struct str text = STR_INIT;
 
     (void)call;
     (void)nic;
+    if (policy->n_domains > 0 && !l->has_names)
+        return fail(err, RUNNER_E_NOTSUP, 0, "network/loopback: no names");
     str_add(&text, policy->flags & RUNNER_POLICY_BLOCK    ? "block"
                    : policy->flags & RUNNER_POLICY_LISTED ? "list"
                                                           : "open");
