@@ -161,6 +161,22 @@ def check_mount(folder, disk, tree, times_differ):
         subprocess.run(["umount", at], check=True)
 
 
+def check_nobody(folder, disk, layers):
+    """Owners, devices and trusted attributes need no privilege."""
+    os.chmod(folder, 0o755)
+    at = os.path.join(folder, "nobody")
+    os.mkdir(at)
+    os.chown(at, 65534, 65534)
+    result = convert(os.path.join(at, "disk"), layers,
+                     prefix=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"))
+    if result.code == 126 or "Permission denied" in result.stderr:
+        tap.skip("another user cannot run what was built here", 1)
+        return
+    tap.ok("a user without any privilege makes the same",
+           result.code == 0 and subprocess.run(["cmp", disk, os.path.join(at, "disk")], check=False).returncode == 0, result)
+    shutil.rmtree(at)
+
+
 def check_odd(folder):
     tars = [layer.bytes() for layer in (first(), attributes(), whiteouts_below(), whiteouts(), more(), large())]
     tars[5:5] = [Layer().bytes(), *sparse(folder)[1:]]
@@ -177,6 +193,7 @@ def check_odd(folder):
         tap.equal("e2fsck finds nothing wrong", fsck(path), "")
     tap.ok("twice the same, byte for byte", subprocess.run(["cmp", disk, again], check=False).returncode == 0)
     tap.ok("however the layers are packed", subprocess.run(["cmp", disk, other], check=False).returncode == 0)
+    check_nobody(folder, disk, layers)
     result = convert(os.path.join(folder, "third"), layers)
     tap.equal("init is none", json.loads(result.values["json"])["init"], "")
     tap.ok("the disk is sparse", os.stat(disk).st_blocks * 512 < int(result.values["content"]) + (1 << 20),

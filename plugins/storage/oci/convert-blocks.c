@@ -2,9 +2,9 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "core/util/str.h"
+#include "plugins/storage/oci/convert-zeros.h"
 
 #define BUFFER_SIZE ((size_t)1 << 20)
 #define START_STEP  ((uint64_t)16 << 20) /* the kernel begins to write so much at a time, while more is made */
@@ -24,11 +24,9 @@ bool blocks_group_has_copy(uint64_t group)
 int blocks_init(struct blocks *b, int fd, struct runner_error *err)
 {
     memset(b, 0, sizeof(*b));
-    b->used = mmap(NULL, BLOCKS_MAX / 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (b->used == MAP_FAILED) {
-        b->used = NULL;
+    b->used = zeros_map(BLOCKS_MAX / 8);
+    if (b->used == NULL)
         return fail_errno(err, errno, "memory for a map of the disk");
-    }
     b->buffer = mem_alloc(BUFFER_SIZE);
     b->fd = fd;
     return 0;
@@ -36,8 +34,7 @@ int blocks_init(struct blocks *b, int fd, struct runner_error *err)
 
 void blocks_done(struct blocks *b)
 {
-    if (b->used != NULL)
-        munmap(b->used, BLOCKS_MAX / 8);
+    zeros_unmap(b->used, BLOCKS_MAX / 8);
     free(b->buffer);
     memset(b, 0, sizeof(*b));
 }

@@ -131,6 +131,7 @@ static int volume_open(struct volume *v, const char *path, const uint8_t uuid[16
     struct ext2_super_block parameters;
     errcode_t code;
 
+    initialize_ext2_error_table(); /* texts */
     fill_parameters(&v->layout, &parameters);
     code = ext2fs_initialize(path, EXT2_FLAG_64BITS, &parameters, unix_io_manager, &v->fs);
     if (code != 0)
@@ -252,8 +253,8 @@ static int make_volume(struct volume *v, const char *path, const uint8_t uuid[16
     return volume_close(v, err);
 }
 
-int finish(struct image *im, const char *path, const uint8_t uuid[16], struct convert_result *ret,
-           struct runner_error *err)
+int finish_disk(struct image *im, const char *path, const uint8_t uuid[16], struct convert_result *ret,
+                struct runner_error *err)
 {
     struct volume v = {.im = im};
     int status = make_volume(&v, path, uuid, ret, err);

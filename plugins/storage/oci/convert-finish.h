@@ -8,7 +8,7 @@
 int directories_write(struct image *, struct runner_error *err);
 
 /* The rest; path: of the file that im->blocks writes. */
-int finish(struct image *im, const char *path, const uint8_t uuid[16], struct convert_result *ret,
-           struct runner_error *err);
+int finish_disk(struct image *im, const char *path, const uint8_t uuid[16], struct convert_result *ret,
+                struct runner_error *err);
 
 #endif

@@ -3,11 +3,11 @@
 #include <assert.h>
 #include <ext2fs/ext2fs.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "core/util/str.h"
 #include "plugins/storage/oci/convert-content.h"
+#include "plugins/storage/oci/convert-zeros.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "written as it lies in memory");
 _Static_assert(sizeof(union inode) == INODE_SIZE, "one place of the table");
@@ -16,13 +16,6 @@ _Static_assert(sizeof(union inode) == INODE_SIZE, "one place of the table");
 #define AREA       (EXT2_GOOD_OLD_INODE_SIZE + EXTRA_SIZE) /* attributes in the inode */
 #define EA_MAGIC   0xEA020000u
 
-static void *map_zeros(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    return p != MAP_FAILED ? p : NULL;
-}
-
 int inodes_init(struct inodes *t, struct blocks *blocks, const uint8_t uuid[16], uint32_t max, struct runner_error *err)
 {
     memset(t, 0, sizeof(*t));
@@ -30,8 +23,8 @@ int inodes_init(struct inodes *t, struct blocks *blocks, const uint8_t uuid[16],
     t->seed = ext2fs_crc32c_le(~0u, uuid, 16);
     t->next = INODE_FIRST;
     t->max = INODE_FIRST + max;
-    t->spare = map_zeros(t->max * sizeof(*t->spare));
-    t->links = map_zeros(t->max * sizeof(*t->links));
+    t->spare = zeros_map(t->max * sizeof(*t->spare));
+    t->links = zeros_map(t->max * sizeof(*t->links));
     if (t->spare == NULL || t->links == NULL)
         return fail_errno(err, errno, "memory for inodes");
     return 0;
@@ -39,10 +32,8 @@ int inodes_init(struct inodes *t, struct blocks *blocks, const uint8_t uuid[16],
 
 void inodes_done(struct inodes *t)
 {
-    if (t->spare != NULL)
-        munmap(t->spare, t->max * sizeof(*t->spare));
-    if (t->links != NULL)
-        munmap(t->links, t->max * sizeof(*t->links));
+    zeros_unmap(t->spare, t->max * sizeof(*t->spare));
+    zeros_unmap(t->links, t->max * sizeof(*t->links));
     memset(t, 0, sizeof(*t));
 }
 

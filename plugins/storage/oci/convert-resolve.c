@@ -40,8 +40,8 @@ static int clean(const char *path, char *to, size_t *ret_len, struct runner_erro
                 ;
             continue;
         }
-        if (len > NAME_MAX_)
-            return fail(err, RUNNER_E_INVALID, 0, "a name in it has more than %u bytes", NAME_MAX_);
+        if (len > TREE_NAME_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "a name in it has more than %u bytes", TREE_NAME_MAX);
         if (at + len + 2 > PATH_MAX)
             return fail(err, RUNNER_E_INVALID, 0, "it has more than %d bytes", PATH_MAX);
         if (at > 0)
@@ -60,8 +60,8 @@ static int follow(struct walk *w, uint32_t link, struct runner_error *err)
     const char *target = w->tree->names + w->tree->nodes[link].target;
     size_t len = strlen(target), rest = strlen(w->path + w->at);
 
-    if (++w->follows > FOLLOW_MAX)
-        return fail(err, RUNNER_E_INVALID, 0, "more than %d symbolic links lead to it", FOLLOW_MAX);
+    if (++w->follows > TREE_FOLLOW_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "more than %d symbolic links lead to it", TREE_FOLLOW_MAX);
     if (len + 1 + rest + 1 > sizeof(w->path))
         return fail(err, RUNNER_E_INVALID, 0, "symbolic links make its path too long");
     memmove(w->path + len + 1, w->path + w->at, rest + 1);
@@ -84,8 +84,9 @@ static int step(struct walk *w, const char *name, size_t len, struct runner_erro
         w->dir = w->tree->nodes[w->dir].parent;
         return 0;
     }
-    if (len > NAME_MAX_)
-        return fail(err, RUNNER_E_INVALID, 0, "a symbolic link on its way has a name of more than %u bytes", NAME_MAX_);
+    if (len > TREE_NAME_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "a symbolic link on its way has a name of more than %u bytes",
+                    TREE_NAME_MAX);
     node = tree_find(w->tree, w->dir, name, len);
     if (node != 0 && w->tree->nodes[node].kind == NODE_LINK)
         return follow(w, node, err);
@@ -114,8 +115,9 @@ static int arrive(struct walk *w, const char *name, size_t len, bool is_followed
         ret->node = ret->dir = w->dir;
         return 0;
     }
-    if (len > NAME_MAX_)
-        return fail(err, RUNNER_E_INVALID, 0, "a symbolic link on its way has a name of more than %u bytes", NAME_MAX_);
+    if (len > TREE_NAME_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "a symbolic link on its way has a name of more than %u bytes",
+                    TREE_NAME_MAX);
     node = tree_find(w->tree, w->dir, name, len);
     if (is_followed && node != 0 && w->tree->nodes[node].kind == NODE_LINK)
         return follow(w, node, err) < 0 ? -1 : 1;

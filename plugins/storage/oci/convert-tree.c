@@ -1,28 +1,21 @@
 #include "plugins/storage/oci/convert-tree.h"
 
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "core/util/str.h"
+#include "plugins/storage/oci/convert-zeros.h"
 
 #define TABLE_SIZE ((uint32_t)1 << 19)
 #define NAMES_SIZE ((uint32_t)18 << 20)
-
-static void *map_zeros(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    return p != MAP_FAILED ? p : NULL;
-}
 
 int tree_init(struct tree *t, uint32_t max, struct runner_error *err)
 {
     memset(t, 0, sizeof(*t));
     t->max = max + 2;
-    t->nodes = map_zeros(t->max * sizeof(*t->nodes));
-    t->names = map_zeros(NAMES_SIZE);
-    t->table = map_zeros(TABLE_SIZE * sizeof(*t->table));
+    t->nodes = zeros_map(t->max * sizeof(*t->nodes));
+    t->names = zeros_map(NAMES_SIZE);
+    t->table = zeros_map(TABLE_SIZE * sizeof(*t->table));
     if (t->nodes == NULL || t->names == NULL || t->table == NULL)
         return fail_errno(err, errno, "memory for names");
     (void)getrandom(&t->seed, sizeof(t->seed), GRND_NONBLOCK);
@@ -34,12 +27,9 @@ int tree_init(struct tree *t, uint32_t max, struct runner_error *err)
 
 void tree_done(struct tree *t)
 {
-    if (t->nodes != NULL)
-        munmap(t->nodes, t->max * sizeof(*t->nodes));
-    if (t->names != NULL)
-        munmap(t->names, NAMES_SIZE);
-    if (t->table != NULL)
-        munmap(t->table, TABLE_SIZE * sizeof(*t->table));
+    zeros_unmap(t->nodes, t->max * sizeof(*t->nodes));
+    zeros_unmap(t->names, NAMES_SIZE);
+    zeros_unmap(t->table, TABLE_SIZE * sizeof(*t->table));
     memset(t, 0, sizeof(*t));
 }
 

@@ -10,9 +10,9 @@
 
 #include "core/util/error.h"
 
-#define TREE_ROOT  1u
-#define NAME_MAX_  255u
-#define FOLLOW_MAX 40 /* symbolic links on the way to an entry, as Linux has it */
+#define TREE_ROOT       1u
+#define TREE_NAME_MAX   255u
+#define TREE_FOLLOW_MAX 40 /* symbolic links on the way to an entry, as Linux has it */
 
 /* As directories have it, EXT2_FT_*. */
 enum { NODE_NONE, NODE_FILE, NODE_DIR, NODE_CHAR, NODE_BLOCK, NODE_FIFO, NODE_SOCKET, NODE_LINK };
@@ -59,7 +59,7 @@ typedef int tree_make_fn(void *ctx, uint32_t dir, const char *name, size_t len, 
 
 struct place { /* where a path leads */
     uint32_t dir;
-    char name[NAME_MAX_ + 1]; /* empty: dir itself, the root */
+    char name[TREE_NAME_MAX + 1]; /* empty: dir itself, the root */
     uint8_t name_len;
     uint32_t node; /* what is there, or 0 */
 };

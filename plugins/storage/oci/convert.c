@@ -45,19 +45,17 @@ static int on_tick(void *ctx, struct runner_error *err)
     return 0;
 }
 
-#define BOUND(name)                                                                                                    \
-    if (bounds->name == 0)                                                                                             \
-    bounds->name = defaults.name
-
-static void fill_bounds(struct convert_bounds *bounds)
+static void fill_bounds(struct convert_bounds *b)
 {
-    BOUND(layers);
-    BOUND(entries);
-    BOUND(depth);
-    BOUND(ratio);
-    BOUND(total_bytes);
-    BOUND(file_bytes);
-    BOUND(xattr_bytes);
+#define FILL(name) (b->name = b->name != 0 ? b->name : defaults.name)
+    FILL(layers);
+    FILL(entries);
+    FILL(depth);
+    FILL(ratio);
+    FILL(total_bytes);
+    FILL(file_bytes);
+    FILL(xattr_bytes);
+#undef FILL
 }
 
 static int image_init(struct conversion *c, struct runner_error *err)
@@ -118,7 +116,7 @@ static int apply_layers(struct conversion *c, struct runner_error *err)
     for (size_t i = 0; i < r->n_layers; i++)
         if (layer_apply(&c->image, c->stream, err) < 0)
             return error_wrap(err, "layer %s", r->layers[i].name);
-    return 0;
+    return on_tick(c, err);
 }
 
 static int run(struct conversion *c, struct convert_result *ret, struct runner_error *err)
@@ -128,7 +126,8 @@ static int run(struct conversion *c, struct convert_result *ret, struct runner_e
     ret->entries = c->image.tree.entries;
     json_add_text(&c->config.members, "init", has_systemd(&c->image) ? "systemd" : "");
     json_close(&c->config.members, '}');
-    return directories_write(&c->image, err) < 0 || finish(&c->image, c->request->path, c->request->uuid, ret, err) < 0
+    return directories_write(&c->image, err) < 0 ||
+                   finish_disk(&c->image, c->request->path, c->request->uuid, ret, err) < 0
                ? -1
                : 0;
 }
