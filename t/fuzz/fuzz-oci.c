@@ -44,7 +44,7 @@ static void read_ref(const char *text, struct runner_error *err)
         return;
     }
     need_plain(ref.path);
-    need_plain(ref_reference(&ref));
+    need(strpbrk(ref_reference(&ref), "/?#%\\ \r\n\t\"<>") == NULL && ref_reference(&ref)[0] != '.');
     need(ref.digest == NULL || ref_is_digest(ref.digest));
     need(strpbrk(ref.server, "/@?#%\\ \r\n\t") == NULL);
     (void)ref_is_loopback(ref.server);

@@ -1,12 +1,9 @@
 /* runner-oci: one operation on an image in a registry. Started by the plugin storage/oci, see README.md there. */
-#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 
+#include "plugins/storage/oci/program/confine.h"
 #include "plugins/storage/oci/program/report.h"
 #include "plugins/storage/oci/program/work.h"
 
@@ -14,25 +11,15 @@ static const char usage[] = "Usage: runner-oci SOCKET\n"
                             "Carries out one operation on an image in a registry, for runner-ch; see\n"
                             "runner-storage-oci(7). Descriptor 3 listens at SOCKET, standard input is the request.\n";
 
-/* It reads what strangers wrote: it keeps its user's files, and nothing else that its user could do. */
-static int confine(struct runner_error *err)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
-    struct rlimit no_core = {0, 0};
-
-    memset(none, 0, sizeof none);
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_capset, &header, none) < 0 ||
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &no_core) < 0)
-        return fail_errno(err, errno, "giving up privileges");
-    return 0;
-}
-
-static int run(struct request *request, struct runner_error *err)
+static int run(const char *socket_path, struct request *request, struct runner_error *err)
 {
     auto_str struct str members = STR_INIT;
-    int status = request_read(request, err);
+    int status = confine_privileges(err);
 
+    if (status == 0)
+        status = request_read(request, err);
+    if (status == 0)
+        status = confine_files(request, socket_path, err);
     if (status == 0) {
         report_deadline(request->deadline_ms);
         status = work_run(request, &members, err);
@@ -63,11 +50,7 @@ int main(int argc, char **argv)
         report_close(argv[1]);
         return 1;
     }
-    status = confine(&err);
-    if (status < 0)
-        report_error(&err);
-    else
-        status = run(&request, &err);
+    status = run(argv[1], &request, &err);
     report_close(argv[1]);
     request_done(&request);
     return status < 0 ? 1 : 0;
