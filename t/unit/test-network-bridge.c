@@ -39,6 +39,10 @@ static int create(const char *name, const char *text, int64_t number, void **ret
         {.name = "pool", .text = "2", .number = 2},
         {.name = "owner", .text = "64055", .number = 64055},
         {.name = "mtu", .text = "0"},
+        {.name = "dns", .text = "false"},
+        {.name = "dns_program", .text = "/usr/libexec/runner-dns"},
+        {.name = "dns_upstream", .text = "192.0.2.53:5353"},
+        {.name = "allow_private", .text = "192.168.0.0/16"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(values); i++)
@@ -59,8 +63,11 @@ static void *make(void)
 
 static struct runner_nic make_nic(void)
 {
-    return (struct runner_nic){
-        .size = sizeof(struct runner_nic), .mac = "02:00:00:00:00:07", .address = "10.0.0.7", .gateway = "10.0.0.1", .prefix_len = 24};
+    return (struct runner_nic){.size = sizeof(struct runner_nic),
+                               .mac = "02:00:00:00:00:07",
+                               .address = "10.0.0.7",
+                               .gateway = "10.0.0.1",
+                               .prefix_len = 24};
 }
 
 /* The steps of one attach or detach, freed by the caller. */
@@ -77,7 +84,7 @@ static char *plan(void *self, bool is_attach, const char *id, struct runner_nic 
     return text;
 }
 
-#define PORT " port=02:00:00:00:00:07,10.0.0.7"
+#define PORT          " port=02:00:00:00:00:07,10.0.0.7"
 #define PORT_IN_GROUP PORT ",group:726f7b9f"
 
 /* Messages to the kernel are of no use to people: those of netlink are left out. */
@@ -113,6 +120,9 @@ Test(bridge, bad_parameters)
         {"address", "10.0.0/24", 0, "network.address"},
         {"address", "/24", 0, "network.address"},
         {"mtu", "100", 100, "network.mtu"},
+        {"allow_private", "192.168.0.0/33", 0, "network.allow_private"},
+        {"dns_upstream", "example.org", 0, "network.dns_upstream"},
+        {"dns_upstream", "192.0.2.1:0", 0, "network.dns_upstream"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -241,6 +251,116 @@ Test(bridge, address)
     runner_plugin_1()->destroy(self);
 }
 
+/* ---- ranges ---- */
+
+static void expect_ranges(const struct ranges *r, const char *want)
+{
+    auto_str struct str text = STR_INIT;
+
+    for (size_t i = 0; i < r->n; i++)
+        str_addf(&text, "%x-%x ", r->list[i].first, r->list[i].last);
+    cr_expect_str_eq(str_text(&text), want);
+}
+
+static void add_ranges(struct ranges *to, const char *const *texts)
+{
+    for (; *texts != NULL; texts++) {
+        struct range range;
+
+        cr_assert(ranges_parse(*texts, &range), "%s", *texts);
+        ranges_add(to, range);
+    }
+    ranges_tidy(to);
+}
+
+Test(bridge, ranges_are_merged_and_taken_from_each_other)
+{
+    struct ranges a = {NULL, 0}, b = {NULL, 0}, all = {NULL, 0};
+    struct range left;
+    unsigned prefix = 0;
+
+    add_ranges(
+        &a, (const char *const[]){"10.0.0.128/25", "10.0.0.0/25", "10.0.1.7/24", "255.255.255.255", "10.0.0.9", NULL});
+    expect_ranges(&a, "a000000-a0001ff ffffffff-ffffffff ");
+    add_ranges(&b, (const char *const[]){"10.0.0.16/28", "10.0.1.255", "255.255.255.0/24", NULL});
+    ranges_subtract(&a, &b);
+    expect_ranges(&a, "a000000-a00000f a000020-a0001fe ");
+    left = a.list[1];
+    cr_expect(ranges_next_network(&left, &prefix) && prefix == 27 && left.first == 0x0a000040);
+    add_ranges(&all, (const char *const[]){"0.0.0.0/0", "8.8.8.8", NULL});
+    expect_ranges(&all, "0-ffffffff ");
+    left = all.list[0];
+    cr_expect(!ranges_next_network(&left, &prefix) && prefix == 0);
+    ranges_subtract(&all, &all);
+    cr_expect_eq(all.n, 0);
+    ranges_done(&a);
+    ranges_done(&b);
+    ranges_done(&all);
+}
+
+Test(bridge, what_is_no_range)
+{
+    static const char *const bad[] = {"",          "/8",          "10.0.0/8",    "10.0.0.0/33",
+                                      "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/8 ", "::/0"};
+    struct range range;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        cr_expect_not(ranges_parse(bad[i], &range), "%s", bad[i]);
+}
+
+/* ---- policies ---- */
+
+static char *plan_policy_of(void *self, const struct runner_policy *policy)
+{
+    struct runner_nic nic = make_nic();
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+    char *text = NULL;
+
+    nic.kind = RUNNER_NIC_TAP;
+    SET(nic.name, "tap-a");
+    if (ops->apply_policy(self, fake_call(), batch, "a", &nic, policy, &err) == 0)
+        text = fake_batch_text(batch);
+    fake_host()->batch_free(batch);
+    return text;
+}
+
+Test(bridge, domains_are_told_before_the_set_changes)
+{
+    const char *const domains[] = {"example.org", "*.example.net"};
+    const struct runner_policy policy = {
+        .size = sizeof policy, .flags = RUNNER_POLICY_LISTED, .n_domains = 2, .domains = domains};
+    void *self = NULL;
+    auto_free char *first = NULL, *again = NULL;
+
+    cr_assert_eq(create("dns", "true", 1, &self), 0, "%s", err.message);
+    fake_host_answer(RUNNER_READ, "network/br0/10.0.0.7", 1, 0, NULL);
+    first = plan_policy_of(self, &policy);
+    cr_assert_not_null(first, "%s", err.message);
+    cr_expect(strncmp(first, "WRITE /root-of-host/network/br0/10.0.0.7 mode=0600", 50) == 0, "%s", first);
+    cr_expect_not_null(strstr(first, "data=\"set runner_br0 d_tap-a\\x0aexample.org\\x0a*.example.net\\x0a\""), "%s",
+                       first);
+    cr_expect_not_null(strstr(first, "\nNETLINK"), "%s", first);
+    fake_host_answer(RUNNER_READ, "network/br0/10.0.0.7", 0, 0, "set runner_br0 d_tap-a\nexample.org\n*.example.net\n");
+    again = plan_policy_of(self, &policy);
+    cr_assert_not_null(again, "%s", err.message);
+    cr_expect(strncmp(again, "NETLINK", 7) == 0 && strlen(again) < strlen(first), "told already: %s", again);
+    runner_plugin_1()->destroy(self);
+    cr_expect_eq(fake_host_live(), 0);
+}
+
+Test(bridge, domains_without_a_forwarder_are_refused)
+{
+    const char *const domains[] = {"example.org"};
+    const struct runner_policy policy = {
+        .size = sizeof policy, .flags = RUNNER_POLICY_LISTED, .n_domains = 1, .domains = domains};
+    void *self = make();
+
+    cr_expect_null(plan_policy_of(self, &policy));
+    cr_expect_eq(err.code, RUNNER_E_NOTSUP);
+    cr_expect(strstr(err.message, "dns: on") != NULL, "%s", err.message);
+    runner_plugin_1()->destroy(self);
+}
+
 /* ---- setup ---- */
 
 static void answer_look(const char *link, const char *routes, int rules_status)
@@ -346,14 +466,14 @@ Test(bridge, sweep_removes_only_what_is_nobodys)
         "{\"ifname\":\"vnet3\",\"master\":\"br0\"},{\"ifname\":\"tapi-7b9f-1\"},{\"ifname\":\"tapi-7b9f-2\"},"
         "{\"ifname\":\"tapi-0000-9\"},{\"ifname\":\"tapd-5\"}]");
     cr_expect_eq(ops->sweep(self, fake_call(), owned, 1, &err), 0, "%s", err.message);
-    cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-gone\nTAP_DEL tapi-7b9f-2\nTAP_DEL tapd-5\n") != NULL, "%s", fake_host_ran());
+    cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-gone\nTAP_DEL tapi-7b9f-2\nTAP_DEL tapd-5\n") != NULL, "%s",
+              fake_host_ran());
     cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-o") == NULL && strstr(fake_host_ran(), "TAP_DEL tap-free") == NULL &&
               strstr(fake_host_ran(), "TAP_DEL v") == NULL && strstr(fake_host_ran(), "TAP_DEL tapi-0000") == NULL);
     nic = make_nic();
-    expect_plan(
-        self, true, "new", &nic,
-        "TAP_ADD tap-new -> br0 owner=64055 idle=tapi-7b9f-1" PORT_IN_GROUP
-        " +isolated undo: TAP_DEL tap-new -> br0 idle=tapi-7b9f-1" PORT_IN_GROUP "\n");
+    expect_plan(self, true, "new", &nic,
+                "TAP_ADD tap-new -> br0 owner=64055 idle=tapi-7b9f-1" PORT_IN_GROUP
+                " +isolated undo: TAP_DEL tap-new -> br0 idle=tapi-7b9f-1" PORT_IN_GROUP "\n");
     runner_plugin_1()->destroy(self);
     cr_expect_eq(fake_host_live(), 0);
 }

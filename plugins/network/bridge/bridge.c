@@ -8,7 +8,6 @@
 #include "core/util/text.h"
 #include "plugins/network/bridge/names.h"
 
-#define HAS_POLICY 0           /* attach leaves a sandbox closed until core has said its policy */
 #define GROUP_OURS 0x72000000u /* above what people number by hand */
 
 const struct runner_host *bridge_host;
@@ -40,7 +39,8 @@ static const struct runner_param bridge_params[] = {
      .type = RUNNER_T_BOOL},
     {.name = "isolate", .dflt = "true", .doc = "guests cannot reach each other", .type = RUNNER_T_BOOL},
     {.name = "allow_private",
-     .doc = "private or link-local networks that guests may reach all the same, CIDRs (by default none but the gateway)",
+     .doc =
+         "private or link-local networks that guests may reach all the same, CIDRs (by default none but the gateway)",
      .type = RUNNER_T_STRING,
      .flags = RUNNER_P_REPEAT},
     {.name = "restricted",
@@ -53,6 +53,18 @@ static const struct runner_param bridge_params[] = {
      .type = RUNNER_T_INT,
      .min = 0,
      .max = INT32_MAX},
+    {.name = "dns",
+     .dflt = "false",
+     .doc = "run a forwarder of names on the bridge's address (runner-dns); lists of allowed domains need it",
+     .type = RUNNER_T_BOOL},
+    {.name = "dns_upstream",
+     .doc = "servers that it asks, ADDRESS or ADDRESS:PORT, at most 3; none given: those of the host's resolv.conf",
+     .type = RUNNER_T_STRING,
+     .flags = RUNNER_P_REPEAT},
+    {.name = "dns_program",
+     .dflt = LIBEXEC_DIR "/runner-dns",
+     .doc = "where it is on the host",
+     .type = RUNNER_T_STRING},
     {.name = "pool",
      .dflt = "8",
      .doc = "how many TAPs of removed sandboxes are kept for the next ones (deleting one takes 16 ms)",
@@ -147,7 +159,25 @@ static void set_never(struct bridge *b, struct ranges *allowed)
 struct given { /* parameters that are not kept as they are */
     size_t pool;
     struct ranges allowed;
+    const char *dns_program;
+    bool has_dns;
 };
+
+/* Parameters live as long as the instance. */
+static int add_upstream(struct bridge *b, const struct runner_value *v, struct runner_error *err)
+{
+    const char *colon = strchr(v->text, ':');
+    auto_free char *ip = mem_dup_n(v->text, colon != NULL ? (size_t)(colon - v->text) : strlen(v->text));
+    struct in_addr ignored;
+    int64_t port;
+
+    if (b->n_upstreams == ARRAY_LEN(b->upstreams) || inet_pton(AF_INET, ip, &ignored) != 1 ||
+        (colon != NULL && !num_int(colon + 1, 1, 65535, &port)))
+        return fail(err, RUNNER_E_INVALID, 0, "network.%s: '%s' is not ADDRESS or ADDRESS:PORT, of at most 3", v->name,
+                    v->text);
+    b->upstreams[b->n_upstreams++] = v->text;
+    return 0;
+}
 
 static int set_value(struct bridge *b, const struct runner_value *v, struct given *given, struct runner_error *err)
 {
@@ -155,6 +185,12 @@ static int set_value(struct bridge *b, const struct runner_value *v, struct give
         return add_cidr(&given->allowed, v, err);
     if (strcmp(v->name, "restricted") == 0)
         return add_cidr(&b->restricted, v, err);
+    if (strcmp(v->name, "dns_upstream") == 0)
+        return add_upstream(b, v, err);
+    if (strcmp(v->name, "dns_program") == 0)
+        given->dns_program = v->text;
+    if (strcmp(v->name, "dns") == 0)
+        given->has_dns = v->number != 0;
     if (strcmp(v->name, "restricted_mark") == 0)
         b->restricted_mark = v->number;
     if (strcmp(v->name, "bridge") == 0)
@@ -215,6 +251,7 @@ static int bridge_create(const struct runner_value *values, size_t n, void **ret
     (void)snprintf(b->mac, sizeof b->mac, "02:72:%02x:%02x:%02x:%02x", (unsigned)(hash >> 24 & 0xff),
                    (unsigned)(hash >> 16 & 0xff), (unsigned)(hash >> 8 & 0xff), (unsigned)(hash & 0xff));
     b->group = GROUP_OURS | (uint32_t)(hash & 0xffffff);
+    b->dns_program = given.has_dns ? given.dns_program : NULL;
     set_never(b, &given.allowed);
     b->names = names_new(b->name, given.pool);
     *ret_self = b;
@@ -247,8 +284,7 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
     char idle[IFNAME_SIZE];
     bool has_idle = names_take_idle(b->names, idle);
     uint32_t uid = RUNNER_HAS(nic, uid) ? nic->uid : 0; /* a core older than the member has no other than the owner */
-    const struct runner_port port = {
-        .size = sizeof port, .group = b->group, .mac = nic->mac, .address = nic->address};
+    const struct runner_port port = {.size = sizeof port, .group = b->group, .mac = nic->mac, .address = nic->address};
     struct runner_step undo = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name, .to = b->name, .port = &port};
     struct runner_step step = {.size = RUNNER_STEP_INIT,
@@ -285,8 +321,6 @@ static int add_guest(const struct bridge *b, struct runner_batch *batch, const c
     names_set_address(b->names, name, nic->address);
     if ((is_again && bridge_host->add(batch, &clear, err) < 0) || plan_identity(b, batch, &guest, err) < 0)
         return -1;
-    if (!HAS_POLICY && plan_policy(b, batch, &guest, NULL, is_again, err) < 0)
-        return -1;
     return add_tap(b, batch, name, nic, err);
 }
 
@@ -319,7 +353,6 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = nic->name};
     struct guest guest;
 
-    (void)call;
     if (nic->kind != RUNNER_NIC_TAP || nic->name[0] == '\0')
         return 0;
     if (names_give_idle(b->names, idle)) {
@@ -334,7 +367,7 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
         step.port = &port;
         if (bridge_host->add(batch, &step, err) < 0 ||
             plan_removal(b, batch, &guest, names_has_lists(b->names, nic->name), err) < 0 ||
-            plan_cut(batch, guest.address, err) < 0)
+            plan_cut(batch, guest.address, err) < 0 || allowed_forget(b, call, batch, nic->address, err) < 0)
             return -1;
     }
     names_release(b->names, id, nic->name);
@@ -347,15 +380,15 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
 {
     struct bridge *b = self;
     struct guest guest;
+    bool are_names_same;
 
-    (void)call, (void)id;
     if (nic->kind != RUNNER_NIC_TAP || plan_guest(nic, nic->name, &guest, err) < 0)
         return fail(err, RUNNER_E_INVALID, 0, "network/bridge: '%s' is not attached", id);
-    if (policy->n_domains > 0)
-        return fail(err, RUNNER_E_NOTSUP, 0, "network/bridge: names of domains");
+    if (allowed_tell(b, call, batch, nic, policy, &are_names_same, err) < 0)
+        return -1;
     if (policy->flags & (RUNNER_POLICY_LISTED | RUNNER_POLICY_BLOCK | RUNNER_POLICY_RESTRICTED))
         names_set_lists(b->names, nic->name);
-    if (plan_policy(b, batch, &guest, policy, names_has_lists(b->names, nic->name), err) < 0)
+    if (plan_policy(b, batch, &guest, policy, names_has_lists(b->names, nic->name), are_names_same, err) < 0)
         return -1;
     return policy->flags & RUNNER_POLICY_BLOCK ? plan_cut(batch, guest.address, err) : 0;
 }
@@ -415,7 +448,7 @@ static const struct runner_plugin bridge_plugin = {
     .n_params = ARRAY_LEN(bridge_params),
     .params = bridge_params,
     .caps = RUNNER_NETWORK_CAP_ISOLATION | RUNNER_NETWORK_CAP_ALL_PORTS | RUNNER_NETWORK_CAP_COUNTERS |
-            (HAS_POLICY ? RUNNER_NETWORK_CAP_POLICY : 0),
+            RUNNER_NETWORK_CAP_POLICY | RUNNER_NETWORK_CAP_DOMAINS,
     .version = "1.0",
     .summary = "TAPs on a routed bridge, guests apart from each other, NAT to the outside",
     .load = bridge_load,

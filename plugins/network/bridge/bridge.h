@@ -8,7 +8,8 @@
 #include "core/util/str.h"
 #include "plugins/network/bridge/ranges.h"
 
-#define IFNAME_SIZE 16 /* with its NUL, as the kernel's IFNAMSIZ */
+#define UPSTREAMS_MAX 3
+#define IFNAME_SIZE   16 /* with its NUL, as the kernel's IFNAMSIZ */
 
 extern const struct runner_host *bridge_host; /* set by load(), before any thread */
 
@@ -19,11 +20,14 @@ struct bridge {                                  /* one instance; constant after
     char address[16], subnet[24];                /* "10.0.0.1", "10.0.0.0/24" */
     char mac[18];                                /* of the bridge */
     uint32_t prefix_len;
-    uint32_t group; /* of its ports */
+    uint32_t group;           /* of its ports */
     struct ranges never;      /* where no guest may go, but to the host */
     struct ranges restricted; /* where one of a limited organization may go; empty: as others */
     int64_t restricted_mark;  /* of its packets; 0: none */
     bool has_nat, is_isolating;
+    const char *dns_program; /* the forwarder of names; NULL: none */
+    const char *upstreams[UPSTREAMS_MAX];
+    size_t n_upstreams;
     int64_t owner_uid, mtu; /* mtu 0: the default */
     struct names *names;
 };
@@ -50,14 +54,26 @@ int plan_identity(const struct bridge *b, struct runner_batch *batch, const stru
 /* has_lists: there may be lists of it. */
 int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, bool has_lists,
                  struct runner_error *err);
-/* NULL: open. */
+/* are_names_same: the addresses that its domains had stay. */
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, bool has_lists, struct runner_error *err);
+                const struct runner_policy *policy, bool has_lists, bool are_names_same, struct runner_error *err);
 /* Nobody has these names any more, each perhaps with lists. */
 struct nft;
 void plan_forget_lists(struct nft *t, const char *port);
 /* The connections of an address are forgotten, and their ports at the uplink free. */
 int plan_cut(struct runner_batch *batch, uint32_t address, struct runner_error *err);
+
+/* names-allowed.c: what the forwarder of names (runner-dns) is told. Nothing, where there is none. */
+int allowed_start(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
+                  struct runner_error *err);
+/* Before the sandbox's set changes. ret_is_same: it was told just this before. NOTSUP: domains without a forwarder. */
+int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
+                 const struct runner_nic *nic, const struct runner_policy *policy, bool *ret_is_same,
+                 struct runner_error *err);
+int allowed_forget(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, const char *address,
+                   struct runner_error *err);
+int allowed_sweep(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
+                  struct runner_error *err);
 
 /* counters.c */
 int counters_read(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *nics, size_t n,

@@ -13,9 +13,9 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <string.h>
 
-#define MESSAGE_MAX   2048 /* names are short, and a message says one thing */
-#define TYPE_IPV4     7    /* nft's number of the type of keys, by which it lists them */
-#define IP_SOURCE     12
+#define MESSAGE_MAX    2048 /* names are short, and a message says one thing */
+#define TYPE_IPV4      7    /* nft's number of the type of keys, by which it lists them */
+#define IP_SOURCE      12
 #define IP_DESTINATION 16
 
 /* libnftnl gives NULL when there is no memory, as nothing else does here. */
@@ -182,8 +182,7 @@ void nft_range(struct nft *t, const char *set, struct range range)
 
     (void)add_element(s, &first, sizeof first);
     if (range.last != UINT32_MAX)
-        nftnl_set_elem_set_u32(add_element(s, &behind, sizeof behind), NFTNL_SET_ELEM_FLAGS,
-                               NFT_SET_ELEM_INTERVAL_END);
+        nftnl_set_elem_set_u32(add_element(s, &behind, sizeof behind), NFTNL_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
     send_elements(t, NFT_ADD, s);
 }
 
@@ -405,8 +404,8 @@ static void each_element(const struct nlattr *elements, const char *set, nft_fou
         const struct nlattr *parts[NFTA_SET_ELEM_MAX + 1], *key[NFTA_DATA_MAX + 1];
         struct nft_found found = {.set = set};
 
-        if (!read_nested(attr, parts, NFTA_SET_ELEM_MAX) || !read_nested(parts[NFTA_SET_ELEM_KEY], key, NFTA_DATA_MAX) ||
-            key[NFTA_DATA_VALUE] == NULL)
+        if (!read_nested(attr, parts, NFTA_SET_ELEM_MAX) ||
+            !read_nested(parts[NFTA_SET_ELEM_KEY], key, NFTA_DATA_MAX) || key[NFTA_DATA_VALUE] == NULL)
             continue;
         found.key = mnl_attr_get_payload(key[NFTA_DATA_VALUE]);
         found.len = mnl_attr_get_payload_len(key[NFTA_DATA_VALUE]);

@@ -13,7 +13,7 @@
 struct nft {
     struct str data;
     char table[32];
-    size_t last;   /* where the last message begins */
+    size_t last; /* where the last message begins */
     uint32_t n, n_sets;
 };
 
@@ -29,7 +29,8 @@ void nft_element(struct nft *t, enum nft_change change, const char *set, const v
 void nft_goto(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain);
 void nft_port(struct nft *t, enum nft_change change, const char *set, const char *port);
 
-void nft_set(struct nft *t, enum nft_change change, const char *set, bool has_timeout); /* else of ranges; of addresses */
+void nft_set(struct nft *t, enum nft_change change, const char *set,
+             bool has_timeout); /* else of ranges; of addresses */
 void nft_set_flush(struct nft *t, const char *set);
 void nft_range(struct nft *t, const char *set, struct range range);
 
@@ -51,7 +52,7 @@ void nft_ask_elements(struct nft *t, const char *set);
 void nft_ask_list(struct nft *t, enum nft_list what);
 int nft_ask_end(struct nft *t, struct runner_batch *batch, struct runner_error *err); /* the step's index */
 
-struct nft_found { /* one thing that is there */
+struct nft_found {           /* one thing that is there */
     const char *set, *chain; /* an element's or a set; a chain; the other is NULL */
     const uint8_t *key;      /* of an element; NULL: the set itself */
     size_t len;

@@ -10,8 +10,8 @@
 
 #define NAME_SIZE (IFNAME_SIZE + 4)
 
-struct lists { /* the names of what is a sandbox's own */
-    char out[NAME_SIZE], in[NAME_SIZE];       /* chains */
+struct lists {                                 /* the names of what is a sandbox's own */
+    char out[NAME_SIZE], in[NAME_SIZE];        /* chains */
     char cidrs[NAME_SIZE], domains[NAME_SIZE]; /* sets; the second is filled by the forwarder of names */
 };
 
@@ -133,15 +133,17 @@ static void set_chain(struct nft *t, const struct lists *l, bool is_in, bool is_
         nft_rule(t, chain, is_in, NULL, NFT_TO_GOTO, "refuse_in");
 }
 
-/* What the names stand for begins anew: an address of a name that is no longer listed must not pass. */
-static void set_lists(struct nft *t, const struct guest *g, const struct ranges *cidrs, bool is_limited)
+/* What the names stand for begins anew when they are others: an address of a name that is no longer listed must not pass. */
+static void set_lists(struct nft *t, const struct guest *g, const struct ranges *cidrs, bool is_limited,
+                      bool are_names_same)
 {
     struct lists l = lists_of(g->port);
 
     nft_set(t, NFT_ADD, l.cidrs, false);
     nft_set(t, NFT_ADD, l.domains, true);
     nft_set_flush(t, l.cidrs);
-    nft_set_flush(t, l.domains);
+    if (!are_names_same)
+        nft_set_flush(t, l.domains);
     for (size_t i = 0; i < cidrs->n; i++)
         nft_range(t, l.cidrs, cidrs->list[i]);
     set_chain(t, &l, false, is_limited);
@@ -153,9 +155,9 @@ static void set_lists(struct nft *t, const struct guest *g, const struct ranges 
 }
 
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, bool has_lists, struct runner_error *err)
+                const struct runner_policy *policy, bool has_lists, bool are_names_same, struct runner_error *err)
 {
-    uint32_t flags = policy != NULL ? policy->flags : 0;
+    uint32_t flags = policy->flags;
     bool is_blocked = flags & RUNNER_POLICY_BLOCK, is_listed = !is_blocked && (flags & RUNNER_POLICY_LISTED);
     bool is_limited = !is_blocked && (flags & RUNNER_POLICY_RESTRICTED);
     struct ranges cidrs = {NULL, 0};
@@ -166,7 +168,7 @@ int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct
     nft_begin(&t, b);
     set_identity(&t, NFT_ADD, g); /* after a start of the runner it must be right, whatever is there */
     if (is_listed) {
-        set_lists(&t, g, &cidrs, is_limited);
+        set_lists(&t, g, &cidrs, is_limited, are_names_same);
     } else {
         bool is_open = !is_blocked && !is_limited;
 

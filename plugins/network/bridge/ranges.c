@@ -84,3 +84,19 @@ void ranges_subtract(struct ranges *from, const struct ranges *what)
     ranges_done(from);
     *from = left;
 }
+
+bool ranges_next_network(struct range *r, unsigned *ret_prefix)
+{
+    uint64_t size = 1, all = (uint64_t)r->last - r->first + 1;
+    unsigned prefix = 32;
+
+    while (prefix > 0 && size * 2 <= all && (r->first & (uint32_t)(size * 2 - 1)) == 0) {
+        size *= 2;
+        prefix--;
+    }
+    *ret_prefix = prefix;
+    if (size == all)
+        return false;
+    r->first += (uint32_t)size;
+    return true;
+}

@@ -23,4 +23,8 @@ void ranges_tidy(struct ranges *r);
 /* Both tidy before and after. */
 void ranges_subtract(struct ranges *from, const struct ranges *what);
 
+/* The largest network that begins at r->first and is within it: its prefix length; r is what is left of it. False: that
+ * was all. */
+bool ranges_next_network(struct range *r, unsigned *ret_prefix);
+
 #endif

@@ -45,8 +45,9 @@ static bool has_right_identity(const struct search *s, const struct nft_found *f
 {
     const struct guest *owner = owner_of(s, port);
 
-    return owner == NULL || found->len < OMAC_KEY || (memcmp(found->key + PORT_KEY, owner->mac, sizeof owner->mac) == 0 &&
-           (found->len < IDENT_KEY || memcmp(found->key + OMAC_KEY, &owner->address, sizeof owner->address) == 0));
+    return owner == NULL || found->len < OMAC_KEY ||
+           (memcmp(found->key + PORT_KEY, owner->mac, sizeof owner->mac) == 0 &&
+            (found->len < IDENT_KEY || memcmp(found->key + OMAC_KEY, &owner->address, sizeof owner->address) == 0));
 }
 
 static void add_port(struct search *s, const char *port)
@@ -127,8 +128,7 @@ int reconcile_rules(const struct bridge *b, struct runner_call *call, const stru
     int r;
 
     for (size_t i = 0; i < n; i++)
-        if (owned[i]->kind == RUNNER_NIC_TAP &&
-            plan_guest(owned[i], owned[i]->name, &s.owned[s.n_owned], NULL) == 0)
+        if (owned[i]->kind == RUNNER_NIC_TAP && plan_guest(owned[i], owned[i]->name, &s.owned[s.n_owned], NULL) == 0)
             s.n_owned++;
     qsort(s.owned, s.n_owned, sizeof *s.owned, compare);
     nft_begin(&s.change, b);

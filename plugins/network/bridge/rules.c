@@ -74,7 +74,10 @@ static void add_from_guest(const struct bridge *b, struct str *s)
     str_add(s, "  chain guest {\n"
                "    ether type arp goto guest_arp\n"
                "    ether type != ip goto refuse\n"
-               "    iifname . ether saddr . ip saddr != @ident goto refuse\n"
+               "    iifname . ether saddr . ip saddr @ident goto known\n" /* which counts; a lookup with != does not */
+               "    goto refuse\n"
+               "  }\n"
+               "  chain known {\n"
                "    udp sport 67 goto refuse\n"
                "    ip daddr @host accept\n"); /* the inet table decides */
     if (!b->is_isolating)
@@ -87,8 +90,9 @@ static void add_from_guest(const struct bridge *b, struct str *s)
                "  }\n"
                "  chain guest_arp {\n"
                "    add @arps { iifname limit rate over 200/second burst 100 packets } goto refuse\n");
-    str_add(s, "    arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply } "
-               "iifname . ether saddr . arp saddr ip @ident iifname . arp saddr ether . arp saddr ip @ident arp daddr ip ");
+    str_add(
+        s, "    arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply } "
+           "iifname . ether saddr . arp saddr ip @ident iifname . arp saddr ether . arp saddr ip @ident arp daddr ip ");
     str_addf(s, "%s accept\n", b->is_isolating ? "@host" : b->subnet);
     str_add(s, "    goto refuse\n"
                "  }\n"
@@ -112,7 +116,10 @@ static void add_to_guest(const struct bridge *b, struct str *s)
     str_add(s, "  chain to_guest {\n");
     if (!b->is_isolating)
         str_add(s, "    ether daddr ff:ff:ff:ff:ff:ff accept\n");
-    str_add(s, "    oifname . ether daddr != @omac goto refuse_in\n"
+    str_add(s, "    oifname . ether daddr @omac goto to_own\n"
+               "    goto refuse_in\n"
+               "  }\n"
+               "  chain to_own {\n"
                "    ether type arp accept\n"
                "    ether type != ip goto refuse_in\n"
                "    ip saddr @host accept\n");
@@ -145,7 +152,7 @@ static void add_limits(const struct bridge *b, struct str *s)
                "  chain limited_in {\n    jump limits_in\n    accept\n  }\n");
 }
 
-/* To the host: replies to what it dialled, and ping. */
+/* To the host: replies to what it dialled, ping, and questions for names. */
 static void add_input(const struct bridge *b, struct str *s)
 {
     str_add(s, "  chain input {\n"
@@ -155,6 +162,8 @@ static void add_input(const struct bridge *b, struct str *s)
                "  chain guest_in {\n"
                "    ct state established ct direction reply accept\n");
     str_addf(s, "    icmp type echo-request ip daddr %s limit rate 100/second accept\n", b->address);
+    if (b->dns_program != NULL)
+        str_addf(s, "    ip daddr %s meta l4proto { tcp, udp } th dport 53 accept\n", b->address);
     str_add(s, "    counter drop\n"
                "  }\n");
 }

@@ -185,6 +185,8 @@ int setup_run(const struct bridge *b, struct runner_call *call, struct runner_er
         return -1;
     if (add_bridge(b, &state, batch, err) < 0 || add_settings(b, &state, batch, err) < 0)
         return -1;
+    if (b->dns_program != NULL && allowed_start(b, call, batch, err) < 0)
+        return -1;
     if (bridge_host->run(call, batch, err) < 0)
         return error_wrap(err, "network/bridge: set up '%s'", b->name);
     log_setup(b, call, &state);

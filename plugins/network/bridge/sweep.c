@@ -79,5 +79,7 @@ int sweep_run(const struct bridge *b, struct runner_call *call, const struct run
         return error_wrap(err, "removal of orphaned TAPs");
     if (reconcile_rules(b, call, owned, n, err) < 0)
         return -1;
-    return reconcile_neighbours(b, call, owned, n, err);
+    if (reconcile_neighbours(b, call, owned, n, err) < 0)
+        return -1;
+    return allowed_sweep(b, call, owned, n, err);
 }

@@ -7,10 +7,10 @@
 #include "plugins/transport/local/local.h"
 #include "plugins/transport/local/netlink.h"
 
-#define GROUP      0x72646561u /* interfaces that nobody has any more, of all runners */
-#define GATHER_NS  50000000    /* how long one waits for others: while they go no other interface can change */
-#define AGAIN_NS   1000000000  /* after a failure */
-#define SECOND_NS  1000000000
+#define GROUP     0x72646561u /* interfaces that nobody has any more, of all runners */
+#define GATHER_NS 50000000    /* how long one waits for others: while they go no other interface can change */
+#define AGAIN_NS  1000000000  /* after a failure */
+#define SECOND_NS 1000000000
 
 struct grave {
     pthread_mutex_t lock; /* everything below */

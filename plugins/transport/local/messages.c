@@ -98,7 +98,8 @@ static void read_text(const struct nlmsghdr *head, const struct nlmsgerr *e, str
         if (attr.nla_len < NLA_HDRLEN || attr.nla_len > len - skip)
             return;
         if ((attr.nla_type & NLA_TYPE_MASK) == NLMSGERR_ATTR_MSG) {
-            (void)snprintf(to->text, sizeof to->text, ": %.*s", (int)(attr.nla_len - NLA_HDRLEN), at + skip + NLA_HDRLEN);
+            (void)snprintf(to->text, sizeof to->text, ": %.*s", (int)(attr.nla_len - NLA_HDRLEN),
+                           at + skip + NLA_HDRLEN);
             return;
         }
         skip += NLA_ALIGN(attr.nla_len);
