@@ -158,7 +158,7 @@ def try_cases(n, note):
         if found:
             wrong.append(name)
         if note:
-            tap.equal(name, found, set())
+            tap.equal("s02: " + name, found, set())
     return wrong
 
 
@@ -214,13 +214,13 @@ def reply(n, port):
 def check_policies(n):
     d = n.driver
     d.do("policy", "a", BLOCK)
-    tap.ok("blocked: nothing goes out", is_refused(n, OUT_IP))
+    tap.ok("s03: blocked: nothing goes out", is_refused(n, OUT_IP))
     tag = n.tag()
     n.host_says(A_IP, tag)
     tap.equal("blocked: the host reaches it", n.places(tag, {"a"}), {"a"})
     tap.ok("blocked: its neighbour is not", Sender(n, "b", B, B_IP).reaches_out())
     d.do("policy", "a", LISTED, "203.0.113.96/30")
-    tap.ok("a list: what is in it", passes(n, OUT_IP))
+    tap.ok("s03: a list: what is in it", passes(n, OUT_IP))
     tap.ok("a list: what is beside it", is_refused(n, "203.0.113.100") and is_refused(n, "203.0.113.95"))
     tap.ok("a list: what is elsewhere", is_refused(n, ELSEWHERE))
     d.do("policy", "a", LISTED, "0.0.0.0/0")
