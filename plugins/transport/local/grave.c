@@ -16,8 +16,8 @@ struct grave {
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t changed;
     pthread_t thread;
-    bool has_thread, is_over;
-    size_t n; /* to be removed */
+    bool has_thread, is_running, is_over; /* is_running: of the thread, until it has nothing more to do */
+    size_t n;                             /* to be removed */
 };
 
 struct grave *grave_new(void)
@@ -64,11 +64,7 @@ static void *grave_main(void *arg)
     bool is_done = true;
 
     pthread_mutex_lock(&g->lock);
-    while (!g->is_over || g->n > 0) {
-        if (g->n == 0) {
-            pthread_cond_wait(&g->changed, &g->lock);
-            continue;
-        }
+    while (g->n > 0) {
         gather(g, is_done ? GATHER_NS : AGAIN_NS);
         g->n = 0;
         pthread_mutex_unlock(&g->lock);
@@ -76,6 +72,7 @@ static void *grave_main(void *arg)
         pthread_mutex_lock(&g->lock);
         g->n += !is_done && !g->is_over; /* else a later runner finds them by their name */
     }
+    g->is_running = false;
     pthread_mutex_unlock(&g->lock);
     return NULL;
 }
@@ -95,21 +92,30 @@ void grave_free(struct grave *g)
     free(g);
 }
 
+/* Called with the lock held; one that is not running does not take it any more. */
+static bool start(struct grave *g)
+{
+    if (g->is_running)
+        return true;
+    if (g->has_thread)
+        (void)pthread_join(g->thread, NULL);
+    g->has_thread = pthread_create(&g->thread, NULL, grave_main, g) == 0;
+    g->is_running = g->has_thread;
+    return g->has_thread;
+}
+
 /* Whether somebody will remove what is in it. */
 static bool tell(struct grave *g)
 {
-    bool has_thread;
+    bool is_known;
 
     pthread_mutex_lock(&g->lock);
-    if (!g->has_thread)
-        g->has_thread = pthread_create(&g->thread, NULL, grave_main, g) == 0;
-    has_thread = g->has_thread;
-    if (has_thread) {
-        g->n++;
-        pthread_cond_signal(&g->changed);
-    }
+    g->n++;
+    is_known = start(g);
+    if (!is_known)
+        g->n--;
     pthread_mutex_unlock(&g->lock);
-    return has_thread;
+    return is_known;
 }
 
 int grave_bury(struct grave *g, int index)

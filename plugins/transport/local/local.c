@@ -72,7 +72,9 @@ static void local_destroy(void *self)
     growth_free_all(l);
     tap_free_all(l);
     grave_free(l->grave);
-    messages_free_all(l);
+    if (l->netfilter_fd >= 0)
+        close(l->netfilter_fd);
+    pthread_mutex_destroy(&l->netfilter_lock);
     cgroups_free(l->cgroups);
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);
@@ -94,6 +96,8 @@ static int local_create(const struct runner_value *values, size_t n, void **ret_
 
     l->is_root = geteuid() == 0;
     pthread_mutex_init(&l->lock, NULL);
+    l->netfilter_fd = -1;
+    pthread_mutex_init(&l->netfilter_lock, NULL);
     l->grave = grave_new();
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll_fd < 0 || cgroups_new(text_of(values, n, "cgroup"), &l->cgroups, err) < 0) {

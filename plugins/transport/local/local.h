@@ -17,10 +17,9 @@ struct grave;   /* grave.h */
 struct cgroups; /* cgroup.h */
 #define CHILD_BUCKETS    512
 #define INOTIFY_IDLE_MAX 32
-#define NETLINK_IDLE_MAX 16
 
 struct local {            /* one instance */
-    pthread_mutex_t lock; /* children, idle_inotify, idle_netlink, held, and the taking and testing of locks on pid files */
+    pthread_mutex_t lock; /* children, idle_inotify, held, and the taking and testing of locks on pid files */
     int epoll_fd;         /* readable when a child of ours has ended */
     bool is_root;         /* may give files and processes to other users */
     struct child *children[CHILD_BUCKETS]; /* by pid file */
@@ -29,10 +28,8 @@ struct local {            /* one instance */
     struct cgroups *cgroups;            /* guard themselves */
     int idle_inotify[INOTIFY_IDLE_MAX]; /* without watches, see growth.c */
     size_t n_idle_inotify;
-    struct {
-        int protocol, fd;
-    } idle_netlink[NETLINK_IDLE_MAX]; /* sockets with nothing in them, see messages.c */
-    size_t n_idle_netlink;
+    pthread_mutex_t netfilter_lock; /* the socket, while a step speaks by it */
+    int netfilter_fd;               /* -1: none yet */
     struct held *held;   /* TAPs that wait to be dialled */
     struct grave *grave; /* guards itself */
 };
@@ -85,7 +82,6 @@ int tap_dial(struct local *self, const char *name, int *ret_fd, struct runner_er
 void tap_free_all(struct local *self);
 /* messages.c */
 step_fn messages_run;
-void messages_free_all(struct local *self);
 /* dial.c */
 int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err);
 

@@ -18,6 +18,7 @@
 struct talk { /* one step */
     int fd;
     bool is_netfilter;
+    bool is_broken; /* there may be something left in the socket */
     char *data; /* ours, so that messages can be numbered */
     size_t len;
     char *buffer; /* of BUFFER_SIZE */
@@ -161,6 +162,7 @@ static void take_answers(struct talk *t, struct answer *to)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
+            t->is_broken |= errno != EAGAIN;
             if (errno != EAGAIN && to->error == 0)
                 to->error = -errno;
             return;
@@ -177,49 +179,10 @@ static void take_answers(struct talk *t, struct answer *to)
 
 /* ---- the step ---- */
 
-/* Closing a socket of netfilter's takes the kernel some 12 ms after a deletion: it ends what is under way. So they are kept.
- */
-static int take_idle(struct local *self, int protocol)
+static int open_socket(int protocol, int *ret_fd, struct runner_error *err)
 {
-    int fd = -1;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol), room = ROOM, yes = 1;
 
-    pthread_mutex_lock(&self->lock);
-    for (size_t i = 0; i < self->n_idle_netlink && fd < 0; i++) {
-        if (self->idle_netlink[i].protocol != protocol)
-            continue;
-        fd = self->idle_netlink[i].fd;
-        self->idle_netlink[i] = self->idle_netlink[--self->n_idle_netlink];
-    }
-    pthread_mutex_unlock(&self->lock);
-    return fd;
-}
-
-static void keep_idle(struct local *self, int protocol, int fd)
-{
-    pthread_mutex_lock(&self->lock);
-    if (self->n_idle_netlink < NETLINK_IDLE_MAX) {
-        self->idle_netlink[self->n_idle_netlink].protocol = protocol;
-        self->idle_netlink[self->n_idle_netlink++].fd = fd;
-        fd = -1;
-    }
-    pthread_mutex_unlock(&self->lock);
-    cleanup_close(&fd);
-}
-
-void messages_free_all(struct local *self)
-{
-    while (self->n_idle_netlink > 0)
-        close(self->idle_netlink[--self->n_idle_netlink].fd);
-}
-
-static int open_socket(struct local *self, int protocol, int *ret_fd, struct runner_error *err)
-{
-    int fd = take_idle(self, protocol), room = ROOM, yes = 1;
-
-    *ret_fd = fd;
-    if (fd >= 0)
-        return 0;
-    fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
     if (fd < 0)
         return fail_errno(err, errno, "netlink protocol %d", protocol);
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) < 0)
@@ -288,6 +251,36 @@ static int send_all(struct talk *t, uint32_t n, struct runner_error *err)
     return 0;
 }
 
+/* Closing a socket of netfilter's takes the kernel some 12 ms after a deletion, since it ends what is under way: one is kept.
+ * It is for one step at a time; the kernel takes one transaction at a time itself. */
+static int talk_netfilter(struct local *self, struct talk *t, uint32_t n, struct runner_error *err)
+{
+    int status = 0;
+
+    pthread_mutex_lock(&self->netfilter_lock);
+    if (self->netfilter_fd < 0)
+        status = open_socket(NETLINK_NETFILTER, &self->netfilter_fd, err);
+    t->fd = self->netfilter_fd;
+    if (status == 0)
+        status = send_all(t, n, err);
+    if (t->is_broken) {
+        close(self->netfilter_fd);
+        self->netfilter_fd = -1;
+    }
+    pthread_mutex_unlock(&self->netfilter_lock);
+    return status;
+}
+
+static int talk(struct talk *t, int protocol, uint32_t n, struct runner_error *err)
+{
+    int status = open_socket(protocol, &t->fd, err);
+
+    if (status == 0)
+        status = send_all(t, n, err);
+    cleanup_close(&t->fd);
+    return status;
+}
+
 int messages_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
                  struct runner_error *err)
 {
@@ -304,13 +297,7 @@ int messages_run(const struct act *a, const struct runner_step *step, struct run
     t.buffer = mem_array(1, BUFFER_SIZE);
     status = check_messages(&t, &n, &cause);
     if (status == 0)
-        status = open_socket(a->self, (int)step->number, &t.fd, &cause);
-    if (status == 0)
-        status = send_all(&t, n, &cause);
-    if (status == 0) /* nothing is left in it */
-        keep_idle(a->self, (int)step->number, t.fd);
-    else
-        cleanup_close(&t.fd);
+        status = t.is_netfilter ? talk_netfilter(a->self, &t, n, &cause) : talk(&t, (int)step->number, n, &cause);
     if (status == 0 && t.out.len > 0)
         status = act_output(result, t.out.ptr, t.out.len, &cause);
     if (status < 0 && cause.code == RUNNER_E_NOTFOUND && (step->flags & RUNNER_S_OPTIONAL)) {
