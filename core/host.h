@@ -30,7 +30,8 @@ struct host {
     struct instance *instances[LOADER_KINDS + 1]; /* by kind; NULL: none */
     struct uids *uids;                            /* NULL: the VMMs run as the runner's user */
     struct images *images;                        /* core/images/; from the start of serving on, not host_free()'s */
-    struct capacity capacity;                     /* guarded by the index's lock */
+    struct capacity capacity;                     /* guarded by the index's lock, as the next */
+    size_t n_unread;                              /* of its sandboxes, see sandbox.h */
 
     pthread_mutex_t mutex; /* guards the members below, and what instance.h says */
     pthread_cond_t changed;

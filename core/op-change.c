@@ -18,6 +18,12 @@ static int repair_admit(struct op *op, struct runner_error *err)
         op->type = &op_takeover;
         return OP_BECOME;
     }
+    if (op->sandbox->is_unread) {
+        if (op_read_again(op, err) < 0)
+            return -1;
+        op->type = &op_recover;
+        return OP_BECOME;
+    }
     record = op->sandbox->record;
     if (record->state == SANDBOX_STOPPED)
         return OP_ENOUGH;

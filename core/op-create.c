@@ -32,6 +32,14 @@ static int repeat(struct op *op, struct runner_error *err)
     }
 }
 
+/* Where it gets none, it need not be known which are free. (Ports are known by who listens.) */
+static int check_leases(const struct op *op, struct runner_error *err)
+{
+    bool gets_address = !(host_plugin(op->host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS);
+
+    return gets_address || host_has_uids(op->host) ? index_check_leases(op->engine->index, op->host, err) : 0;
+}
+
 static int admit(struct op *op, struct runner_error *err)
 {
     struct record *plan = op->plan;
@@ -39,7 +47,8 @@ static int admit(struct op *op, struct runner_error *err)
     op->sandbox = index_get(op->engine->index, op->id);
     if (op->sandbox != NULL)
         return repeat(op, err);
-    if (op_check_policy(op, &plan->policy, err) < 0 || figures_check_space(op->engine, &op->call, err) < 0)
+    if (check_leases(op, err) < 0 || op_check_policy(op, &plan->policy, err) < 0 ||
+        figures_check_space(op->engine, &op->call, err) < 0)
         return -1;
     op->batch = batch_new(&op->call);
     plan->created_ms = num_wall_ms();

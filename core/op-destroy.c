@@ -10,6 +10,8 @@ static int find(struct op *op, struct runner_error *err)
         return err->code == RUNNER_E_NOTFOUND ? OP_ENOUGH : -1;
     if (op->sandbox->is_foreign && op_find_foreign_process(op, err) < 0)
         return error_wrap(err, "its process could not be found, and so cannot be ended");
+    if (op->sandbox->is_unread && op_know_unread(op, err) < 0)
+        return -1;
     return OP_NEXT;
 }
 

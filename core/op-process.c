@@ -40,8 +40,11 @@ static char *new_cgroup(const char *id)
 static int assign_uid(struct op *op, uint32_t *ret, struct runner_error *err)
 {
     *ret = op->sandbox->record->vmm.uid;
-    if (host_has_uids(op->host))
-        return *ret != 0 ? 0 : uids_take(op->host->uids, ret, err);
+    if (host_has_uids(op->host)) {
+        if (*ret != 0)
+            return 0;
+        return index_check_leases(op->engine->index, op->host, err) < 0 ? -1 : uids_take(op->host->uids, ret, err);
+    }
     op_unassign(op);
     *ret = 0;
     return 0;

@@ -134,6 +134,8 @@ static int recover(struct op *op, struct runner_error *err)
         op->type = &op_takeover;
         return OP_BECOME;
     }
+    if (op->sandbox->is_unread && op_read_again(op, err) < 0)
+        return -1;
     switch (op->sandbox->record->state) {
     case SANDBOX_CREATING: /* never acknowledged */
     case SANDBOX_DESTROYING:

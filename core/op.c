@@ -285,7 +285,12 @@ int op_find(struct op *op, struct runner_error *err)
         return fail(err, RUNNER_E_NOTFOUND, 0, "no sandbox '%s'", op->id);
     op->host = op->sandbox->host;
     op->call.host = op->host;
-    if (op->sandbox->is_foreign && op->kind != OP_RECOVER && op->kind != OP_REPAIR && op->kind != OP_DESTROY)
+    if (op->kind == OP_RECOVER || op->kind == OP_REPAIR || op->kind == OP_DESTROY)
+        return OP_NEXT;
+    if (op->sandbox->is_unread)
+        return fail(err, RUNNER_E_BUSY, 0, "the record of sandbox '%s' cannot be read: %s", op->id,
+                    op->sandbox->record->error != NULL ? op->sandbox->record->error : "unknown");
+    if (op->sandbox->is_foreign)
         return fail(err, RUNNER_E_BUSY, 0, "sandbox '%s' is another runner's, and was not taken over: %s", op->id,
                     op->sandbox->record->error != NULL ? op->sandbox->record->error : "unknown");
     return OP_NEXT;

@@ -107,8 +107,13 @@ const char *op_name(enum op_kind kind);
 void op_list(struct str *out);
 
 /* Phases that several types share (core/op.c, core/op-vm.c). */
-/* NOTFOUND: there is no such sandbox; BUSY: it is another runner's still, and is to be taken over or destroyed first. */
+/* NOTFOUND: there is no such sandbox; BUSY: it is another runner's still, and is to be taken over or destroyed first, or
+ * its record cannot be read. */
 int op_find(struct op *op, struct runner_error *err);
+/* Of one whose record could not be read: reads it again, now as at start-up. Afterwards it is like any other. */
+int op_read_again(struct op *op, struct runner_error *err);
+/* Before it is destroyed: what can be read or found of it is in its record. */
+int op_know_unread(struct op *op, struct runner_error *err);
 /* Says in the record which VMM the machine gets, as whom it runs and in which cgroup; core/op-process.c. */
 int op_assign(struct op *op, struct runner_error *err);
 void op_unassign(struct op *op); /* its uid is free again */

@@ -23,34 +23,39 @@ struct bring_up {
     size_t n_foreign_ids;
 };
 
-/* What cannot be read is kept as it is, shown as an error, and removed only when somebody asks for that. */
+/* What cannot be read is kept as it is, shown as an error, and removed only when somebody asks for that. Its recovery
+ * reads it again, until it can. */
 static void add_unreadable(struct bring_up *b, const char *id, const char *why)
 {
     struct record *record = record_new(id);
+    struct sandbox *sandbox;
 
     record->state = SANDBOX_ERROR;
     record->error = mem_dup(why);
     record->snapshot = mem_dup("unknown");
     record->cpus = 1;
-    index_put(b->engine->index, index_add(b->engine->index, b->host, record));
+    record->memory_bytes = 1;
+    sandbox = index_add(b->engine->index, b->host, record);
+    index_set_unread(b->engine->index, sandbox, true);
+    index_put(b->engine->index, sandbox);
     b->n_unreadable++;
     log_event(RUNNER_LOG_ERROR, "reconcile.unreadable", "id", id, "error", why, NULL);
 }
 
-static int adopt(struct bring_up *b, const struct record *record, struct runner_error *err)
+int reconcile_adopt(struct host *host, struct runner_call *call, const struct record *record, struct runner_error *err)
 {
     const struct runner_nic *nic = &record->nic;
 
-    if (b->host->uids != NULL)
-        uids_adopt(b->host->uids, record->vmm.uid);
+    if (host->uids != NULL)
+        uids_adopt(host->uids, record->vmm.uid);
     if (nic->size == 0)
         return 0;
-    if (host_plugin(b->host, RUNNER_IPAM) != NULL && nic->kind != RUNNER_NIC_USER && nic->address[0] != '\0' &&
-        HOST_CALL(b->host, RUNNER_IPAM, ipam, adopt, record->id, nic->address, err) < 0)
+    if (host_plugin(host, RUNNER_IPAM) != NULL && nic->kind != RUNNER_NIC_USER && nic->address[0] != '\0' &&
+        HOST_CALL(host, RUNNER_IPAM, ipam, adopt, record->id, nic->address, err) < 0)
         return -1;
     if (nic->kind == 0)
         return 0;
-    return HOST_CALL(b->host, RUNNER_NETWORK, network, adopt, &b->call, record->id, nic, err);
+    return HOST_CALL(host, RUNNER_NETWORK, network, adopt, call, record->id, nic, err);
 }
 
 /* ---- half-written files ---- */
@@ -192,7 +197,7 @@ static void take_record(struct bring_up *b, const char *id, const struct runner_
     else if (record_parse(result->out, result->len, id, &record, &err) < 0)
         add_unreadable(b, id, err.message);
     else {
-        if (adopt(b, record, &err) < 0) {
+        if (reconcile_adopt(b->host, &b->call, record, &err) < 0) {
             log_event(RUNNER_LOG_ERROR, "reconcile.adopt_failed", "id", id, "error", err.message, NULL);
             b->n_unreadable++;
         }
@@ -380,7 +385,7 @@ static void recover(const struct sandbox *sandbox, void *ctx)
     struct op *op;
 
     if (sandbox->host != recovery->host || sandbox->record->state == SANDBOX_STOPPED ||
-        sandbox->record->state == SANDBOX_ERROR)
+        (sandbox->record->state == SANDBOX_ERROR && !sandbox->is_unread))
         return;
     op = op_new(recovery->engine, OP_RECOVER, sandbox->record->id);
     if (op_submit(op, &err) < 0)

@@ -8,4 +8,7 @@
  * with one host is that host's problem. */
 void reconcile_start(struct engine *engine);
 
+/* What a record has of its host is its own in the memory of who gives that away. The same again is fine. Worker. */
+int reconcile_adopt(struct host *host, struct runner_call *call, const struct record *record, struct runner_error *err);
+
 #endif

@@ -162,6 +162,44 @@ void index_replace(struct index *index, struct sandbox *sandbox, struct record *
     index_unlock(index);
 }
 
+static void set_unread(struct sandbox *sandbox, bool is)
+{
+    if (sandbox->is_unread != is)
+        sandbox->host->n_unread += is ? 1 : -(size_t)1;
+    sandbox->is_unread = is;
+}
+
+void index_set_unread(struct index *index, struct sandbox *sandbox, bool is)
+{
+    index_lock(index);
+    set_unread(sandbox, is);
+    index_unlock(index);
+}
+
+/* The first that is found. */
+static const char *unread_id(const struct index *index, const struct host *host)
+{
+    for (size_t i = 0; i < index->n_buckets; i++)
+        for (const struct sandbox *sandbox = index->buckets[i]; sandbox != NULL; sandbox = sandbox->next)
+            if (sandbox->host == host && sandbox->is_unread)
+                return sandbox->record->id;
+    return "";
+}
+
+int index_check_leases(struct index *index, struct host *host, struct runner_error *err)
+{
+    int status = 0;
+
+    index_lock(index);
+    if (host->n_unread > 0)
+        status = fail(err, RUNNER_E_BUSY, 0,
+                      "host '%s': which addresses and users are free is not known while the records of %zu sandboxes "
+                      "cannot be read, among them '%s': put its runner.json right, or destroy it",
+                      host->config->name, host->n_unread, unread_id(index, host));
+    index_unlock(index);
+    return status;
+}
+
 int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err)
 {
     const struct amounts machine = machine_of(sandbox->record);
@@ -309,6 +347,7 @@ void index_remove(struct index *index, struct sandbox *sandbox)
             link = &(*link)->next;
         *link = sandbox->next;
         sandbox->is_gone = true;
+        set_unread(sandbox, false);
         index->n--;
     }
     index_unlock(index);

@@ -21,6 +21,7 @@ struct sandbox {
     bool is_gone;                  /* taken out of the index */
     bool has_machine;              /* its vCPUs and its memory are allocated on the host; its disk always is */
     bool is_foreign;               /* another runner's: only OP_RECOVER and OP_DESTROY write a record for it */
+    bool is_unread;                /* its record could not be read, what there is in memory is made up: as is_foreign */
     bool is_policy_due;            /* its network has not what its record says: an attempt failed */
     int watch_fd, event_fd;        /* the reaper's: its end, its words; 0: not watched */
     bool is_heard;                 /* the reaper's: its VMM was listened to from the start of the watch */
@@ -50,6 +51,11 @@ struct sandbox *index_add(struct index *index, struct host *host, struct record 
 /* What a found one is turned out to be otherwise: its record and *record change places (but for the id), and the host's
  * capacity follows, which is not asked. */
 void index_replace(struct index *index, struct sandbox *sandbox, struct record *record);
+/* Its record is made up, or is so no more: see index_check_leases(). */
+void index_set_unread(struct index *index, struct sandbox *sandbox, bool is);
+/* Before an address or a user of the host is given to a sandbox: BUSY while it is not known which are taken, since there
+ * are records that could not be read. There are never more of them than when the host came up. */
+int index_check_leases(struct index *index, struct host *host, struct runner_error *err);
 /* Before a stopped one starts: takes its vCPUs and memory, or -1 with NOSPACE. It has them already: fine. */
 int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err);
 struct resize { /* new totals; 0: as it is */

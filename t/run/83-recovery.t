@@ -128,7 +128,8 @@ ok "what is no sandbox is left alone" test -e "$root/sandboxes/UPPER/file"
 ok "what a create left before its record is gone" test ! -e "$root/sandboxes/unborn"
 is "so is what was half written" "$(find "$root" -name '.tmp-*')" ""
 like "and the log says so" "$(cat "$runner_log")" "nonsense"
-
+run "$ctl" rm -f nonsense
+is "it can be removed" "$code $(state nonsense)" "0 destroyed"
 
 # ---- users of VMMs: where they cannot be had, what was theirs runs on and starts again ----
 uid_of() { stat -c %u "/proc/$(pid_of "$1")"; }
