@@ -38,6 +38,7 @@ RESTS = 5            # how often all is compared with reality on the way
 FLAT = 1.05          # what the runner's memory may grow by
 MEMORY_FROM = 3000   # operations in the last part: fewer do not warm it up
 SOCKETS_KEPT = 42    # 20 pairs for requests, one in use
+NETLINK_KEPT = 16    # NETLINK_IDLE_MAX of transport/local
 REST_S = 60          # until descriptors and threads are given back
 FAULTS_SHOWN = 5
 
@@ -56,9 +57,9 @@ class Run:
         self.chaos = Chaos(seed, *shared, each * n_clients, rates, 0.9 if is_real else QUIET_FROM)
 
     def warm_up(self):
-        """What the first sandbox brings is the runner's own."""
-        self.host.create()
-        self.host.destroy_all()
+        """What the first sandbox brings is the runner's own, and what more TAPs bring than are kept idle."""
+        self.host.create_many(1 if self.ledger else self.host.n_sandboxes, 2)
+        self.host.destroy_all(2)
         return self.census()
 
     def census(self):
@@ -130,23 +131,32 @@ class Run:
             tap.diag(f"files written in guests: {self.ledger.n_written}, read back: {self.ledger.n_read}")
 
 
+def netlinks():
+    """Names of the kernel's sockets for itself, as descriptors have them."""
+    with open("/proc/net/netlink") as file:
+        return {f"socket:[{line.split()[9]}]" for line in file.readlines()[1:]}
+
+
 def sockets(host):
-    """How many of the runner's descriptors are sockets."""
-    at = f"/proc/{host.pid}/fd"
-    return sum(os.readlink(f"{at}/{fd}").startswith("socket:") for fd in os.listdir(at))
+    """How many of the runner's descriptors are sockets: of all, of those for the kernel, which transport/local keeps."""
+    at, ours = f"/proc/{host.pid}/fd", netlinks()
+    names = [os.readlink(f"{at}/{fd}") for fd in os.listdir(at)]
+    return sum(name.startswith("socket:") for name in names), sum(name in ours for name in names)
 
 
-def no_leftovers(run, before, n_sockets, is_long):
+def no_leftovers(run, before, counts, is_long):
     """Waits for what is closed a moment later; the lines of what is left. Connections within the runner are kept for
     reuse, half a minute long, which only a long run waits for."""
     until = time.monotonic() + REST_S
+    n_sockets, n_kernel = counts
     kept = 0 if is_long else SOCKETS_KEPT
     while True:
-        now, n_now = Census(run.host), sockets(run.host)
+        now, (n_now, n_kernel_now) = Census(run.host), sockets(run.host)
         lines = now.difference(before)
-        if n_now > n_sockets + kept or now.numbers["fds"] - n_now > before.numbers["fds"] - n_sockets:
-            lines.append(f"descriptors: {before.numbers['fds']} with {n_sockets} sockets before, "
-                         f"{now.numbers['fds']} with {n_now} now")
+        if (n_now - n_kernel_now > n_sockets - n_kernel + kept or n_kernel_now > NETLINK_KEPT or
+                now.numbers["fds"] - n_now > before.numbers["fds"] - n_sockets):
+            lines.append(f"descriptors: {before.numbers['fds']} with {n_sockets} sockets before, {n_kernel} of them "
+                         f"for the kernel; {now.numbers['fds']} with {n_now} now, {n_kernel_now} of them")
         if now.numbers["threads"] > before.numbers["threads"]:
             lines.append(f"threads: {before.numbers['threads']} before, {now.numbers['threads']} now")
         if not lines or time.monotonic() > until:
