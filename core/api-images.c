@@ -42,7 +42,10 @@ static int inspect(struct asking *a, struct str *body, struct runner_error *err)
 static int exists(struct asking *a, struct str *body, struct runner_error *err)
 {
     auto_snapshot struct snapshot *snapshot = NULL;
-    bool is_here = !image_is_moving(a->ref) && snapshot_open(&a->call, a->call.host->config->root, a->ref, &snapshot, err) == 0;
+    const char *root = a->call.host->config->root;
+    const char *colon = strrchr(a->ref, ':');
+    bool is_latest = colon != NULL && strcmp(colon, ":latest") == 0; /* which is never here (contract 1.3) */
+    bool is_here = !is_latest && snapshot_find(&a->call, root, a->ref, &snapshot, err) == 0;
 
     if (!is_here && err->code != 0 && err->code != RUNNER_E_NOTFOUND)
         return -1;
@@ -64,7 +67,7 @@ static int info(struct asking *a, struct str *body, int *ret_status, struct runn
         *ret_status = 422;
         return -1;
     }
-    if (snapshot_open(&a->call, a->call.host->config->root, a->ref, &snapshot, err) < 0)
+    if (snapshot_find(&a->call, a->call.host->config->root, a->ref, &snapshot, err) < 0)
         return -1;
     image_add_snapshot(snapshot, body);
     return 0;
@@ -111,7 +114,7 @@ static void add_here(struct asking *a, const char *ref, struct str *body)
     auto_snapshot struct snapshot *snapshot = NULL;
     struct runner_error err = ERROR_INIT;
 
-    if (snapshot_open(&a->call, a->call.host->config->root, ref, &snapshot, &err) == 0) {
+    if (snapshot_find(&a->call, a->call.host->config->root, ref, &snapshot, &err) == 0) {
         image_add_snapshot(snapshot, body);
         return;
     }

@@ -10,7 +10,7 @@
 
 #define MANIFEST_MAX (64 * 1024)
 #define CMDLINE_MAX  2000 /* the kernel takes 2048 */
-#define LIST_MAX     2000 /* directories that a listing looks at */
+#define LIST_MAX     20000 /* directories that a listing looks at */
 
 void snapshot_free(struct snapshot *snapshot)
 {
@@ -207,8 +207,8 @@ static bool has_manifest(const struct runner_result *names)
     return false;
 }
 
-/* Looks into <root>/snapshots/<ref>, ref "" for the top: it is a snapshot, or its names are appended to the refs to look
- * at (each ended by NUL). */
+/* Looks into <root>/snapshots/<ref>, ref "" for the top: it may be a snapshot, and so may what is below it ("a/b" and
+ * "a/b/c"): its names are appended to the refs to look at (each ended by NUL). */
 static void look_into(struct runner_call *call, const char *root, const char *ref, struct str *todo, int *n_dirs,
                       struct str *refs)
 {
@@ -218,13 +218,11 @@ static void look_into(struct runner_call *call, const char *root, const char *re
 
     if (names == NULL)
         return;
-    if (has_manifest(names) && ref[0] != '\0') {
+    if (has_manifest(names) && ref[0] != '\0')
         str_addf(refs, "%s\n", ref);
-        return;
-    }
     for (const char *p = names->out; p < names->out + names->len && *n_dirs < LIST_MAX; p += strlen(p) + 1) {
         auto_free char *below = mem_printf("%s%s%s", ref, ref[0] != '\0' ? "/" : "", p);
-        if (!text_is_ref(below))
+        if (!text_is_ref(below) || strcmp(p, "manifest.json") == 0)
             continue;
         str_add_mem(todo, below, strlen(below) + 1);
         (*n_dirs)++;
@@ -301,13 +299,36 @@ static int read_shared_boot(struct runner_call *call, const char *root, struct s
         return -1;
     result = batch_result(batch, 0);
     if (result->status == 1)
-        return fail(err, RUNNER_E_IO, 0, "no kernel for images: '%s' is missing; 'runner-image boot' makes it", path);
+        return fail(err, RUNNER_E_IO, 0, "no kernel for images: '%s' is missing; 'runner-image boot --root %s' makes it",
+                    path, root);
     if (snapshot_parse_boot(snapshot, result->out, result->len, root, err) < 0)
         return error_wrap(err, "'%s'", path);
     return 0;
 }
 
-int snapshot_open(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
+int snapshot_check_boot(struct runner_call *call, const char *root, struct runner_error *err)
+{
+    auto_snapshot struct snapshot *scratch = mem_alloc(sizeof *scratch);
+
+    return read_shared_boot(call, root, scratch, err);
+}
+
+/* A name of a base that has gone is as good as none: it can be fetched again. */
+static int check_base(struct runner_call *call, const struct snapshot *snapshot, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = snapshot->disk_path};
+
+    if (snapshot->base == NULL)
+        return 0;
+    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+        return -1;
+    return batch_result(batch, 0)->status == 0
+               ? 0
+               : fail(err, RUNNER_E_NOTFOUND, 0, "snapshot '%s' is not on this runner any more", snapshot->ref);
+}
+
+int snapshot_find(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
                   struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
@@ -325,12 +346,37 @@ int snapshot_open(struct runner_call *call, const char *root, const char *ref, s
         return -1;
     result = batch_result(batch, 0);
     if (result->status == 1)
-        return fail_not_found(call, root, ref, err);
+        return fail(err, RUNNER_E_NOTFOUND, 0, "no snapshot '%s' on this runner", ref);
     if (snapshot_parse(result->out, result->len, root, ref, &snapshot, err) < 0)
         return error_wrap(err, "snapshot '%s'", ref);
-    if (snapshot->firmware != NULL && find_firmware(call, root, snapshot, err) < 0)
+    if (check_base(call, snapshot, err) < 0)
         return -1;
-    if (snapshot->firmware == NULL && snapshot->kernel == NULL && read_shared_boot(call, root, snapshot, err) < 0)
+    *ret = snapshot;
+    snapshot = NULL;
+    return 0;
+}
+
+int snapshot_complete(struct runner_call *call, const char *root, struct snapshot *snapshot, struct runner_error *err)
+{
+    if (snapshot->firmware != NULL)
+        return find_firmware(call, root, snapshot, err);
+    return snapshot->kernel != NULL ? 0 : read_shared_boot(call, root, snapshot, err);
+}
+
+int snapshot_open(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
+                  struct runner_error *err)
+{
+    auto_snapshot struct snapshot *snapshot = NULL;
+    struct runner_error cause = ERROR_INIT;
+
+    if (snapshot_find(call, root, ref, &snapshot, &cause) < 0) {
+        if (cause.code == RUNNER_E_NOTFOUND)
+            return fail_not_found(call, root, ref, err);
+        if (err != NULL)
+            error_copy(err, &cause);
+        return -1;
+    }
+    if (snapshot_complete(call, root, snapshot, err) < 0)
         return -1;
     *ret = snapshot;
     snapshot = NULL;

@@ -35,8 +35,15 @@ struct snapshot {
     int64_t content_bytes, stored_bytes; /* 0: not said */
 };
 
-/* Reads one through the call's host. NOTFOUND names the ref and what there is; INVALID: the ref is none, or what is wrong
- * with its manifest. Worker thread. */
+/* Reads one through the call's host, but for what it boots where that is not its own. NOTFOUND: there is none, or its base
+ * has gone; INVALID: the ref is none, or what is wrong with its manifest. Worker thread, as all that take a call. */
+int snapshot_find(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
+                  struct runner_error *err);
+/* Fills in what it boots. */
+int snapshot_complete(struct runner_call *call, const char *root, struct snapshot *snapshot, struct runner_error *err);
+/* Whether there is what images of a storage boot; IO says what makes it. */
+int snapshot_check_boot(struct runner_call *call, const char *root, struct runner_error *err);
+/* Both; NOTFOUND names what there is as well. */
 int snapshot_open(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
                   struct runner_error *err);
 void snapshot_free(struct snapshot *snapshot); /* takes NULL */

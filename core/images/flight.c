@@ -45,14 +45,23 @@ static bool is_same(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* Credentials do not count: what is here, anybody may use who may name it (as with every image store). */
+static bool is_same_object(const struct image_object *a, const struct image_object *b)
+{
+    return is_same(a->ref, b->ref) && is_same(a->server, b->server) && is_same(a->username, b->username) &&
+           is_same(a->password, b->password);
+}
+
+/* What is here, anybody may use who may name it (as with every image store); but nobody fails for the credentials of
+ * somebody else. */
 static struct flight *running(struct images *images, const struct image_wish *wish)
 {
+    const struct image_object none = {.ref = NULL};
     struct flight *flight;
 
     TAILQ_FOREACH(flight, &images->flights, link)
-        if (!flight->is_over && is_same(flight->ref, wish->ref) &&
-            is_same(flight->also.ref, wish->also != NULL ? wish->also->ref : NULL))
+        if (!flight->is_over && is_same(flight->ref, wish->ref) && is_same(flight->other_ref, wish->other_ref) &&
+            is_same_object(&flight->from, wish->from) &&
+            is_same_object(&flight->also, wish->also != NULL ? wish->also : &none))
             return flight;
     return NULL;
 }
@@ -108,16 +117,16 @@ static int claim(struct flight *flight, const char *key, struct runner_error *er
     }
 }
 
+/* A version is as its plugin's author likes. */
 static char *key_of(const struct images *images, const struct runner_object_info *info)
 {
     const struct plugin *plugin = images->host->instances[RUNNER_STORAGE]->plugin;
+    char *key = mem_printf("%.64s-%.32s-%.30s", info->digest, plugin->desc.name, plugin->desc.version);
 
-    return mem_printf("%.64s-%s-%s", info->digest, plugin->desc.name, plugin->desc.version);
-}
-
-static bool is_digest(const char *text)
-{
-    return strspn(text, "0123456789abcdef") == 64 && text[64] == '\0';
+    for (char *p = key; *p != '\0'; p++)
+        if (strchr("abcdefghijklmnopqrstuvwxyz0123456789.-", *p) == NULL)
+            *p = '-';
+    return key;
 }
 
 static void base_done(struct runner_base *base)
@@ -142,8 +151,8 @@ static int pull(struct flight *flight, const char *key, struct runner_error *err
         return -1;
     status = HOST_CALL(images->host, RUNNER_STORAGE, storage, pull, &flight->call, &from,
                        flight->also.ref != NULL ? &also : NULL, dir, on_progress, flight, &base, err);
-    if (status == 0 && !is_digest(base.info.digest))
-        status = fail(err, RUNNER_E_IO, 0, "the storage says a digest that is none");
+    if (status == 0)
+        status = images_check_info(&base.info, err);
     if (status == 0) { /* the ref may have moved on since it was looked up */
         made = key_of(images, &base.info);
         status = strcmp(made, key) == 0 ? 0
@@ -217,21 +226,40 @@ static int make(struct flight *flight, const char *key, int64_t stored_bytes, st
     return pull(flight, key, err);
 }
 
+/* Whether all that is wanted is here. A snapshot of the host's own is what its name means, tag or no tag. */
+static bool is_here(struct flight *flight)
+{
+    auto_snapshot struct snapshot *snapshot = NULL;
+
+    return flight->also.ref == NULL && flight->other_ref == NULL &&
+           snapshot_find(&flight->call, flight->images->host->config->root, flight->ref, &snapshot, NULL) == 0 &&
+           (snapshot->base == NULL || !image_is_moving(flight->ref));
+}
+
+static int check_names(struct flight *flight, struct runner_error *err)
+{
+    const char *refs[] = {flight->ref, flight->other_ref, flight->also.ref};
+
+    for (size_t i = 0; i < ARRAY_LEN(refs); i++)
+        if (refs[i] != NULL && refs[i][strlen(refs[i]) - 1] != '-' &&
+            images_check_name(flight->images, &flight->call, refs[i], err) < 0)
+            return -1;
+    return 0;
+}
+
 static int fetch(struct flight *flight, struct runner_error *err)
 {
     struct images *images = flight->images;
     struct runner_object_info info = {.size = sizeof info};
-    bool is_here_enough = flight->also.ref == NULL && flight->other_ref == NULL && !image_is_moving(flight->ref);
     auto_free char *key = NULL;
 
     if (host_wait_up(images->host, &flight->call, err) < 0 || images_load(images, &flight->call, err) < 0)
         return -1;
-    if (is_here_enough && images_has_ref(images, &flight->call, flight->ref))
+    if (is_here(flight))
         return 0;
-    if (images_inspect(images, &flight->call, &flight->from, &info, err) < 0)
+    if (check_names(flight, err) < 0 || images_inspect(images, &flight->call, &flight->from, &info, err) < 0 ||
+        snapshot_check_boot(&flight->call, images->host->config->root, err) < 0) /* it would be fetched in vain */
         return -1;
-    if (!is_digest(info.digest))
-        return fail(err, RUNNER_E_IO, 0, "the storage says a digest that is none");
     key = key_of(images, &info);
     if (complete_also(flight, info.digest, err) < 0 || make(flight, key, info.size_bytes, err) < 0)
         return -1;

@@ -45,7 +45,9 @@ struct images *images_new(struct engine *engine, struct host *host)
     images->engine = engine;
     images->host = host;
     pthread_mutex_init(&images->load_mutex, NULL);
+    pthread_rwlock_init(&images->going, NULL);
     pthread_mutex_init(&images->mutex, NULL);
+    images->last_dir = num_wall_ms();
     LIST_INIT(&images->nameds);
     TAILQ_INIT(&images->flights);
     return images;
@@ -73,6 +75,7 @@ void images_free(struct images *images)
     while ((named = LIST_FIRST(&images->nameds)) != NULL)
         named_free(named);
     pthread_mutex_destroy(&images->mutex);
+    pthread_rwlock_destroy(&images->going);
     pthread_mutex_destroy(&images->load_mutex);
     free(images);
 }
@@ -127,22 +130,53 @@ void images_release(struct images *images, const char *ref)
     pthread_mutex_unlock(&images->mutex);
 }
 
+/* From now on its base stays: the caller holds the name. */
+static int find(struct images *images, struct runner_call *call, const char *ref, struct snapshot **ret,
+                struct runner_error *err)
+{
+    int status;
+
+    pthread_rwlock_rdlock(&images->going);
+    status = snapshot_find(call, images->host->config->root, ref, ret, err);
+    if (status == 0 && (*ret)->base != NULL) {
+        pthread_mutex_lock(&images->mutex);
+        (void)images_name(images, ref, (*ret)->base);
+        pthread_mutex_unlock(&images->mutex);
+    }
+    pthread_rwlock_unlock(&images->going);
+    return status;
+}
+
+static int find_or_fetch(struct images *images, struct runner_call *call, const char *ref,
+                         const struct image_object *from, struct snapshot **ret, struct runner_error *err)
+{
+    struct image_wish wish = {.ref = ref, .from = from};
+
+    if (from == NULL || images->host->instances[RUNNER_STORAGE] == NULL)
+        return find(images, call, ref, ret, err);
+    if (find(images, call, ref, ret, err) == 0)
+        return 0;
+    if (err->code != RUNNER_E_NOTFOUND)
+        return -1;
+    error_clear(err);
+    return images_fetch(images, call, &wish, err) < 0 ? -1 : find(images, call, ref, ret, err);
+}
+
 int images_open(struct images *images, struct runner_call *call, const char *ref, const struct image_object *from,
                 struct snapshot **ret, struct runner_error *err)
 {
     const char *root = images->host->config->root;
-    struct image_wish wish = {.ref = ref, .from = from};
+    auto_snapshot struct snapshot *snapshot = NULL;
 
     hold(images, ref);
-    if (snapshot_open(call, root, ref, ret, err) == 0)
-        return 0;
-    if (err->code == RUNNER_E_NOTFOUND && from != NULL && images->host->instances[RUNNER_STORAGE] != NULL) {
-        error_clear(err);
-        if (images_fetch(images, call, &wish, err) == 0 && snapshot_open(call, root, ref, ret, err) == 0)
-            return 0;
+    if (find_or_fetch(images, call, ref, from, &snapshot, err) < 0 ||
+        snapshot_complete(call, root, snapshot, err) < 0) {
+        images_release(images, ref);
+        return -1;
     }
-    images_release(images, ref);
-    return -1;
+    *ret = snapshot;
+    snapshot = NULL;
+    return 0;
 }
 
 /* ---- in the storage ---- */
@@ -154,6 +188,13 @@ bool image_is_moving(const char *ref)
     const char *colon = strchr(name, ':');
 
     return strchr(name, '@') == NULL && (colon == NULL || strcmp(colon, ":latest") == 0);
+}
+
+int images_check_info(const struct runner_object_info *info, struct runner_error *err)
+{
+    if (strnlen(info->digest, sizeof info->digest) != 64 || strspn(info->digest, "0123456789abcdef") != 64)
+        return fail(err, RUNNER_E_IO, 0, "the storage says a digest that is none");
+    return info->size_bytes >= 0 ? 0 : fail(err, RUNNER_E_IO, 0, "the storage says a size that is none");
 }
 
 int images_inspect(struct images *images, struct runner_call *call, const struct image_object *object,
@@ -168,7 +209,9 @@ int images_inspect(struct images *images, struct runner_call *call, const struct
     if (images->host->instances[RUNNER_STORAGE] == NULL)
         return fail(err, RUNNER_E_NOTSUP, 0, "host '%s' has no storage to ask", images->host->config->name);
     ret->size = sizeof *ret;
-    return HOST_CALL(images->host, RUNNER_STORAGE, storage, inspect, call, &asked, ret, err);
+    return HOST_CALL(images->host, RUNNER_STORAGE, storage, inspect, call, &asked, ret, err) < 0
+               ? -1
+               : images_check_info(ret, err);
 }
 
 /* ---- names ---- */
@@ -236,32 +279,41 @@ static bool forget(struct images *images, const char *ref)
     return is_free;
 }
 
+/* Nobody else looks meanwhile. 1: it is in use. A create that has let go of it by now has its record. */
+static int take_away(struct images *images, struct runner_call *call, const struct snapshot *snapshot,
+                     struct runner_error *err)
+{
+    auto_free char *dir = mem_printf("%s/snapshots/%s", images->host->config->root, snapshot->ref);
+    auto_free char *manifest = mem_printf("%s/manifest.json", dir);
+
+    if (!forget(images, snapshot->ref) || (snapshot->base == NULL && is_used(images, snapshot->disk_path)))
+        return 1;
+    /* Other refs may be below: of a name only its manifest goes. */
+    return snapshot->base == NULL ? remove_path(call, dir, RUNNER_S_TREE, "manifest.json", err)
+                                  : remove_path(call, manifest, 0, NULL, err);
+}
+
 int images_remove(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err)
 {
     auto_snapshot struct snapshot *snapshot = NULL;
-    auto_free char *dir = NULL, *manifest = NULL;
+    int status;
 
-    if (!text_is_ref(ref))
-        return fail(err, RUNNER_E_INVALID, 0, "snapshot '%.100s' is not a reference", ref);
     if (images_load(images, call, err) < 0)
         return -1;
-    if (snapshot_open(call, images->host->config->root, ref, &snapshot, err) < 0) {
-        if (err->code != RUNNER_E_NOTFOUND)
-            return -1;
+    pthread_rwlock_wrlock(&images->going);
+    status = snapshot_find(call, images->host->config->root, ref, &snapshot, err);
+    if (status == 0)
+        status = take_away(images, call, snapshot, err);
+    pthread_rwlock_unlock(&images->going);
+    if (status < 0 && err->code == RUNNER_E_NOTFOUND) {
         error_clear(err);
         return 0;
     }
-    if ((snapshot->base == NULL && is_used(images, snapshot->disk_path)) || !forget(images, ref)) {
-        log_event(RUNNER_LOG_INFO, "image.kept", "ref", ref, "why", "in use", NULL);
-        return 0;
+    if (status != 0) {
+        if (status > 0)
+            log_event(RUNNER_LOG_INFO, "image.kept", "ref", ref, "why", "in use", NULL);
+        return status < 0 ? -1 : 0;
     }
-    dir = mem_printf("%s/snapshots/%s", images->host->config->root, ref);
-    manifest = mem_printf("%s/manifest.json", dir);
-    /* Other refs may be below: of a name only its manifest goes, and the directory when nothing else is in it. */
-    if (snapshot->base == NULL)
-        return remove_path(call, dir, RUNNER_S_TREE, "manifest.json", err);
-    if (remove_path(call, manifest, 0, NULL, err) < 0)
-        return -1;
     images_collect(images, call, 0);
     log_event(RUNNER_LOG_INFO, "image.removed", "ref", ref, NULL);
     return 0;
@@ -276,7 +328,7 @@ bool images_base_is_free(struct images *images, const char *key, const char *dis
         if (named->holds > 0 && named->base != NULL && strcmp(named->base, key) == 0)
             return false;
     TAILQ_FOREACH(flight, &images->flights, link)
-        if (flight->key != NULL && strcmp(flight->key, key) == 0)
+        if (!flight->is_over && flight->key != NULL && strcmp(flight->key, key) == 0)
             return false;
     return !is_used(images, disk_path);
 }

@@ -40,10 +40,11 @@ struct images {
     struct host *host;
     pthread_mutex_t load_mutex; /* held while what is there is read, by everybody who needs that */
     bool is_loaded;
+    pthread_rwlock_t going; /* for writing: a name or a base is taken away; for reading: one is looked for, and held */
     pthread_mutex_t mutex; /* guards the members below; the index's lock may be taken within it */
     struct nameds nameds;
     struct flights flights;
-    unsigned last_dir;     /* number of the last directory that was begun */
+    int64_t last_dir;      /* number of the last directory that was begun; no other runner had it */
 };
 
 /* images.c; the caller has the mutex. */
@@ -51,6 +52,8 @@ struct named *images_named(struct images *images, const char *ref); /* NULL: non
 struct named *images_name(struct images *images, const char *ref, const char *base);
 /* Whether a base may go: none of its names is held, no sandbox has its disk on it, nobody makes it now. */
 bool images_base_is_free(struct images *images, const char *key, const char *disk_path);
+/* Whether the storage says of an object what it should. */
+int images_check_info(const struct runner_object_info *info, struct runner_error *err);
 /* Takes the names of a base from the books, a line each. */
 void images_forget_base(struct images *images, const char *key, struct str *ret_refs);
 
@@ -58,7 +61,8 @@ void images_forget_base(struct images *images, const char *key, struct str *ret_
 /* Reads which refs and bases there are, and removes what an earlier runner left half made. Once. */
 int images_load(struct images *images, struct runner_call *call, struct runner_error *err);
 bool images_has_base(struct images *images, struct runner_call *call, const char *key);
-bool images_has_ref(struct images *images, struct runner_call *call, const char *ref);
+/* INVALID: a snapshot of the host's own has this name, or is in the way of it: nothing that is pulled takes it. */
+int images_check_name(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err);
 /* Makes the base of key from what was pulled into dir, unless it is there by now. */
 int images_keep_base(struct images *images, struct runner_call *call, const char *dir, const char *key,
                      const struct runner_base *base, struct runner_error *err);

@@ -1,4 +1,5 @@
 /* Bases and names on the host. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/batch.h"
@@ -9,7 +10,7 @@
 #include "core/util/num.h"
 
 #define MANIFEST_MAX (64 * 1024)
-#define REFS_MAX     2000 /* whose manifests are read */
+#define REFS_MAX     20000 /* whose manifests are read */
 #define REMOVE_MS    60000
 #define NEW_PREFIX   ".new-"
 #define OLD_PREFIX   ".old-"
@@ -55,13 +56,13 @@ char *images_make_dir(struct images *images, struct runner_call *call, struct ru
     auto_batch struct runner_batch *batch = batch_new(call);
     auto_free char *bases = base_path(images, "", "");
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .number = 0755};
-    unsigned number;
+    int64_t number;
     char *dir;
 
     pthread_mutex_lock(&images->mutex);
     number = ++images->last_dir;
     pthread_mutex_unlock(&images->mutex);
-    dir = mem_printf("%s/bases/" NEW_PREFIX "%u", images->host->config->root, number);
+    dir = mem_printf("%s/bases/" NEW_PREFIX "%" PRId64, images->host->config->root, number);
     step.path = bases;
     step.flags = RUNNER_S_PARENTS;
     if (batch_add(batch, &step, err) >= 0 && add_mode(batch, bases, 0711, err) >= 0) {
@@ -85,26 +86,87 @@ static bool exists(struct runner_call *call, const char *path)
 bool images_has_base(struct images *images, struct runner_call *call, const char *key)
 {
     auto_free char *path = base_path(images, key, "manifest.json");
+    bool is_there;
 
-    return exists(call, path);
+    pthread_rwlock_rdlock(&images->going); /* one that goes right now has gone then */
+    is_there = exists(call, path);
+    pthread_rwlock_unlock(&images->going);
+    return is_there;
 }
 
-bool images_has_ref(struct images *images, struct runner_call *call, const char *ref)
+/* Whether a ref is a snapshot that was not pulled: 1, 0, -1. */
+static int is_own(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err)
 {
-    auto_free char *path = mem_printf("%s/snapshots/%s/manifest.json", images->host->config->root, ref);
+    auto_snapshot struct snapshot *snapshot = NULL;
+    struct runner_error cause = ERROR_INIT;
 
-    return exists(call, path);
+    if (snapshot_find(call, images->host->config->root, ref, &snapshot, &cause) == 0)
+        return snapshot->base == NULL;
+    if (cause.code == RUNNER_E_NOTFOUND)
+        return 0;
+    error_copy(err, &cause);
+    return -1;
+}
+
+int images_check_name(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err)
+{
+    for (const char *p = ref, *end = ref; *end != '\0'; p = end + 1) {
+        auto_free char *part = NULL;
+        int own;
+
+        end = p + strcspn(p, "/");
+        if (end - p == strlen("manifest.json") && strncmp(p, "manifest.json", (size_t)(end - p)) == 0)
+            return fail(err, RUNNER_E_INVALID, 0, "snapshot '%s': a part of it is called manifest.json", ref);
+        part = mem_dup_n(ref, (size_t)(end - ref));
+        own = is_own(images, call, part, err);
+        if (own != 0)
+            return own < 0 ? -1
+                           : fail(err, RUNNER_E_INVALID, 0,
+                                  "'%s' is a snapshot of this host's own: no image gets the name '%s'", part, ref);
+    }
+    return 0;
 }
 
 /* ---- making ---- */
 
-/* What the storage says of it is as untrusted as the object is. */
+/* What an image says of itself is as untrusted as the object is, and wrong only for the guest, where nobody sees it. */
+static int check_image(const struct json *image, struct runner_error *err)
+{
+    static const struct {
+        const char *name;
+        enum json_type type;
+    } members[] = {{"user", JSON_STRING}, {"workdir", JSON_STRING}, {"init", JSON_STRING},
+                   {"env", JSON_OBJECT},  {"entrypoint", JSON_ARRAY}, {"cmd", JSON_ARRAY}};
+    const char *workdir = json_text(image, "workdir", "");
+
+    if (image->type != JSON_OBJECT)
+        return fail(err, RUNNER_E_INVALID, 0, "image: expected an object, found %s", json_type_name(image->type));
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        const struct json *member = json_get(image, members[i].name);
+
+        if (member == NULL || member->type == JSON_NULL)
+            continue;
+        if (member->type != members[i].type)
+            return fail(err, RUNNER_E_INVALID, 0, "image: %s: found %s", members[i].name,
+                        json_type_name(member->type));
+        for (const struct json *j = member->first; j != NULL; j = j->next)
+            if (j->type != JSON_STRING)
+                return fail(err, RUNNER_E_INVALID, 0, "image: %s: expected strings, found %s", members[i].name,
+                            json_type_name(j->type));
+    }
+    return workdir[0] == '\0' || workdir[0] == '/'
+               ? 0
+               : fail(err, RUNNER_E_INVALID, 0, "image: workdir: '%.100s' is not absolute", workdir);
+}
+
 static int print_manifest(const char *key, const struct runner_base *base, struct str *out, struct runner_error *err)
 {
     auto_json struct json *image = NULL;
 
     if (base->image_json != NULL && json_parse(base->image_json, strlen(base->image_json), &image, err) < 0)
         return error_wrap(err, "image");
+    if (image != NULL && check_image(image, err) < 0)
+        return -1;
     json_open(out, NULL, '{');
     json_add_int(out, "schema", 1);
     json_add_text(out, "base", key);
@@ -149,40 +211,48 @@ int images_keep_base(struct images *images, struct runner_call *call, const char
     return 0;
 }
 
+static int write_ref(struct runner_call *call, const char *dir, const struct runner_result *manifest,
+                     struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = mem_printf("%s/manifest.json", dir);
+    const struct runner_step mkdir = {.size = RUNNER_STEP_INIT,
+                                      .kind = RUNNER_MKDIR,
+                                      .flags = RUNNER_S_PARENTS,
+                                      .path = dir,
+                                      .number = 0755};
+    const struct runner_step write = {.size = RUNNER_STEP_INIT,
+                                      .kind = RUNNER_WRITE,
+                                      .flags = RUNNER_S_SYNC,
+                                      .path = path,
+                                      .data = manifest->out,
+                                      .len = manifest->len,
+                                      .number = 0644};
+
+    return batch_add(batch, &mkdir, err) < 0 ? -1 : run_one(call, batch, &write, err);
+}
+
 int images_keep_ref(struct images *images, struct runner_call *call, const char *key, const char *ref,
                     struct runner_error *err)
 {
-    auto_batch struct runner_batch *read = batch_new(call), *write = batch_new(call);
+    auto_batch struct runner_batch *batch = batch_new(call);
     auto_free char *from = base_path(images, key, "manifest.json");
     auto_free char *dir = mem_printf("%s/snapshots/%s", images->host->config->root, ref);
-    auto_free char *to = mem_printf("%s/manifest.json", dir);
-    struct runner_step step = {
+    struct runner_step read = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = from, .number = MANIFEST_MAX};
-    const struct runner_result *result;
+    int status;
 
-    if (run_one(call, read, &step, err) < 0)
+    if (images_check_name(images, call, ref, err) < 0 || run_one(call, batch, &read, err) < 0)
         return -1;
-    result = batch_result(read, 0);
-    step = (struct runner_step){.size = RUNNER_STEP_INIT,
-                                .kind = RUNNER_MKDIR,
-                                .flags = RUNNER_S_PARENTS,
-                                .path = dir,
-                                .number = 0755};
-    if (batch_add(write, &step, err) < 0)
-        return -1;
-    step = (struct runner_step){.size = RUNNER_STEP_INIT,
-                                .kind = RUNNER_WRITE,
-                                .flags = RUNNER_S_SYNC,
-                                .path = to,
-                                .data = result->out,
-                                .len = result->len,
-                                .number = 0644};
-    if (run_one(call, write, &step, err) < 0)
-        return error_wrap(err, "snapshot '%s'", ref);
-    pthread_mutex_lock(&images->mutex);
-    images_name(images, ref, key)->used_ms = num_wall_ms();
-    pthread_mutex_unlock(&images->mutex);
-    return 0;
+    pthread_rwlock_rdlock(&images->going); /* a removal comes before or after, not between */
+    status = write_ref(call, dir, batch_result(batch, 0), err);
+    if (status == 0) {
+        pthread_mutex_lock(&images->mutex);
+        images_name(images, ref, key)->used_ms = num_wall_ms();
+        pthread_mutex_unlock(&images->mutex);
+    }
+    pthread_rwlock_unlock(&images->going);
+    return status < 0 ? error_wrap(err, "snapshot '%s'", ref) : 0;
 }
 
 /* ---- what there is ---- */
@@ -292,33 +362,42 @@ static char *disk_of(struct images *images, struct runner_call *call, const char
     return disk_path;
 }
 
-/* Takes it away if nobody uses it; whether it did. */
-static bool drop(struct images *images, struct runner_call *call, const char *key, const char *disk_path)
+/* Its names first: what is left when that breaks off is a base without a name, which goes the next time. */
+static int move_away(struct images *images, struct runner_call *call, const char *key, char *refs, const char *to)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *from = base_path(images, key, ""), *to = NULL;
-    auto_str struct str refs = STR_INIT;
-    struct runner_step rename = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RENAME, .path = from};
-    bool is_free;
+    auto_free char *from = base_path(images, key, "");
+    const struct runner_step rename = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RENAME, .path = from, .to = to};
 
-    pthread_mutex_lock(&images->mutex);
-    is_free = images_base_is_free(images, key, disk_path);
-    if (is_free) {
-        images_forget_base(images, key, &refs);
-        to = mem_printf("%s/bases/" OLD_PREFIX "%u", images->host->config->root, ++images->last_dir);
-    }
-    pthread_mutex_unlock(&images->mutex);
-    if (!is_free)
-        return false;
-    for (char *ref = refs.ptr, *end; ref != NULL && (end = strchr(ref, '\n')) != NULL; ref = end + 1) {
+    for (char *ref = refs, *end; ref != NULL && (end = strchr(ref, '\n')) != NULL; ref = end + 1) {
         auto_free char *path =
             mem_printf("%s/snapshots/%.*s/manifest.json", images->host->config->root, (int)(end - ref), ref);
         struct runner_step remove = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
         (void)batch_add(batch, &remove, NULL);
     }
-    rename.to = to;
-    if (run_one(call, batch, &rename, NULL) == 0)
-        images_remove_dir(images, to);
+    return run_one(call, batch, &rename, NULL);
+}
+
+/* Takes it away if nobody uses it; whether it did. */
+static bool drop(struct images *images, struct runner_call *call, const char *key, const char *disk_path)
+{
+    auto_free char *to = NULL;
+    auto_str struct str refs = STR_INIT;
+    bool is_free, is_gone;
+
+    pthread_rwlock_wrlock(&images->going);
+    pthread_mutex_lock(&images->mutex);
+    is_free = images_base_is_free(images, key, disk_path);
+    if (is_free) {
+        images_forget_base(images, key, &refs);
+        to = mem_printf("%s/bases/" OLD_PREFIX "%" PRId64, images->host->config->root, ++images->last_dir);
+    }
+    pthread_mutex_unlock(&images->mutex);
+    is_gone = is_free && move_away(images, call, key, refs.ptr, to) == 0;
+    pthread_rwlock_unlock(&images->going);
+    if (!is_gone)
+        return false;
+    images_remove_dir(images, to);
     log_event(RUNNER_LOG_INFO, "image.dropped", "base", key, NULL);
     return true;
 }

@@ -27,9 +27,8 @@ static int pull(struct image_job *j, struct str *result, struct runner_error *er
 
     pull_request_wish(&j->request, &wish);
     if (images_fetch(images_of(j), &j->call, &wish, err) < 0 ||
-        images_open(images_of(j), &j->call, wish.ref, NULL, &snapshot, err) < 0)
+        snapshot_find(&j->call, j->call.host->config->root, wish.ref, &snapshot, err) < 0)
         return -1;
-    images_release(images_of(j), wish.ref);
     image_add_snapshot(snapshot, result);
     return 0;
 }

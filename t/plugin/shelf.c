@@ -4,6 +4,7 @@
  *   disk.raw     what a pull makes a base of
  *   image.json   how it wants to be run; may be absent
  *   hold         while it is empty, a pull waits until something is written to it; may be absent
+ *   password     what a pull has to bring; may be absent
  *   fail         what goes wrong: a code of RUNNER_E_* and a text; may be absent
  * and each pull leaves a file of its own in <dir>/pulls. Steps of the host's transport do it all, as with any plugin.
  */
@@ -166,6 +167,20 @@ static int hold(const struct shelf *shelf, struct runner_call *call, const char 
     return is_there ? run(call, &wait, NULL, err) : status;
 }
 
+/* As a registry that finds out late. */
+static int check_password(const struct shelf *shelf, struct runner_call *call, const struct runner_object *object,
+                          struct runner_error *err)
+{
+    auto_free char *wanted = NULL;
+
+    if (read_file(shelf, call, object->ref, "password", RUNNER_S_OPTIONAL, &wanted, err) < 0)
+        return -1;
+    wanted[strcspn(wanted, "\n")] = '\0';
+    if (wanted[0] == '\0' || (object->password != NULL && strcmp(wanted, object->password) == 0))
+        return 0;
+    return fail(err, RUNNER_E_DENIED, 0, "another password is needed for '%s'", object->ref);
+}
+
 static char *hand_over(const char *text)
 {
     char *copy = host->alloc(strlen(text) + 1);
@@ -187,7 +202,7 @@ static int shelf_pull(void *self, struct runner_call *call, const struct runner_
 
     progress(ctx, &half);
     if (shelf_inspect(self, call, object, &ret->info, err) < 0 || note_pull(self, call, err) < 0 ||
-        hold(self, call, object->ref, err) < 0 || clone(call, from, to, err) < 0 ||
+        hold(self, call, object->ref, err) < 0 || check_password(self, call, object, err) < 0 || clone(call, from, to, err) < 0 ||
         read_file(self, call, object->ref, "image.json", RUNNER_S_OPTIONAL, &image, err) < 0 ||
         (also != NULL && shelf_copy(self, call, object, also, progress, ctx, &copied, err) < 0))
         return -1;
@@ -228,7 +243,7 @@ static const struct runner_plugin shelf_plugin = {
     .threads = RUNNER_PARALLEL,
     .n_params = ARRAY_LEN(shelf_params),
     .params = shelf_params,
-    .version = "1.0",
+    .version = "1.0~Test_1", /* no two are alike in what they take for a version */
     .summary = "objects in a directory of the host, for tests",
     .load = shelf_load,
     .create = shelf_create,

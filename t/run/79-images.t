@@ -85,7 +85,7 @@ is "all of these share one base" "$(bases)" 1
 
 create b in.example/daytona/daytona-x:daytona
 is "a create of what is here" $code 201
-like "its disk is on the base" "$(json disk.backingPath "$(cat "$root/sandboxes/b/runner.json")")" "/bases/$digest-shelf-1.0/disk.raw"
+like "its disk is on the base" "$(json disk.backingPath "$(cat "$root/sandboxes/b/runner.json")")" "/bases/$digest-shelf-1.0--est-1/disk.raw"
 is "how the image wants to be run is in the record" \
     "$(json image.entrypoint.0 "$(cat "$root/sandboxes/b/runner.json")")" /bin/app
 for ref in reg.example:5000/team/app:2 in.example/daytona/daytona-x:daytona mine:1 \

@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Names of images: those of the host's own snapshots, names within names, names whose base has gone, one name with several
+# accounts; what takes an image away while another asks for it.
+. "${top_srcdir:-.}/t/run/lib.sh" || exit 99
+
+use_shelf
+own_ports
+start_runner || exit 99
+make_boot_kit
+
+create() { # ID REF
+    http POST /sandboxes -d "{\"id\":\"$1\",\"userId\":\"u\",\"osUser\":\"root\",\"cpuQuota\":1,\"memoryQuota\":1,
+        \"storageQuota\":1,\"snapshot\":\"$2\"}"
+}
+is_over() { # REF
+    http GET "/snapshots/info?snapshot=$1"
+    [ "$code" = 200 ] || [ "$code" = 422 ]
+}
+pull() { # REF [MORE JSON]: until it ends
+    http POST /snapshots/pull -d "{\"snapshot\": \"$1\"${2:+, $2}}"
+    await 60 is_over "$1"
+}
+tag() { # FROM TO
+    http POST /snapshots/tag -d "{\"sourceImage\": \"$1\", \"targetImage\": \"$2\"}"
+}
+names() {
+    http GET /snapshots
+    grep -o '"name":"[^"]*"' <<<"$out" | cut -d '"' -f 4 | sort | tr '\n' ' '
+}
+
+# ---- the host's own ----
+
+own=$(sha256sum "$root/snapshots/tiny/manifest.json")
+put_on_shelf tiny evil
+pull tiny
+is "a pull of the name of an own snapshot: it is here" "$code $(json name)" "200 tiny"
+is "and was not fetched" "$(ls "$dir/shelf/pulls" 2>/dev/null)" ""
+http GET "/snapshots/exists?snapshot=tiny"
+is "it exists, though it has no tag" "$code $(json exists)" "200 true"
+put_on_shelf team/app:1 app
+for names in '"newTag": "tiny"' '"newTag": "tiny/x:1"' '"newTag": "x/manifest.json"' \
+    '"destinationRef": "tiny", "destinationRegistry": {"url": "in.example", "project": "p"}'; do
+    pull team/app:1 "$names"
+    is "with $names" "$code" 422
+done
+like "says why" "$(message)" "'tiny' is a snapshot of this host's own"
+ok "nothing was copied there" eval '! ls "$dir/shelf/tiny" | grep -q image'
+pull team/app:1
+is "the image itself" "$code" 200
+for to in tiny tiny/x manifest.json; do
+    tag team/app:1 "$to"
+    is "a tag '$to'" "$code" 400
+done
+is "the snapshot is what it was" "$(sha256sum "$root/snapshots/tiny/manifest.json")" "$own"
+
+# ---- names within names ----
+
+tag team/app:1 a/b
+tag team/app:1 a/b/c
+is "a name below a name" "$code" 200
+is "both are listed" "$(names)" "a/b a/b/c team/app:1 tiny "
+stop_runner
+start_runner || exit 99
+for ref in team/app:1 a/b; do
+    http POST "/snapshots/remove?snapshot=$ref"
+done
+create n a/b/c
+is "after a restart, with the others removed, the one below is good" "$code" 201
+ok "its base is there" test -f "$(json disk.backingPath "$(cat "$root/sandboxes/n/runner.json")")"
+http POST /sandboxes/n/destroy
+
+# ---- a base that has gone ----
+
+rm -rf "$root"/bases/*
+http GET "/snapshots/info?snapshot=a/b/c"
+is "a name without its base is unknown" "$code" 404
+put_on_shelf a/b/c app
+create n a/b/c
+is "and is fetched again" "$code" 201
+ok "with a base" test -f "$(json disk.backingPath "$(cat "$root/sandboxes/n/runner.json")")"
+http POST /sandboxes/n/destroy
+
+# ---- without what images boot ----
+
+mv "$root/boot" "$root/boot.not"
+http GET "/snapshots/info?snapshot=a/b/c"
+is "info without a kernel for images" "$code" 200
+put_on_shelf other:1 other
+before=$(ls "$dir/shelf/pulls" | wc -l)
+pull other:1
+like "a pull without one fails" "$code $(message)" "^422 .*runner-image boot --root $root"
+is "before anything is fetched" "$(ls "$dir/shelf/pulls" | wc -l)" "$before"
+http POST "/snapshots/remove?snapshot=a/b/c"
+is "an image is removed all the same" "$code $(ls "$root/bases")" "200 "
+mv "$root/boot.not" "$root/boot"
+
+# ---- accounts ----
+
+put_on_shelf secret:1 secret
+: >"$dir/shelf/secret:1/hold"
+echo right >"$dir/shelf/secret:1/password"
+as() { # PASSWORD TAG
+    http POST /snapshots/pull -d "{\"snapshot\": \"secret:1\", \"newTag\": \"$2\",
+        \"registry\": {\"url\": \"x\", \"username\": \"u\", \"password\": \"$1\"}}"
+}
+held() {
+    ls -A "$root/bases" | grep -q '^\.new'
+}
+as wrong one:1
+ok "a pull with a wrong password is under way" await 60 held
+as right two:1
+echo >"$dir/shelf/secret:1/hold"
+await 60 is_over one:1
+is "it fails" "$code" 422
+await 60 is_over two:1
+is "and nobody else's with it" "$code" 200
+
+# ---- what an image says of itself ----
+
+put_on_shelf odd:1 odd '{"workdir": "work"}'
+pull odd:1
+like "a working directory that is none" "$code $(message)" "^422 .*workdir"
+put_on_shelf odd:2 odd2 '{"env": ["A=b"]}'
+pull odd:2
+like "an environment that is none" "$code $(message)" "^422 .*env"
+printf 'A%063d' 0 >"$dir/shelf/odd:2/digest"
+http POST /snapshots/inspect -d '{"snapshot": "odd:2"}'
+like "INSPECT: a digest that is none" "$code $(message)" "^500 .*digest"
+
+# ---- taken away while others ask for it ----
+
+put_on_shelf race:1 race
+lost=0 n=0
+for i in $(seq 12); do
+    pull race:1
+    tag race:1 race:2
+    for j in 1 2 3 4; do
+        curl -s -o "$dir/race$j" -w '%{http_code}\n' --unix-socket "$RUNNER_SOCKET" \
+            -H 'Content-Type: application/json' http://runner/sandboxes -d "{\"id\":\"r$j\",\"userId\":\"u\",
+            \"osUser\":\"root\",\"snapshot\":\"race:$((j % 2 + 1))\",\"cpuQuota\":1,\"memoryQuota\":1,\"storageQuota\":1,
+            \"skipStart\":true}" >"$dir/code$j" &
+        asking[j]=$!
+    done
+    http POST "/snapshots/remove?snapshot=race:1"
+    http POST "/snapshots/remove?snapshot=race:2"
+    wait "${asking[@]}"
+    for j in 1 2 3 4; do
+        if [ "$(cat "$dir/code$j")" = 201 ]; then
+            n=$((n + 1))
+            [ -f "$(json disk.backingPath "$(cat "$root/sandboxes/r$j/runner.json")")" ] || lost=$((lost + 1))
+        elif [ "$(cat "$dir/code$j")" != 404 ]; then
+            diag "create: $(cat "$dir/code$j" "$dir/race$j")"
+            lost=$((lost + 1))
+        fi
+        http POST "/sandboxes/r$j/destroy"
+    done
+done
+diag "$n creates"
+is "each sandbox that was made has its base" "$lost" 0
+done_testing
