@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 import tap
-from rig import Host, Layout, Proxy, Registry, TokenServer, inspect_raw, make_certificate, need, run
+from registries import Host, Layout, Proxy, Registry, TokenServer, inspect_raw, make_certificate, need, run
 
 need("docker-registry", "skopeo", "debugfs", "openssl")
 work = tempfile.TemporaryDirectory(prefix="storage-")

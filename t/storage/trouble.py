@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import tap
-from rig import OCI, Host, Layout, Proxy, Registry, inspect_raw, need
+from registries import OCI, Host, Layout, Proxy, Registry, inspect_raw, need
 
 need("docker-registry", "skopeo", "debugfs")
 work = tempfile.TemporaryDirectory(prefix="storage-")
@@ -278,6 +278,7 @@ end = time.monotonic() + 10
 while programs(host.root) and time.monotonic() < end:
     time.sleep(0.02)
 tap.equal("the runner is killed: the program ends", programs(host.root), [])
+tap.equal("the runner is killed: and takes its files away", host.left(), [])
 host.close()
 slow.close()
 

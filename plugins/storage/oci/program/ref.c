@@ -192,11 +192,11 @@ static int parse(const char *text, struct ref *ret, struct runner_error *err)
         ret->server = mem_dup(REF_DOCKER_HUB);
     }
     path = text[0] == '/' ? mem_printf("daytona%s", text) : mem_dup(text);
-    if (cut_version(path, ret, err) < 0 || check_path(path, err) < 0)
+    if (cut_version(path, ret, err) < 0)
         return -1;
     ret->path = strcmp(ret->server, REF_DOCKER_HUB) == 0 && strchr(path, '/') == NULL ? mem_printf("library/%s", path)
                                                                                       : mem_dup(path);
-    return 0;
+    return check_path(ret->path, err);
 }
 
 int ref_parse(const char *text, struct ref *ret, struct runner_error *err)
