@@ -7,6 +7,7 @@
 #include "core/images/request.h"
 #include "core/guest.h"
 #include "core/op.h"
+#include "core/recover-request.h"
 #include "core/resize-request.h"
 #include "core/start-request.h"
 #include "core/util/error.h"
@@ -73,6 +74,8 @@ static void on_done(struct op *op, void *ctx)
         http_forget(pending->api->server, op->id, false);
     if (op->is_refused && op->err.code != 0)
         http_reply_status(pending->request, 503, "%s", op->err.message);
+    else if (op->kind == OP_REPAIR && strstr(op->err.message, RECOVER_EXHAUSTED) != NULL)
+        http_reply_status(pending->request, 403, "%s", op->err.message);
     else if (op->err.code != 0)
         http_reply_error(pending->request, &op->err);
     else
@@ -150,6 +153,19 @@ static void start(struct api *api, struct http_request *request)
     struct runner_error err = ERROR_INIT;
 
     if (read_start(request, op, &err) == 0) {
+        submit(api, request, op);
+        return;
+    }
+    http_reply_error(request, &err);
+    op_free(op);
+}
+
+static void recover(struct api *api, struct http_request *request)
+{
+    struct op *op = op_new(api->engine, OP_REPAIR, request->id);
+    struct runner_error err = ERROR_INIT;
+
+    if (recover_request_read(request->body, &op->is_full, &err) == 0) {
         submit(api, request, op);
         return;
     }
@@ -313,7 +329,7 @@ static void handle(void *ctx, struct http_request *request)
         operate(api, request, OP_DESTROY);
         break;
     case HTTP_SANDBOX_RECOVER:
-        operate(api, request, OP_REPAIR);
+        recover(api, request);
         break;
     case HTTP_SANDBOX_RESIZE:
         resize(api, request);

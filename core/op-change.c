@@ -1,55 +1,9 @@
-/* What changes a sandbox: recover, and resize. */
+/* What changes the size of a sandbox. */
 #include <string.h>
 
 #include "core/op.h"
-#include "core/reaper.h"
 #include "core/util/error.h"
 #include "core/vm.h"
-
-/* ---- recover: one in error is stopped again, with its disk as it is ---- */
-
-static int repair_admit(struct op *op, struct runner_error *err)
-{
-    const struct record *record;
-
-    if (op_find(op, err) < 0)
-        return -1;
-    if (op->sandbox->is_foreign) { /* what was wrong with its files may have been put right */
-        op->type = &op_takeover;
-        return OP_BECOME;
-    }
-    if (op->sandbox->is_unread) {
-        if (op_read_again(op, err) < 0)
-            return -1;
-        op->type = &op_recover;
-        return OP_BECOME;
-    }
-    record = op->sandbox->record;
-    if (record->state == SANDBOX_STOPPED)
-        return OP_ENOUGH;
-    if (record->state != SANDBOX_ERROR)
-        return fail(err, RUNNER_E_BUSY, 0, "cannot recover sandbox '%s': it is %s", op->id,
-                    sandbox_state_name(record->state));
-    if (record->disk.path == NULL)
-        return fail(err, RUNNER_E_IO, 0, "cannot recover sandbox '%s': it has no disk (%s)", op->id,
-                    record->error != NULL ? record->error : "unknown");
-    return OP_NEXT;
-}
-
-static int repair_clean(struct op *op, struct runner_error *err)
-{
-    reaper_forget(op->engine->reaper, op->sandbox);
-    return op_tear_down(op, err) < 0 ? -1 : OP_NEXT;
-}
-
-static int repaired(struct op *op, struct runner_error *err)
-{
-    return op_commit(op, SANDBOX_STOPPED, NULL, err);
-}
-
-static const struct op_phase repair_phases[] = {
-    {"admit", repair_admit, NULL}, {"host", repair_clean, NULL}, {"commit", repaired, NULL}};
-const struct op_type op_repair = {"repair", repair_phases, ARRAY_LEN(repair_phases)};
 
 /* ---- resize: new totals, of which 0 leaves what is there ---- */
 
@@ -87,19 +41,26 @@ static int resize_admit(struct op *op, struct runner_error *err)
 }
 
 /* A stopped sandbox has of its host no more than its disk: its next start asks for vCPUs and memory. */
-static int take_room(struct op *op, struct runner_error *err)
+int op_take_room(struct op *op, struct runner_error *err)
 {
     op->was = index_size(op->engine->index, op->sandbox);
     return index_resize(op->engine->index, op->sandbox, &op->resize, err) < 0 ? -1 : OP_NEXT;
 }
 
-static void give_room_back(struct op *op, struct runner_error *err)
+void op_give_room_back(struct op *op, struct runner_error *err)
 {
     (void)err;
     index_restore_size(op->engine->index, op->sandbox, &op->was);
 }
 
-static int grow_disk(struct op *op, struct runner_error *err)
+int op_can_grow(const struct op *op, struct runner_error *err)
+{
+    if (host_plugin(op->host, RUNNER_DISK)->desc.caps & RUNNER_DISK_CAP_GROW)
+        return 0;
+    return fail(err, RUNNER_E_NOTSUP, 0, "disk: disks of host '%s' cannot grow", op->host->config->name);
+}
+
+int op_grow_disk(struct op *op, struct runner_error *err)
 {
     const struct record *record = op->sandbox->record;
     const struct runner_image image = {.size = sizeof image,
@@ -107,15 +68,16 @@ static int grow_disk(struct op *op, struct runner_error *err)
                                        .format = record->disk.format,
                                        .backing_path = record->disk.backing_path,
                                        .backing_format = record->disk.backing_format,
-                                       .size_bytes = op->was.disk_bytes};
+                                       .size_bytes = op->was.disk_bytes + op->was.disk_extra_bytes};
+    const int64_t size_bytes = record->disk_bytes + record->disk_extra_bytes;
 
-    if (!grows(record->disk_bytes, op->was.disk_bytes))
+    if (size_bytes <= image.size_bytes)
         return OP_NEXT;
-    if (!(host_plugin(op->host, RUNNER_DISK)->desc.caps & RUNNER_DISK_CAP_GROW))
-        return fail(err, RUNNER_E_NOTSUP, 0, "disk: disks of host '%s' cannot grow", op->host->config->name);
+    if (op_can_grow(op, err) < 0)
+        return -1;
     batch_free(op->batch);
     op->batch = batch_new(&op->call);
-    if (HOST_CALL(op->host, RUNNER_DISK, disk, grow, &op->call, op->batch, &image, record->disk_bytes, err) < 0 ||
+    if (HOST_CALL(op->host, RUNNER_DISK, disk, grow, &op->call, op->batch, &image, size_bytes, err) < 0 ||
         batch_run(&op->call, op->batch, err) < 0)
         return error_wrap(err, "disk");
     return OP_NEXT;
@@ -127,8 +89,8 @@ static int resized(struct op *op, struct runner_error *err)
 }
 
 static const struct op_phase resize_phases[] = {{"admit", resize_admit, NULL},
-                                                {"room", take_room, give_room_back},
-                                                {"disk", grow_disk, NULL}, /* more than its record says does no harm */
+                                                {"room", op_take_room, op_give_room_back},
+                                                {"disk", op_grow_disk, NULL}, /* more than its record says does no harm */
                                                 {"commit", resized, NULL}};
 const struct op_type op_resize = {"resize", resize_phases, ARRAY_LEN(resize_phases)};
 

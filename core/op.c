@@ -15,7 +15,7 @@ static const struct op_type *const types[OP_KINDS] = {
     [OP_POLICY] = &op_policy, [OP_EXITED] = &op_exited,   [OP_PANICKED] = &op_panicked, [OP_RECOVER] = &op_recover};
 
 /* What phases of those go on as. */
-static const struct op_type *const others[] = {&op_create_stopped, &op_takeover, &op_resize_running};
+static const struct op_type *const others[] = {&op_create_stopped, &op_takeover, &op_expand, &op_resize_running};
 
 const char *op_name(enum op_kind kind)
 {
@@ -47,6 +47,7 @@ static int64_t timeout_of(const struct config *config, enum op_kind kind)
         return config->timeouts.start_ms;
     case OP_STOP:
     case OP_DESTROY:
+    case OP_REPAIR: /* may stop one that runs */
         return config->timeouts.stop_ms;
     default:
         return config->timeouts.request_ms;

@@ -40,13 +40,14 @@ struct op {
     const struct op_type *type; /* by kind, unless a phase goes on as another */
     char id[64];
     bool force;      /* STOP: no grace */
+    bool is_full;    /* REPAIR: its disk is, so that it gets a larger one */
     bool is_refused; /* the runner stops: not begun, or cancelled */
     bool is_listed;  /* in the engine's list */
     struct op *next_running, *prev_running;
     bool is_undoing;
-    bool is_torn_down; /* CREATE, START: what was made on the host was taken away, or that was tried */
+    bool is_torn_down; /* CREATE, START: what was made on the host was taken away, or that was tried; REPAIR: it is */
     bool is_stuck;     /* and something is left: what it was given stays its own, until that is gone (follow_up in op.c) */
-    struct resize resize, was;   /* RESIZE: to what; and from what, once that is known */
+    struct resize resize, was;   /* RESIZE, REPAIR: to what; and from what, once that is known */
     struct policy_change change; /* POLICY: what is asked for; owned */
     bool is_policy_refused;      /* POLICY: the network cannot keep it, as it turned out ... */
     bool was_policy_due;         /* ... and whether what was before is in force */
@@ -91,7 +92,7 @@ struct op_type {
     size_t n_phases;
 };
 extern const struct op_type op_create, op_create_stopped, op_start, op_stop, op_pause, op_resume, op_destroy, op_repair,
-    op_resize, op_resize_running, op_policy, op_exited, op_panicked, op_recover, op_takeover;
+    op_expand, op_resize, op_resize_running, op_policy, op_exited, op_panicked, op_recover, op_takeover;
 
 /* id must be valid (text_is_id). */
 struct op *op_new(struct engine *engine, enum op_kind kind, const char *id);
@@ -151,6 +152,11 @@ int op_find_foreign_process(struct op *op, struct runner_error *err);
 /* Ends the VM's process: the power button and grace_ms first (0: not), then SIGTERM, then SIGKILL; each step waits for
  * the event. Nothing running: fine. */
 int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err);
+/* A stopped one gets the size op->resize: of its host's capacity, then its disk, unless that has it. */
+int op_can_grow(const struct op *op, struct runner_error *err); /* NOTSUP: disks of its host cannot */
+int op_take_room(struct op *op, struct runner_error *err);
+void op_give_room_back(struct op *op, struct runner_error *err);
+int op_grow_disk(struct op *op, struct runner_error *err);
 /* Ends the VM at once and takes its network and sockets away. Idempotent. */
 int op_tear_down(struct op *op, struct runner_error *err);
 /* Removes the sandbox's directory and all in it. */

@@ -107,6 +107,8 @@ void record_print(const struct record *record, struct str *out)
     json_add_int(out, "cpus", record->cpus);
     json_add_int(out, "memoryBytes", record->memory_bytes);
     json_add_int(out, "diskBytes", record->disk_bytes);
+    if (record->disk_extra_bytes != 0)
+        json_add_int(out, "diskExtraBytes", record->disk_extra_bytes);
     if (record->disk.path != NULL)
         print_disk(record, out);
     if (record->nic.size != 0)
@@ -278,7 +280,9 @@ static int read_all(struct json *from, struct record *record, struct runner_erro
         read_text(from, "job", &record->job, err) < 0 ||
         read_text(from, "snapshot", &record->snapshot, err) < 0 || read_int(from, "cpus", 1, 1024, &cpus, err) < 0 ||
         read_int(from, "memoryBytes", 1, BYTES_MAX, &record->memory_bytes, err) < 0 ||
-        read_int(from, "diskBytes", 0, BYTES_MAX, &record->disk_bytes, err) < 0)
+        read_int(from, "diskBytes", 0, BYTES_MAX, &record->disk_bytes, err) < 0 ||
+        (json_get(from, "diskExtraBytes") != NULL &&
+         read_int(from, "diskExtraBytes", 0, BYTES_MAX, &record->disk_extra_bytes, err) < 0))
         return -1;
     record->cpus = (uint32_t)cpus;
     if (record->snapshot == NULL || !text_is_ref(record->snapshot))

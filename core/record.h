@@ -43,6 +43,7 @@ struct record {
     char *snapshot; /* ref it was made from */
     uint32_t cpus;
     int64_t memory_bytes, disk_bytes;
+    int64_t disk_extra_bytes; /* what recoveries added to its disk, of which the API's quota says nothing */
     struct json *request; /* the create request as it came (an object), less its authToken and registry */
     struct json *image;   /* how its image wants to be run (struct runner_base), or NULL */
     struct json *metadata; /* what the last start brought (an object), or NULL: that of the request still holds */

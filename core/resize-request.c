@@ -29,8 +29,8 @@ int resize_request_read(const struct config *config, const struct config_host *h
         read_total(body, "memory", config->limits.memory_mb / 1024, &memory_gib, err) < 0 ||
         read_total(body, "disk", config->limits.disk_gb, &disk_gib, err) < 0)
         return -1;
-    ret->cpus = (uint32_t)cpus;
-    ret->memory_bytes = memory_gib > 0 ? create_request_memory(host, memory_gib) : 0;
-    ret->disk_bytes = disk_gib * GIB;
+    *ret = (struct resize){.cpus = (uint32_t)cpus,
+                           .memory_bytes = memory_gib > 0 ? create_request_memory(host, memory_gib) : 0,
+                           .disk_bytes = disk_gib * GIB};
     return 0;
 }

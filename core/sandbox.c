@@ -116,7 +116,7 @@ static struct amounts amounts_of(const struct record *record, bool has_machine)
     struct amounts amounts = has_machine ? machine_of(record) : (struct amounts){{0}};
 
     amounts.of[RESOURCE_SANDBOXES] = 1;
-    amounts.of[RESOURCE_DISK] = record->disk_bytes;
+    amounts.of[RESOURCE_DISK] = record->disk_bytes + record->disk_extra_bytes;
     return amounts;
 }
 
@@ -217,7 +217,7 @@ int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_e
 
 static struct resize size_of(const struct record *record)
 {
-    return (struct resize){record->cpus, record->memory_bytes, record->disk_bytes};
+    return (struct resize){record->cpus, record->memory_bytes, record->disk_bytes, record->disk_extra_bytes};
 }
 
 struct resize index_size(struct index *index, struct sandbox *sandbox)
@@ -230,14 +230,28 @@ struct resize index_size(struct index *index, struct sandbox *sandbox)
     return size;
 }
 
+static void set_disk(struct record *record, int64_t bytes, int64_t extra_bytes)
+{
+    record->disk_bytes = bytes;
+    record->disk_extra_bytes = extra_bytes;
+    record->disk.size_bytes = bytes + extra_bytes;
+}
+
 static void set_size(struct record *record, const struct resize *to)
 {
     record->cpus = to->cpus != 0 ? to->cpus : record->cpus;
     record->memory_bytes = to->memory_bytes != 0 ? to->memory_bytes : record->memory_bytes;
-    if (to->disk_bytes == 0 || to->disk_bytes == record->disk_bytes)
-        return;
-    record->disk_bytes = to->disk_bytes;
-    record->disk.size_bytes = to->disk_bytes;
+    if (to->disk_bytes != 0 && to->disk_bytes != record->disk_bytes)
+        set_disk(record, to->disk_bytes, record->disk_extra_bytes);
+    if (to->disk_extra_bytes != 0)
+        set_disk(record, record->disk_bytes, to->disk_extra_bytes);
+}
+
+static void restore_size(struct record *record, const struct resize *was)
+{
+    set_size(record, was);
+    if (was->disk_extra_bytes != record->disk_extra_bytes)
+        set_disk(record, record->disk_bytes, was->disk_extra_bytes);
 }
 
 /* Only what there is more of is asked for. */
@@ -270,7 +284,7 @@ int index_resize(struct index *index, struct sandbox *sandbox, const struct resi
     now = amounts_of(record, sandbox->has_machine);
     status = exchange(sandbox, &was, &now, err);
     if (status < 0)
-        set_size(record, &size);
+        restore_size(record, &size);
     index_unlock(index);
     return status;
 }
@@ -282,7 +296,7 @@ void index_restore_size(struct index *index, struct sandbox *sandbox, const stru
     index_lock(index);
     amounts = amounts_of(sandbox->record, sandbox->has_machine);
     capacity_give_back(&sandbox->host->capacity, &amounts);
-    set_size(sandbox->record, was);
+    restore_size(sandbox->record, was);
     amounts = amounts_of(sandbox->record, sandbox->has_machine);
     capacity_add(&sandbox->host->capacity, &amounts);
     index_unlock(index);

@@ -60,7 +60,7 @@ int index_check_leases(struct index *index, struct host *host, struct runner_err
 int index_allocate(struct index *index, struct sandbox *sandbox, struct runner_error *err);
 struct resize { /* new totals; 0: as it is */
     uint32_t cpus;
-    int64_t memory_bytes, disk_bytes;
+    int64_t memory_bytes, disk_bytes, disk_extra_bytes;
 };
 struct resize index_size(struct index *index, struct sandbox *sandbox);
 /* Its record says so from now on; what it has of its host follows, or -1 with NOSPACE and nothing changed. */

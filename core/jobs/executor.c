@@ -6,6 +6,7 @@
 #include "core/jobs/parts.h"
 #include "core/log.h"
 #include "core/op.h"
+#include "core/recover-request.h"
 #include "core/resize-request.h"
 #include "core/start-request.h"
 #include "core/util/recoverable.h"
@@ -189,7 +190,16 @@ static int begin_destroy(struct agent *agent, struct job *job, struct runner_err
 
 static int begin_recover(struct agent *agent, struct job *job, struct runner_error *err)
 {
-    return begin_op(agent, job, OP_REPAIR, err);
+    struct op *op = new_op(agent, job, OP_REPAIR, err);
+
+    if (op == NULL)
+        return -1;
+    if (recover_request_read(job->payload, &op->is_full, err) < 0) {
+        op_free(op);
+        return -1;
+    }
+    submit(agent, job, op);
+    return 0;
 }
 
 static int begin_resize(struct agent *agent, struct job *job, struct runner_error *err)

@@ -8,8 +8,7 @@ from census import Census
 from daytona import DaytonaApi
 from rig_jobs import JobRunner, crash, create, do, local_state, new_id
 
-NOT_BUILT = ("CREATE_BACKUP", "SNAPSHOT_SANDBOX",
-             "FORK_SANDBOX", "BUILD_SNAPSHOT", "PULL_SNAPSHOT", "REMOVE_SNAPSHOT", "INSPECT_SNAPSHOT_IN_REGISTRY")
+NOT_BUILT = ("CREATE_BACKUP", "SNAPSHOT_SANDBOX", "FORK_SANDBOX", "BUILD_SNAPSHOT")
 
 
 def check_life(api, runner):
@@ -59,7 +58,8 @@ def check_change(api, runner):
     job = api.do(id, "resize", cpu=2)
     tap.ok("a running machine is not resized yet", "stop it first" in job.get("errorMessage", ""), job)
     do(api, id, "stop")
-    tap.equal("a stopped one is", api.do(id, "resize", cpu=2, memory=2)["status"], "COMPLETED")
+    job = api.do(id, "resize", cpu=2, memory=2)
+    tap.equal("a stopped one is", (job["status"], job.get("errorMessage")), ("COMPLETED", None))
     do(api, id, "start")
     words = runner.vmm_of(id)
     tap.ok("and starts with two CPUs", words[words.index("-smp") + 1].split(",")[0] in ("2", "cpus=2"), words)
@@ -68,7 +68,31 @@ def check_change(api, runner):
     job = api.result(api.add_job("RECOVER_SANDBOX", id, payload))
     tap.equal("gotcha 41: recovered from what is stored", (job["status"], local_state(runner, id)),
               ("COMPLETED", "stopped"))
+    check_full(api, runner, id)
     tap.equal("destroy", api.result(api.add_job("DESTROY_SANDBOX", id))["status"], "COMPLETED")
+
+
+def disk_mib(runner, id):
+    """As its image says."""
+    with open(os.path.join(runner.root, "sandboxes", id, "disk.qcow2"), "rb") as file:
+        file.seek(24)
+        return int.from_bytes(file.read(8), "big") >> 20
+
+
+def check_full(api, runner, id):
+    """Its disk is full, says the API: a twentieth more each time, a tenth in all, each time once."""
+    was = disk_mib(runner, id)
+    step = was // 20
+    payload = {"snapshot": "the name of one", "errorReason": "disk quota exceeded - you may attempt a recovery action",
+               "backupErrorReason": None, "skipStart": True}
+    job = api.result(api.add_job("RECOVER_SANDBOX", id, payload))
+    tap.equal("RECOVER_SANDBOX of a full one: a twentieth more", (job["status"], disk_mib(runner, id)), ("COMPLETED", was + step))
+    job = api.result(api.add_job("RECOVER_SANDBOX", id, payload))
+    tap.equal("a tenth", (job["status"], disk_mib(runner, id)), ("COMPLETED", was + 2 * step))
+    job = api.result(api.add_job("RECOVER_SANDBOX", id, payload))
+    tap.ok("and no more", job["status"] == "FAILED" and "storage cannot be further expanded" in job["errorMessage"] and
+           not job["errorMessage"].startswith("{"), job)
+    tap.equal("it is stopped", (local_state(runner, id), disk_mib(runner, id)), ("stopped", was + 2 * step))
 
 
 def check_skip_start(api, runner):

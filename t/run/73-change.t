@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # tier: component
-# Sandboxes that do not run are changed: recover makes one in error stopped, resize gives it new totals.
+# Sandboxes are changed: recover makes one in error stopped, and gives one whose disk is full a larger one; resize gives
+# one that does not run new totals.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 need curl
 
@@ -43,6 +44,49 @@ post box/start
 is "it starts" "$code $(state box)" "200 started"
 post none/recover
 is "what is not there" $code 404
+
+# ---- recover of one whose disk is full: a twentieth more each time, a tenth in all ----
+size() { # ID: bytes of its disk, as its image has them
+    echo $((16#$(od -An -tx1 -j24 -N8 "$root/sandboxes/$1/disk.qcow2" | tr -d ' ')))
+}
+mib() { echo $(($1 << 20)); }
+full='{"userId": "u", "osUser": "daytona", "errorReason": "write: No space left on device"}'
+vm=$(head -n 1 "$root/sandboxes/box/vmm.pid")
+is "it has what it was made with" "$(size box)" "$(mib 3072)"
+post box/recover "$full"
+is "one that runs, and is full" "$code $out" '200 "Sandbox recovered"'
+is "is stopped" "$(state box) $(kill -0 "$vm" 2>&1 | grep -c 'No such process')" "stopped 1"
+is "with a twentieth more" "$(size box)" "$(mib $((3072 + 153)))"
+http GET /sandboxes/box
+is "of which its quota says nothing" "$(json diskGiB)" 3
+http GET /info
+is "but the host does, whose disk it is" "$(awk "BEGIN { print $(json metrics.currentAllocatedDiskGiB) * 1024 }")" $((3072 + 153))
+post box/recover
+is "for another reason" "$code $(size box)" "200 $(mib $((3072 + 153)))"
+stop_runner KILL
+ok "the runner is killed and comes back" start_runner
+post box/recover '{"errorReason": "", "backupErrorReason": "Disk quota exceeded"}'
+is "its backup was full, too: a tenth" "$code $(size box)" "200 $(mib $((3072 + 306)))"
+post box/start
+is "it starts" "$code $(state box)" "200 started"
+post box/recover "$full"
+like "it had all" "$code $(message)" "^403 forbidden: .*storage cannot be further expanded"
+is "and runs on" "$(state box)" started
+post box/stop
+post box/resize '{"disk": 4}'
+is "a resize keeps what it was given" "$code $(size box)" "200 $(mib $((4096 + 306)))"
+post box/recover "$full"
+like "which is more than a tenth with another twentieth" "$code" "^403"
+post box/resize '{"disk": 10}'
+post box/recover "$full"
+is "but not of ten GiB" "$code $(size box)" "200 $(mib $((10240 + 306 + 512)))"
+post box/recover '{"errorReason": 7}'
+like "a reason that is no text" "$code $(message)" "^400 .*errorReason: expected a string"
+http DELETE /sandboxes/box
+http POST /sandboxes -d '{"id": "box", "userId": "u", "snapshot": "tiny", "osUser": "daytona", "cpuQuota": 1, "memoryQuota": 1, "storageQuota": 3}'
+is "a new one" $code 201
+http GET /info
+is "with nothing of all that" "$(json metrics.currentAllocatedDiskGiB) $(size box)" "3 $(mib 3072)"
 
 # ---- resize ----
 post box/resize '{"cpu": 2}'

@@ -16,6 +16,7 @@ static struct record *sample(void)
     record->cpus = 2;
     record->memory_bytes = INT64_C(3) << 30;
     record->disk_bytes = INT64_C(5) << 30;
+    record->disk_extra_bytes = INT64_C(256) << 20;
     record->disk.path = mem_dup("/r/sandboxes/a1/disk.qcow2");
     record->disk.format = mem_dup("qcow2");
     record->disk.backing_path = mem_dup("/r/snapshots/x/disk.raw");
@@ -52,6 +53,7 @@ Test(record, d01_round_trip_is_exact)
     record_print(again, &second);
     cr_assert_str_eq(first.ptr, second.ptr);
     cr_assert_eq(again->memory_bytes, record->memory_bytes);
+    cr_assert_eq(again->disk_extra_bytes, record->disk_extra_bytes);
     cr_assert_eq(again->taken_over_ms, record->taken_over_ms);
     cr_assert_str_eq(again->nic.mac, record->nic.mac);
     cr_assert(again->boot.has_daemon);
