@@ -13,6 +13,7 @@ static const struct {
     {{"DAYTONA_RUNNER_TOKEN", "API_TOKEN"}, "api", "token"},
     {{"API_VERSION", NULL}, "api", "version"},
     {{"HEALTHCHECK_INTERVAL", NULL}, "api", "healthcheck_interval"},
+    {{"INITIALIZE_DAEMON_TELEMETRY", NULL}, "api", "init_daemon"},
     {{"LOG_LEVEL", NULL}, "log", "level"},
     {{"OTEL_EXPORTER_OTLP_ENDPOINT", NULL}, "otlp", "endpoint"},
     {{"OTEL_EXPORTER_OTLP_HEADERS", NULL}, "otlp", "headers"},

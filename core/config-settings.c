@@ -76,6 +76,7 @@ static const struct setting api[] = {
     NUMBER("sync_interval", RUNNER_T_MSEC, struct config_api, sync_ms, "15s", 1000, 3600000),
     CHOICE("orphans", struct config_api, orphans, "remove", orphans, CONFIG_ORPHANS_KEEP),
     NUMBER("orphan_grace", RUNNER_T_MSEC, struct config_api, orphan_grace_ms, "10m", 1000, 604800000),
+    NUMBER("init_daemon", RUNNER_T_BOOL, struct config_api, init_daemon, "true", 0, 1),
     PATH("ca_file", struct config_api, ca_file, NULL),
     PATH("cert_file", struct config_api, cert_file, NULL),
     PATH("key_file", struct config_api, key_file, NULL),

@@ -39,6 +39,7 @@ struct config_api {
     int64_t sync_ms;        /* between two comparisons of the API's sandboxes with ours */
     int64_t orphans;        /* enum config_orphans */
     int64_t orphan_grace_ms;
+    int64_t init_daemon; /* bool: daemons of guests are told the token that the API has given their sandbox */
     char *ca_file;    /* PEM: whom to trust; NULL: the system's */
     char *cert_file;  /* PEM: client certificate; NULL: none */
     char *key_file;   /* PEM: its key; NULL: in cert_file */

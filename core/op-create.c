@@ -238,7 +238,7 @@ static int commit(struct op *op, struct runner_error *err)
     if (op_commit(op, SANDBOX_STARTED, NULL, err) < 0)
         return -1;
     reaper_watch(op->engine->reaper, op->sandbox);
-    op_tell_token(op);
+    op_tell_token(op, op->sandbox);
     return OP_NEXT;
 }
 

@@ -47,7 +47,7 @@ int op_plan_policy(struct op *op, struct runner_batch *batch, struct runner_erro
     return status < 0 ? error_wrap(err, "network policy") : 0;
 }
 
-static void set_due(struct op *op, bool is_due)
+void op_set_policy_due(struct op *op, bool is_due)
 {
     index_lock(op->engine->index);
     op->sandbox->is_policy_due = is_due;
@@ -63,8 +63,19 @@ static int enforce(struct op *op, bool *ret_refused, struct runner_error *err)
     *ret_refused = status < 0 && (err->code == RUNNER_E_NOTSUP || err->code == RUNNER_E_INVALID);
     if (status == 0)
         status = batch_run(&op->call, batch, err);
-    set_due(op, status < 0);
+    op_set_policy_due(op, status < 0);
     return status;
+}
+
+/* One that failed is not taken back: who tightened it, and is not heard of again, means it still. */
+int op_apply_policy(struct op *op, struct runner_error *err)
+{
+    if (enforce(op, &op->is_policy_refused, err) == 0)
+        return 0;
+    if (op->is_policy_refused)
+        return -1;
+    error_wrap(err, "the network settings are kept, but not in force yet (this is tried again)");
+    return op_blame_host(err);
 }
 
 void op_enforce_policy(struct op *op)
@@ -140,24 +151,18 @@ static void unkeep(struct op *op, struct runner_error *err)
     if (!op->is_policy_refused)
         return;
     if (commit(op, &more) == 0)
-        set_due(op, op->was_policy_due);
+        op_set_policy_due(op, op->was_policy_due);
     else
         error_append(err, "kept all the same: %s", more.message);
 }
 
-/* One that failed is not taken back: who tightened it, and is not heard of again, means it still. */
 static int apply(struct op *op, struct runner_error *err)
 {
     enum sandbox_state state = op->sandbox->record->state;
 
     if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
         return OP_NEXT;
-    if (enforce(op, &op->is_policy_refused, err) == 0)
-        return OP_NEXT;
-    if (op->is_policy_refused)
-        return -1;
-    error_wrap(err, "the network settings are kept, but not in force yet (this is tried again)");
-    return op_blame_host(err);
+    return op_apply_policy(op, err) < 0 ? -1 : OP_NEXT;
 }
 
 static const struct op_phase policy_phases[] = {

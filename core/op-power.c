@@ -48,18 +48,42 @@ static void swap(struct op *op)
     op_swap_policy(op);
 }
 
+/* By op_mark(), since its job is done when the network has it, too. */
+static int exchange(struct op *op, struct runner_error *err)
+{
+    int status;
+
+    swap(op);
+    status = op_mark(op, SANDBOX_STARTED, err);
+    if (status < 0)
+        swap(op);
+    return status;
+}
+
+static int take_news(struct op *op, struct runner_error *err)
+{
+    const bool was_due = op->sandbox->is_policy_due;
+    struct runner_error more = ERROR_INIT;
+
+    if (exchange(op, err) < 0)
+        return -1;
+    if (op_apply_policy(op, err) == 0)
+        return OP_ENOUGH;
+    if (op->is_policy_refused && exchange(op, &more) == 0) /* what was before is still in force */
+        op_set_policy_due(op, was_due);
+    return -1;
+}
+
 /* It runs. What the request brought holds all the same: it may be the first word of it, or the same again after the runner
  * was killed before it could tell the daemon. */
 static int start_enough(struct op *op, struct runner_error *err)
 {
-    op_tell_token(op);
+    if (op->metadata != NULL && plan_policy(op, err) < 0)
+        return -1;
+    op_tell_token(op, op->sandbox);
     if (op->metadata == NULL)
         return OP_ENOUGH;
-    swap_metadata(op);
-    if (op_commit(op, SANDBOX_STARTED, NULL, err) == OP_NEXT)
-        return OP_ENOUGH;
-    swap_metadata(op);
-    return -1;
+    return take_news(op, err);
 }
 
 /* It runs: its daemon is waited for. Or it ended, which was not noted yet, or could not be, or comes while it is waited
@@ -166,7 +190,7 @@ static int started(struct op *op, struct runner_error *err)
     if (op_commit(op, SANDBOX_STARTED, NULL, err) < 0)
         return -1;
     reaper_watch(op->engine->reaper, op->sandbox);
-    op_tell_token(op);
+    op_tell_token(op, op->sandbox);
     return OP_NEXT;
 }
 

@@ -32,17 +32,17 @@ static void tell(struct task *task)
     free(telling);
 }
 
-void op_tell_token(struct op *op)
+void op_tell_token(struct op *op, const struct sandbox *sandbox)
 {
-    const struct record *record = op->sandbox->record;
+    const struct record *record = sandbox->record;
     struct runner_error err = ERROR_INIT;
     struct telling *telling;
 
-    if (op->auth_token == NULL || record->boot.is_ready_by_log) /* no daemon */
+    if (op->auth_token == NULL || !op->engine->config->api.init_daemon || record->boot.is_ready_by_log) /* no daemon */
         return;
     telling = mem_alloc(sizeof *telling);
     telling->task.run = tell;
-    telling->host = op->host;
+    telling->host = sandbox->host;
     memcpy(telling->id, op->id, sizeof telling->id);
     telling->nic = record->nic;
     telling->token = op->auth_token;

@@ -224,6 +224,8 @@ static bool is_done(struct op *op)
 
     if (is_done)
         op->daemon_version = mem_dup(sandbox->record->daemon_version);
+    if (is_done && sandbox->record->state == SANDBOX_STARTED) /* it may have been killed before it told that, too */
+        op_tell_token(op, sandbox);
     index_put(op->engine->index, sandbox);
     return is_done;
 }

@@ -49,7 +49,7 @@ struct op {
     bool is_stuck;     /* and something is left: what it was given stays its own, until that is gone (follow_up in op.c) */
     struct resize resize, was;   /* RESIZE, REPAIR: to what; and from what, once that is known */
     struct policy_change change; /* POLICY: what is asked for; owned */
-    bool is_policy_refused;      /* POLICY: the network cannot keep it, as it turned out ... */
+    bool is_policy_refused;      /* POLICY, START: the network cannot keep it, as it turned out ... */
     bool was_policy_due;         /* ... and whether what was before is in force */
     struct policy policy;        /* POLICY, START: what the record gets, then what it had; owned */
     struct json *metadata;       /* START: what it brought, see start-request.h; owned, or NULL */
@@ -128,8 +128,11 @@ void op_unplan_network(struct op *op, struct runner_error *err);
 int op_check_policy(const struct op *op, const struct policy *policy, struct runner_error *err);
 /* Adds the steps that put the record's policy in force for an attached sandbox; none where the network cannot. */
 int op_plan_policy(struct op *op, struct runner_batch *batch, struct runner_error *err);
-/* For one that runs already. A failure is logged, and tried again. */
+/* For one that runs already. A failure is tried again, and told or logged; of one that op->is_policy_refused the policy is
+ * to be taken back, and it is due then as it was before. */
+int op_apply_policy(struct op *op, struct runner_error *err);
 void op_enforce_policy(struct op *op);
+void op_set_policy_due(struct op *op, bool is_due);
 /* The record gets op->policy, and the operation what the record had. */
 void op_swap_policy(struct op *op);
 int op_plan_seed(struct op *op, struct runner_error *err);
@@ -139,8 +142,9 @@ int op_boot(struct op *op, struct runner_error *err);
 /* What a VMM finds wrong is no fault of who asked: the code says so. Returns -1. */
 int op_blame_host(struct runner_error *err);
 int op_ready(struct op *op, struct runner_error *err);
-/* Has the guest's daemon told the token that the request brought, on another worker: what becomes of that is logged. */
-void op_tell_token(struct op *op);
+/* Has the guest's daemon told the token that the request brought, on another worker: what becomes of that is logged. Not
+ * where the settings say that daemons are told none. */
+void op_tell_token(struct op *op, const struct sandbox *sandbox);
 
 /* Whether the VMM's process lives; else its wait status, -1 when nobody knows (it was not this runner's child). */
 int op_probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_error *err);

@@ -252,6 +252,23 @@ def check_stopped(api, runner):
     do_destroy(api, id)
 
 
+def check_started(api, runner):
+    """A start of one that runs brings what any start brings, and says so when the network does not take it."""
+    id = new_id()
+    create(api, id)
+    for metadata, wanted in (({"limitNetworkEgress": "true"}, "open restricted"),
+                             ({"domainAllowList": "a.b"}, "list restricted a.b"), (None, "list restricted a.b"),
+                             ({"limitNetworkEgress": "false"}, "list a.b")):
+        payload = {} if metadata is None else {"metadata": metadata}
+        tap.equal(f"s03: a start of one that runs with metadata {json.dumps(metadata)}",
+                  (ends(api, "START_SANDBOX", id, payload), runner.policy(id)), (DONE, runner.told(wanted)))
+    tap.equal("the metadata is kept", runner.record(id)["metadata"], {"limitNetworkEgress": "false"})
+    tap.equal("what nobody could keep is refused", (ends(api, "START_SANDBOX", id, {"metadata": {"domainAllowList": ".."}}),
+                                                    runner.record(id)["metadata"]),
+              (("FAILED", "metadata: domainAllowList: '..' is not the name of a domain"), {"limitNetworkEgress": "false"}))
+    do_destroy(api, id)
+
+
 def check_failure(api, runner):
     """The network does not take it: that is told, and is not forgotten."""
     id = new_id()
@@ -267,7 +284,12 @@ def check_failure(api, runner):
     tap.equal("s03: it comes into force without anybody's asking", runner.await_policy(id, "block"), "block")
     runner.wait_idle()
     tap.equal("and is shown so", runner.settings(id)["isEnforced"], True)
-    do(api, id, "destroy")
+    os.rename(runner.policies, runner.policies + ".away")
+    status, text = ends(api, "START_SANDBOX", id, {"metadata": {"limitNetworkEgress": "true"}})
+    os.rename(runner.policies + ".away", runner.policies)
+    tap.ok("s03: of a start of one that runs, too", status == "FAILED" and "kept, but not in force yet" in text, text)
+    tap.equal("and comes into force", runner.await_policy(id, "block restricted"), "block restricted")
+    do_destroy(api, id)
 
 
 def check_refused(api, runner):
@@ -281,8 +303,12 @@ def check_refused(api, runner):
     tap.equal("s03: and what was before holds", (runner.policy(id), runner.record(id)["policy"]["cidrs"], "domains" in runner.record(id)["policy"],
                                                  runner.settings(id)["isEnforced"]), ("list 1.0.0.0/8", "1.0.0.0/8", False, True))
     tap.equal("by REST too", runner.ask("POST", f"/sandboxes/{id}/network-settings", {"domainAllowList": "a.b"})[0], 501)
+    status, text = ends(api, "START_SANDBOX", id, {"metadata": {"domainAllowList": "a.b"}})
+    tap.equal("s03: by a start of one that runs, of which nothing is kept then",
+              (status, text, runner.policy(id), "metadata" in runner.record(id), runner.settings(id)["isEnforced"]),
+              ("FAILED", "network policy: network/loopback: no names", "list 1.0.0.0/8", False, True))
     runner.set_names("true")
-    do(api, id, "destroy")
+    do_destroy(api, id)
 
 
 def check_counters(api, runner):
@@ -361,7 +387,7 @@ def check_kills(api, runner):
     do(api, id, "destroy")
 
 
-COMMON = [check_recorded, check_fields, check_create, check_stopped]
+COMMON = [check_recorded, check_fields, check_create, check_stopped, check_started]
 
 
 def main():

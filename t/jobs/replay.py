@@ -3,6 +3,7 @@ each ends as the contract says. And what else its list of traps ("gotchas") asks
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -190,6 +191,40 @@ def check_start(api, runner):
 
 # ---- traps ----
 
+def init_of(runner, id):
+    """What its daemon was told last."""
+    return runner.client.call("GET", f"/sandboxes/{id}/toolbox/guest")["init"]
+
+
+def check_token(api, runner):
+    """It is told again by a job whose end nobody kept, and by none where the settings say so."""
+    id = make(api, runner, "stopped")
+    api.fault("status", "hang", count=None)
+    job = api.add_job("START_SANDBOX", id, {"authToken": "token-lost"})
+    wait_for_line(runner, "job.completed", job)
+    tap.ok("a token is told", told_token(runner, id, "token-lost"))
+    runner.client.call("POST", f"/sandboxes/{id}/toolbox/init", {"token": "another"})
+    runner.end(signal.SIGKILL)
+    shutil.rmtree(os.path.join(runner.dir, "state"))  # as if it had been killed before it kept the outcome
+    api.end_faults()
+    runner.launch()
+    tap.equal("a start that is delivered after it was done is done", outcome(api, job), ("COMPLETED", None))
+    tap.ok("and tells the token all the same", told_token(runner, id, "token-lost"))
+    runner.end(signal.SIGTERM)
+    runner.env["INITIALIZE_DAEMON_TELEMETRY"] = "false"
+    runner.launch()
+    ends(api, "STOP_SANDBOX", id)
+    tap.equal("with init_daemon: false", ends(api, "START_SANDBOX", id, {"authToken": "token-kept"}), ("COMPLETED", None))
+    other = make(api, runner, "started", authToken="token-of-create")
+    runner.wait_idle()
+    tap.equal("neither a start nor a create tells a token", (init_of(runner, id), init_of(runner, other)), (None, None))
+    runner.end(signal.SIGTERM)
+    del runner.env["INITIALIZE_DAEMON_TELEMETRY"]
+    runner.launch()
+    destroy(api, other)
+    destroy(api, id)
+
+
 def check_optional(api, runner):
     """Absent, null and empty are the same."""
     base = {"userId": "u", "osUser": "daytona", "snapshot": "tiny", "cpuQuota": 1, "memoryQuota": 1, "storageQuota": 3}
@@ -321,7 +356,7 @@ def main():
                     check_create(api, runner, example)
                 elif example["job"]["type"] not in NOT_BUILT + STORAGE + ("REMOVE_SNAPSHOT",):
                     check_fitted(api, runner, example)
-            for check in (check_start, check_optional, check_units, check_errors, check_settings, check_limits, check_health, check_idle,
+            for check in (check_start, check_token, check_optional, check_units, check_errors, check_settings, check_limits, check_health, check_idle,
                           check_same_word):
                 check(api, runner)
             tap.equal("gotcha 13: the API was told what it can read", api.violations(), [])
