@@ -1,7 +1,7 @@
 /* A runner's way of using network/bridge, for tests in other languages: a command a line on standard input, a line of
  * answer each ("ok ..." or "error CODE ..."). It may be killed at any moment, as a runner may.
  *
- *   setup | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] | adopt ID NAME MAC ADDRESS
+ *   setup | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
  *   sweep ID... | counters ID | change N ID CIDR CIDR | come-and-go N | fill N
  *
  * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. come-and-go: N sandboxes, one after
@@ -76,7 +76,12 @@ static int batch_end(struct runner_batch *batch, int planned)
 static int apply(struct box *b, uint32_t flags, const char *const *cidrs, uint32_t n)
 {
     struct runner_batch *batch = batch_new();
-    const struct runner_policy policy = {.size = sizeof policy, .flags = flags, .n_cidrs = n, .cidrs = cidrs};
+    struct runner_policy policy = {.size = sizeof policy, .flags = flags, .cidrs = cidrs};
+
+    while (policy.n_cidrs < n && strpbrk(cidrs[policy.n_cidrs], "abcdefghijklmnopqrstuvwxyz*") == NULL)
+        policy.n_cidrs++;
+    policy.domains = cidrs + policy.n_cidrs;
+    policy.n_domains = n - policy.n_cidrs;
 
     return batch_end(batch, ops->apply_policy(self, host_call(-1, -1), batch, b->id, &b->nic, &policy, &err));
 }
