@@ -457,7 +457,7 @@ struct runner_nic {          /* core keeps it in the record; all text is bounded
     char mac[18];            /* 02:.. of the guest, set by core */
     char address[46];        /* the guest's, dotted; set by ipam, or by the network with CAP_OWN_ADDRESS */
     char gateway[46];
-    char dns[46];            /* "": none */
+    char dns[46];            /* "": none; set by ipam, unless the network has one of its own */
     uint32_t prefix_len;
     uint32_t mtu;            /* 0: the default */
     uint32_t forward_port;   /* USER: port on 127.0.0.1 of the host that reaches guest_port, else 0 */

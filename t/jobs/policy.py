@@ -332,6 +332,13 @@ def check_counters(api, runner):
         do(api, id, "destroy")
 
 
+def check_seed(api, runner):
+    id = new_id()
+    create(api, id)
+    tap.equal("s03: the guest asks the bridge for names", runner.record(id)["nic"]["dns"], "10.9.0.1")
+    do(api, id, "destroy")
+
+
 def check_restart(api, runner):
     """What somebody else has made of the rules meanwhile is put right."""
     id = new_id()
@@ -392,7 +399,7 @@ COMMON = [check_recorded, check_fields, check_create, check_stopped, check_start
 
 def main():
     runners = {"loopback": (PolicyRunner, COMMON + [check_failure, check_refused, check_counters, check_restart, check_kills]),
-               "bridge": (BridgeRunner, COMMON + [check_kills])}
+               "bridge": (BridgeRunner, COMMON + [check_seed, check_kills])}
     kind, checks = runners[sys.argv[1]]
     if kind is BridgeRunner:
         if not has_bridge():

@@ -341,6 +341,8 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     memcpy(nic->name, name, sizeof nic->name);
     if (b->mtu > 0)
         nic->mtu = (uint32_t)b->mtu;
+    if (b->dns_program != NULL) /* a sandbox that may reach only some names can ask no other */
+        (void)snprintf(nic->dns, sizeof nic->dns, "%s", b->address);
     return 0;
 }
 
