@@ -16,7 +16,7 @@ CALLS = {
     "ioctl": "EPERM EBUSY ENOMEM", "poll": "ENOMEM", "epoll_create1": "EMFILE", "epoll_ctl": "ENOMEM",
     "eventfd": "EMFILE", "inotify_init1": "EMFILE", "inotify_add_watch": "ENOSPC", "pidfd_open": "EMFILE",
     "memfd_create": "EMFILE", "pipe2": "EMFILE", "vfork": "EAGAIN ENOMEM", "clone": "EAGAIN", "execve": "ENOMEM EACCES",
-    "flock": "ENOLCK", "if_nametoindex": "ENODEV", "unlinkat": "EIO EPERM", "linkat": "ENOSPC",
+    "flock": "ENOLCK", "if_nametoindex": "EMFILE", "unlinkat": "EIO EPERM", "linkat": "ENOSPC",
 }
 POINTS = [(name, error) for name, errors in CALLS.items() for error in errors.split()]
 TIMES = [1, 1, 1, 2, 5]  # how many calls fail in a row

@@ -189,7 +189,7 @@ class Model:
         self.numbers = itertools.count(1)
         self.faults = []
         self.outcomes = collections.Counter()
-        self.is_draining = self.is_host_ill = False
+        self.is_draining = self.is_host_ill = self.was_host_ill = False
 
     def fault(self, id, text):
         sandbox = self.sandboxes.get(id)
@@ -289,7 +289,7 @@ class Model:
     def host_fails(self, what):
         """Before: calls to the host are to fail."""
         with self.mutex:
-            self.is_host_ill = True
+            self.is_host_ill = self.was_host_ill = True
             for sandbox in self.sandboxes.values():
                 sandbox.tell(f"on the host {what}")
                 for op in sandbox.pending + sandbox.looks:
@@ -327,6 +327,8 @@ class Model:
                 for op in sandbox.pending:
                     states |= {after for state in list(states) for after in unfinished(op.kind, state)}
                     sandbox.limbo_shows |= SHOWS[op.kind] | ({"destroying"} if op.kind == "create" else set())
+                if self.was_host_ill and "destroying" in sandbox.limbo_shows:
+                    states.add("destroying")  # what was not created is removed, which may fail, and is tried again
                 if sandbox.is_tainted and states & {STARTED, PAUSED}:
                     states |= {STARTED, PAUSED}  # what failed to pause or resume is told as it is
                 states |= {ON_THE_WAY[state] for state in states if state in ON_THE_WAY}

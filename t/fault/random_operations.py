@@ -38,7 +38,7 @@ RESTS = 5            # how often all is compared with reality on the way
 FLAT = 1.05          # what the runner's memory may grow by
 MEMORY_FROM = 3000   # operations in the last part: fewer do not warm it up
 SOCKETS_KEPT = 42    # 20 pairs for requests, one in use
-NETLINK_KEPT = 16    # NETLINK_IDLE_MAX of transport/local
+NETLINK_KEPT = 1     # of netfilter's, by transport/local
 REST_S = 60          # until descriptors and threads are given back
 FAULTS_SHOWN = 5
 

@@ -4,6 +4,7 @@ fails.)
 """
 
 import errno
+import multiprocessing
 import os
 import tempfile
 import time
@@ -93,39 +94,58 @@ def try_start(rig, name, at, before):
     return [f"{name} from {at} on: {line}; the answer was {answer}" for line in lines] if is_hit else None
 
 
-def walk(rig, before, what, attempt):
+WALKS = {"a create": try_create,
+         "a create that starts nothing": lambda *args: try_create(*args, skipStart=True),
+         "a start": try_start}
+
+
+def walk(rig, before, attempt):
+    """At how many calls, and lines of what is wrong."""
     n, wrong = 0, []
     for name in CALLS:
         for at in range(1, MOST):
-            lines = attempt(name, at)
+            lines = attempt(rig, name, at, before)
             if lines is None:
                 break
             wrong += lines
             n += 1
-    tap.ok(f"{what} that fails, and its undo with it, at {n} calls: nothing is left", n > 0 and not wrong, *wrong[:8])
+    return n, wrong
 
 
-def run(kind, has_bridge, base):
-    host = kind(base, 4, has_bridge)
+def run(what, base, results):
+    """In a process and a network of its own: most of the time is spent waiting."""
+    try:
+        results.send(try_all(what, base))
+    except Exception as error:  # whatever it is
+        results.send((0, [repr(error)]))
+
+
+def try_all(what, base):
+    host = QemuHost(base, 4, enter_namespace(are_fake=True))
     try:
         rig = Rig(host)
         rig.must(*rig.create("first"))
         rig.must("DELETE", "/sandboxes/first")
         host.wait_idle()
         before = Census(host)
-        walk(rig, before, f"d23: {host.vmm}: a create", lambda name, at: try_create(rig, name, at, before))
-        walk(rig, before, f"d23: {host.vmm}: a create that starts nothing",
-             lambda name, at: try_create(rig, name, at, before, skipStart=True))
-        walk(rig, before, f"d23: {host.vmm}: a start", lambda name, at: try_start(rig, name, at, before))
+        return walk(rig, before, WALKS[what])
     finally:
         host.close()
 
 
 def main():
-    has_bridge = enter_namespace(are_fake=True)
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
-        run(QemuHost, has_bridge, base)
+        pipes = {what: multiprocessing.Pipe(duplex=False) for what in WALKS}
+        processes = [multiprocessing.Process(target=run, args=(what, base, pipes[what][1])) for what in WALKS]
+        for process in processes:
+            process.start()
+        for what, (results, _) in pipes.items():
+            n, wrong = results.recv()
+            tap.ok(f"d23: {what} that fails, and its undo with it, at {n} calls: nothing is left", n > 0 and not wrong,
+                   *wrong[:8])
+        for process in processes:
+            process.join()
     tap.done()
 
 

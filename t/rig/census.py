@@ -4,6 +4,9 @@ import json
 import os
 import socket
 import subprocess
+import time
+
+REMOVAL_S = 3  # of interfaces; after a failure it is tried again a second later
 
 
 def tree(top, name):
@@ -77,6 +80,16 @@ def cgroups(root):
 
 
 def links(runner):
+    """Once those are gone that transport/local removes together, a moment after nobody has them any more."""
+    until = time.monotonic() + REMOVAL_S
+    while True:
+        names = all_links(runner)
+        if not any(name.startswith("tapd-") for name in names) or time.monotonic() > until:
+            return names
+        time.sleep(0.02)  # for this there is no event
+
+
+def all_links(runner):
     """Interfaces where the runner runs, but for the TAPs that network/bridge keeps for the next sandboxes."""
     if hasattr(runner, "within"):
         lines = subprocess.run(runner.within() + ["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True)
