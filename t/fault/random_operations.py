@@ -37,6 +37,7 @@ WARM_FROM = 0.6      # by then it has done all that there is to do
 RESTS = 5            # how often all is compared with reality on the way
 FLAT = 1.05          # what the runner's memory may grow by
 MEMORY_FROM = 3000   # operations in the last part: fewer do not warm it up
+MEMORY_S = 5         # the runner gives memory back a second after its last work, on a busy machine somewhat later
 SOCKETS_KEPT = 42    # 20 pairs for requests, one in use
 NETLINK_KEPT = 1     # of netfilter's, by transport/local
 REST_S = 60          # until descriptors and threads are given back
@@ -67,6 +68,14 @@ class Run:
         self.host.status_at_rest()
         return Census(self.host)
 
+    def least_memory(self):
+        until = time.monotonic() + MEMORY_S
+        least = self.host.status()["rss"]
+        while time.monotonic() < until:
+            time.sleep(0.2)
+            least = min(least, self.host.status()["rss"])
+        return least
+
     def settle(self, when):
         self.chaos.host_faults.disarm()
         self.lines += [f"{when}: {line}" for line in reality.settle(self.host, self.model)]
@@ -82,7 +91,10 @@ class Run:
             self.ledger.destroy_begins(id)
         self.lines += [f"{when}: {line}" for line in reality.destroy_all(self.host, self.model)]
         self.settle(f"{when}, all destroyed")
-        return self.census()
+        census = self.census()
+        if self.n_operations >= MEMORY_FROM:
+            census.numbers["rss"] = self.least_memory()
+        return census
 
     def go(self):
         for thread in self.clients + [self.chaos]:
