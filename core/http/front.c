@@ -75,20 +75,25 @@ static void mail_read(struct front *front)
 }
 
 /* Level-triggered: a listener with a backlog is reported again and again, so it leaves the set when accepting pauses.
- */
-static void listeners_watch(struct front *front, bool is_on)
+ * False: one could not come back into it, for want of memory. */
+static bool listeners_watch(struct front *front, bool is_on)
 {
+    bool is_done = true;
+
     for (size_t i = 0; i < front->n_listeners; i++) {
         struct front_listener *l = &front->listeners[i];
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &l->side};
-        (void)epoll_ctl(front->epoll, is_on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, l->listener->fd, &event);
+
+        if (epoll_ctl(front->epoll, is_on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, l->listener->fd, &event) < 0)
+            is_done &= !is_on || errno == EEXIST;
     }
+    return is_done;
 }
 
 static void accept_pause(struct front *front)
 {
     if (front->accept_at_ms == 0)
-        listeners_watch(front, false);
+        (void)listeners_watch(front, false);
     front->accept_at_ms = front->now_ms + ACCEPT_PAUSE_MS;
 }
 
@@ -96,8 +101,7 @@ static void accept_resume(struct front *front)
 {
     if (front->accept_at_ms == 0 || front->is_draining)
         return;
-    front->accept_at_ms = 0;
-    listeners_watch(front, true);
+    front->accept_at_ms = listeners_watch(front, true) ? 0 : front->now_ms + ACCEPT_PAUSE_MS;
 }
 
 void front_fd_freed(struct front *front)
@@ -253,8 +257,7 @@ void front_drain(struct front *front)
 {
     struct list *node = front->conns.next, *next;
 
-    if (!front->is_draining && front->accept_at_ms == 0)
-        listeners_watch(front, false);
+    (void)listeners_watch(front, false);
     front->is_draining = true;
     for (; node != &front->conns; node = next) {
         struct conn *c = LIST_OWNER(struct conn, all, node);
@@ -334,7 +337,8 @@ static void front_listeners(struct front *front, const struct listener *listener
 
 void front_listen(struct front *front)
 {
-    listeners_watch(front, true);
+    if (!listeners_watch(front, true))
+        accept_pause(front);
 }
 
 int front_new(struct http_server *server, const struct http_config *config, const struct http_backend *backend,
