@@ -4,6 +4,7 @@
 # a test, at most four guests in it at a time.
 #   need_host                 skips the whole test unless this machine can make one; sets $cloud_hypervisor
 #   start_host                brings one up, at the second try if need be
+#   host_images=FOLDER        before it: bases/, boot/ and snapshots/ of images that were pulled here, to be there as well
 #   on_host SECONDS COMMAND   runs a shell command there as root, at most so long
 cache=${RUNNER_TEST_CACHE:-/var/cache/runner-ch-test}
 host_netns=rh-${dir##*.}
@@ -62,6 +63,7 @@ make_host_data() {
     cp "$cloud_hypervisor" "$tree/install/usr/local/bin/cloud-hypervisor"
     mkdir -p "$tree/snapshots"
     cp -r --sparse=always "$cache/snapshots/tiny" "$tree/snapshots/"
+    [ -z "${host_images:-}" ] || cp -r --sparse=always "$host_images"/{bases,boot,snapshots} "$tree/" || return
     truncate -s 1G "$host_dir/data.raw"
     mke2fs -q -t ext4 -L data -m 0 -O ^has_journal -d "$tree" "$host_dir/data.raw"
 }

@@ -4,6 +4,7 @@
 # the installed runner. Their points are taken over.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 . "$top_srcdir/t/host/lib-host.sh"
+. "$top_srcdir/t/run/lib-images.sh"
 need_host
 begin=$SECONDS
 
@@ -28,10 +29,28 @@ there() {
     ok "$prefix has a plan" grep -q '^1\.\.' "$dir/there"
 }
 
+# An image of a registry becomes a disk here, with a fake VMM, since the host has no way to a registry.
+make_image() {
+    "$top_builddir/runner-image" build tiny --root "$cache" --guestd "$top_builddir/guest/runner-guestd" || return
+    need_images
+    start_registry && publish app app:1 || return
+    runner_storage="{plugin: oci, insecure: [\"$registry\"]}"
+    start_runner || return
+    "$ctl" pull "$registry/app:1" --tag app:1 --username user --password-file <(echo word) || return
+    stop_runner
+    host_images=$dir/images
+    mkdir -p "$host_images/snapshots"
+    mv "$root/bases" "$host_images/"
+    mv "$root/snapshots/app:1" "$host_images/snapshots/"
+    "$top_builddir/runner-image" boot --root "$host_images" --cache "$cache/cache" \
+        --guestd "$top_builddir/guest/runner-guestd"
+}
+ok "an image is made a disk" make_image || done_testing
 ok "a hypervisor host boots" start_host || done_testing
 diag "$(grep -a '^host: ready' "$host_dir/console" | tr -d '\r'), $((SECONDS - begin)) s"
 there 300 t/run/90-lifecycle.t
 there 300 t/host/cloud-hypervisor.t
+there 300 t/host/images.t
 
 # What doctor says of it: a KVM that runs guests for a user of its own, limits, devices.
 run on_host 120 "$host_prefix/sbin/runner-ch doctor"

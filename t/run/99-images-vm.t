@@ -8,8 +8,8 @@
 . "$top_srcdir/t/run/lib-images.sh"
 need curl python3
 need_vm tiny debian
-need_images
-ok "a registry is there" start_registry || done_testing
+need_images debian
+ok "a registry is there" start_registry nsenter --net="/run/netns/$netns" || done_testing
 ok "the API is there" start_daytona nsenter --net="/run/netns/$netns" || done_testing
 for tag in busybox app debian systemd; do
     ok "$tag is in it" publish "$tag" "library/$tag:1"
@@ -110,6 +110,7 @@ is "systemd: the image's own, with the daemon as a unit" "$(tr '\n' ' ' <<<"$out
 leave systemd
 
 ok "nothing is left of sandboxes" await 60 no_leftovers
+diag "before: $before; after: $(leftovers)"
 daytona GET /violations
 is "the API was asked as it wants to be" "$out" "[]"
 not_ok "no password in the log" grep -qF '"word"' "$runner_log"

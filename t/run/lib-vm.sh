@@ -75,6 +75,7 @@ start_vm_runner() {
         chmod 711 "$dir" # the VMMs run as users of their own
         mkdir -p "$dir/run" "$root"
         ln -s "$cache/snapshots" "$root/snapshots"
+        [ ! -d "$cache/bases" ] || ln -s "$cache/bases" "$cache/boot" "$root/" # of images that were pulled elsewhere
         [ ! -f "$cache/accel-qemu.json" ] || cp "$cache/accel-qemu.json" "$root/"
         at_exit kill_all_vms
         at_exit eval 'kill -KILL $runner_pid'
