@@ -151,6 +151,7 @@ static int find_or_fetch(struct images *images, struct runner_call *call, const 
                          const struct image_object *from, struct snapshot **ret, struct runner_error *err)
 {
     struct image_wish wish = {.ref = ref, .from = from};
+    struct runner_error absent = ERROR_INIT;
 
     if (from == NULL || images->host->instances[RUNNER_STORAGE] == NULL)
         return find(images, call, ref, ret, err);
@@ -158,8 +159,12 @@ static int find_or_fetch(struct images *images, struct runner_call *call, const 
         return 0;
     if (err->code != RUNNER_E_NOTFOUND)
         return -1;
+    error_copy(&absent, err);
     error_clear(err);
-    return images_fetch(images, call, &wish, err) < 0 ? -1 : find(images, call, ref, ret, err);
+    if (images_fetch(images, call, &wish, err) == 0 && find(images, call, ref, ret, err) == 0)
+        return 0;
+    error_append(err, "%s", absent.message); /* it may be a slip of the pen */
+    return -1;
 }
 
 int images_open(struct images *images, struct runner_call *call, const char *ref, const struct image_object *from,

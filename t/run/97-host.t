@@ -35,15 +35,15 @@ make_image() {
     need_images
     start_registry && publish app app:1 || return
     runner_storage="{plugin: oci, insecure: [\"$registry\"]}"
+    "$top_builddir/runner-image" boot --root "$root" --cache "$cache/cache" \
+        --guestd "$top_builddir/guest/runner-guestd" || return
     start_runner || return
     "$ctl" pull "$registry/app:1" --tag app:1 --username user --password-file <(echo word) || return
     stop_runner
     host_images=$dir/images
     mkdir -p "$host_images/snapshots"
-    mv "$root/bases" "$host_images/"
+    mv "$root/bases" "$root/boot" "$host_images/"
     mv "$root/snapshots/app:1" "$host_images/snapshots/"
-    "$top_builddir/runner-image" boot --root "$host_images" --cache "$cache/cache" \
-        --guestd "$top_builddir/guest/runner-guestd"
 }
 ok "an image is made a disk" make_image || done_testing
 ok "a hypervisor host boots" start_host || done_testing
