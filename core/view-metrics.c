@@ -9,6 +9,7 @@
 #include "core/op.h"
 #include "core/util/num.h"
 #include "core/view-capacity.h"
+#include "core/view-images.h"
 #include "core/view-network.h"
 #include "core/view.h"
 
@@ -159,6 +160,7 @@ void view_metrics(struct engine *engine, struct runner_call *call, const struct 
     add_sandboxes(engine, out);
     view_add_capacity_metrics(engine, out);
     view_add_network_metrics(engine, call, out);
+    view_add_image_metrics(engine, call, out);
     add_operations(&engine->stats, out);
     add_tasks(engine, out);
     if (engine->agent != NULL)

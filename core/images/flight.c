@@ -160,8 +160,13 @@ static int pull(struct flight *flight, const char *key, struct runner_error *err
     }
     if (status == 0)
         status = images_keep_base(images, &flight->call, dir, key, &base, err);
-    if (status < 0)
+    if (status < 0) {
         images_remove_dir(images, dir);
+    } else {
+        pthread_mutex_lock(&images->mutex);
+        images->stats.fetched_bytes += (uint64_t)base.info.size_bytes;
+        pthread_mutex_unlock(&images->mutex);
+    }
     base_done(&base);
     return status;
 }
@@ -321,6 +326,7 @@ static void run(struct task *task)
     pthread_mutex_lock(&images->mutex);
     flight->is_over = true;
     flight->over_ms = num_now_ms();
+    *(flight->err.code == 0 ? &images->stats.done : &images->stats.failed) += 1;
     image_object_forget(&flight->from);
     image_object_forget(&flight->also);
     (void)!write(flight->over_fd, &one, sizeof one);

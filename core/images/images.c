@@ -184,6 +184,45 @@ int images_open(struct images *images, struct runner_call *call, const char *ref
     return 0;
 }
 
+/* ---- counting ---- */
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The caller has the mutex. */
+static void count_names(struct images *images, struct image_stats *ret)
+{
+    auto_free const char **bases = NULL;
+    const struct named *named;
+    size_t n = 0;
+
+    LIST_FOREACH(named, &images->nameds, link)
+        ret->names += named->base != NULL;
+    bases = mem_array(ret->names, sizeof *bases);
+    LIST_FOREACH(named, &images->nameds, link)
+        if (named->base != NULL)
+            bases[n++] = named->base;
+    if (n > 0)
+        qsort(bases, n, sizeof *bases, by_text);
+    for (size_t i = 0; i < n; i++)
+        ret->images += i == 0 || strcmp(bases[i - 1], bases[i]) != 0;
+}
+
+void images_read_stats(struct images *images, struct runner_call *call, struct image_stats *ret)
+{
+    const struct flight *flight;
+
+    (void)images_load(images, call, NULL);
+    pthread_mutex_lock(&images->mutex);
+    *ret = images->stats;
+    count_names(images, ret);
+    TAILQ_FOREACH(flight, &images->flights, link)
+        ret->running += !flight->is_over;
+    pthread_mutex_unlock(&images->mutex);
+}
+
 /* ---- in the storage ---- */
 
 bool image_is_moving(const char *ref)

@@ -63,6 +63,15 @@ int images_tag(struct images *images, struct runner_call *call, const char *from
 /* How the last fetch of a ref ended, when it failed and that was lately; else false. */
 bool images_failure(struct images *images, const char *ref, struct runner_error *ret);
 
+struct image_stats {
+    uint64_t running, done, failed; /* fetches; done and failed since the runner started */
+    uint64_t fetched_bytes;         /* of what became a base, as its storage keeps it */
+    uint64_t names, images;         /* refs of what was pulled, and the bases that they name */
+    uint64_t bases;                 /* those without a name too */
+    int64_t bases_bytes;            /* what is in them */
+};
+void images_read_stats(struct images *images, struct runner_call *call, struct image_stats *ret);
+
 struct image_progress { /* of a fetch under way */
     char phase[16];
     uint64_t done_bytes, total_bytes;

@@ -44,6 +44,7 @@ struct images {
     pthread_mutex_t mutex; /* guards the members below; the index's lock may be taken within it */
     struct nameds nameds;
     struct flights flights;
+    struct image_stats stats; /* but for what is counted when it is asked for */
     int64_t last_dir;      /* number of the last directory that was begun; no other runner had it */
 };
 

@@ -184,6 +184,14 @@ static int print_manifest(const char *key, const struct runner_base *base, struc
     return out->len <= MANIFEST_MAX ? 0 : fail(err, RUNNER_E_INVALID, 0, "image: more than 64 KiB of configuration");
 }
 
+static void count_base(struct images *images, int n, int64_t bytes)
+{
+    pthread_mutex_lock(&images->mutex);
+    images->stats.bases += (uint64_t)n;
+    images->stats.bases_bytes += n * bytes;
+    pthread_mutex_unlock(&images->mutex);
+}
+
 int images_keep_base(struct images *images, struct runner_call *call, const char *dir, const char *key,
                      const struct runner_base *base, struct runner_error *err)
 {
@@ -208,6 +216,7 @@ int images_keep_base(struct images *images, struct runner_call *call, const char
         add_mode(batch, path, 0444, err) < 0 || add_mode(batch, dir, 0755, err) < 0 ||
         run_one(call, batch, &rename, err) < 0)
         return error_wrap(err, "base '%s'", key);
+    count_base(images, 1, base->content_bytes);
     return 0;
 }
 
@@ -273,16 +282,40 @@ static bool is_half(const char *name)
     return strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0 || strncmp(name, OLD_PREFIX, strlen(OLD_PREFIX)) == 0;
 }
 
-static void remove_halves(struct images *images, struct runner_call *call)
+/* Its disk and how much that holds; NULL: it cannot be read, and so is of no use. */
+static char *disk_of(struct images *images, struct runner_call *call, const char *key, int64_t *ret_bytes)
+{
+    auto_batch struct runner_batch *batch = batch_new(call);
+    auto_free char *path = base_path(images, key, "manifest.json");
+    auto_snapshot struct snapshot *snapshot = NULL;
+    struct runner_step read = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = path, .number = MANIFEST_MAX};
+    char *disk_path;
+
+    if (run_one(call, batch, &read, NULL) < 0 ||
+        snapshot_parse(batch_result(batch, 0)->out, batch_result(batch, 0)->len, images->host->config->root, "base",
+                       &snapshot, NULL) < 0)
+        return NULL;
+    *ret_bytes = snapshot->content_bytes;
+    disk_path = snapshot->disk_path;
+    snapshot->disk_path = NULL;
+    return disk_path;
+}
+
+/* Those that are there are counted, those half made are removed. */
+static void look_at_bases(struct images *images, struct runner_call *call)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
     const struct runner_result *names = list_bases(images, call, batch);
 
     for (const char *p = names != NULL ? names->out : NULL; p != NULL && p < names->out + names->len;
          p += strlen(p) + 1) {
-        auto_free char *path = base_path(images, p, "");
+        auto_free char *path = base_path(images, p, ""), *disk = NULL;
+        int64_t bytes = 0;
+
         if (is_half(p))
             images_remove_dir(images, path);
+        else if (snapshot_is_base_key(p) && (disk = disk_of(images, call, p, &bytes)) != NULL)
+            count_base(images, 1, bytes);
     }
 }
 
@@ -317,7 +350,7 @@ int images_load(struct images *images, struct runner_call *call, struct runner_e
         for (char *ref = strtok_r(refs.ptr != NULL ? refs.ptr : (char[]){""}, "\n", &save);
              ref != NULL && n < REFS_MAX; ref = strtok_r(NULL, "\n", &save), n++)
             load_ref(images, call, ref);
-        remove_halves(images, call);
+        look_at_bases(images, call);
         is_loaded = images->is_loaded = true;
     }
     pthread_mutex_unlock(&images->load_mutex);
@@ -341,25 +374,6 @@ static int64_t used_ms(struct images *images, const char *key)
         if (named->base != NULL && strcmp(named->base, key) == 0 && named->used_ms > ms)
             ms = named->used_ms;
     return ms;
-}
-
-/* Its disk and how much that holds; NULL: it cannot be read, and so is of no use. */
-static char *disk_of(struct images *images, struct runner_call *call, const char *key, int64_t *ret_bytes)
-{
-    auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *path = base_path(images, key, "manifest.json");
-    auto_snapshot struct snapshot *snapshot = NULL;
-    struct runner_step read = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = path, .number = MANIFEST_MAX};
-    char *disk_path;
-
-    if (run_one(call, batch, &read, NULL) < 0 ||
-        snapshot_parse(batch_result(batch, 0)->out, batch_result(batch, 0)->len, images->host->config->root, "base",
-                       &snapshot, NULL) < 0)
-        return NULL;
-    *ret_bytes = snapshot->content_bytes;
-    disk_path = snapshot->disk_path;
-    snapshot->disk_path = NULL;
-    return disk_path;
 }
 
 /* Its names first: what is left when that breaks off is a base without a name, which goes the next time. */
@@ -435,8 +449,10 @@ void images_collect(struct images *images, struct runner_call *call, int64_t wan
         if (bases[i].used_ms > 0 && wanted_bytes <= 0)
             break;
         disk_path = disk_of(images, call, bases[i].key, &bytes);
-        if (disk_path != NULL && drop(images, call, bases[i].key, disk_path))
+        if (disk_path != NULL && drop(images, call, bases[i].key, disk_path)) {
+            count_base(images, -1, bytes);
             wanted_bytes -= bytes;
+        }
     }
     for (size_t i = 0; i < n; i++)
         free(bases[i].key);

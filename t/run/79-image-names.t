@@ -53,6 +53,19 @@ for to in tiny tiny/x manifest.json; do
 done
 is "the snapshot is what it was" "$(sha256sum "$root/snapshots/tiny/manifest.json")" "$own"
 
+metric() { # NAME
+    curl -s --unix-socket "$RUNNER_SOCKET" http://runner/metrics | awk -v name="$1" '$1 == name {print $2}'
+}
+pull team/app:1 '"newTag": "app:2"'
+http GET /info
+is "two names of one image, and the host's own: two images" "$(json metrics.currentSnapshotCount)" 2
+is "names, by /metrics" "$(metric runner_image_names)" 2
+is "bases" "$(metric runner_image_bases) $(metric runner_image_bases_bytes)" "1 1048576"
+is "pulls" "$(metric 'runner_image_pulls_total{result="done"}') $(metric 'runner_image_pulls_total{result="failed"}')" "3 4"
+is "of which nothing runs" "$(metric runner_image_pulls_running)" 0
+is "what was fetched" "$(metric runner_image_pulled_bytes_total)" 1048576
+http POST "/snapshots/remove?snapshot=app:2"
+
 # ---- names within names ----
 
 tag team/app:1 a/b
@@ -61,6 +74,7 @@ is "a name below a name" "$code" 200
 is "both are listed" "$(names)" "a/b a/b/c team/app:1 tiny "
 stop_runner
 start_runner || exit 99
+is "a runner knows the bases that it finds" "$(metric runner_image_bases) $(metric runner_image_names)" "1 3"
 for ref in team/app:1 a/b; do
     http POST "/snapshots/remove?snapshot=$ref"
 done
@@ -90,8 +104,10 @@ before=$(ls "$dir/shelf/pulls" | wc -l)
 pull other:1
 like "a pull without one fails" "$code $(message)" "^422 .*runner-image boot --root $root"
 is "before anything is fetched" "$(ls "$dir/shelf/pulls" | wc -l)" "$before"
+counted=$(metric runner_image_bases)
 http POST "/snapshots/remove?snapshot=a/b/c"
 is "an image is removed all the same" "$code $(ls "$root/bases")" "200 "
+is "and counted no more" "$(metric runner_image_bases)" $((counted - 1))
 mv "$root/boot.not" "$root/boot"
 
 # ---- accounts ----
