@@ -180,6 +180,13 @@ for name, rule, code, words in (
     says(name, answer, code, *words)
     tap.equal(f"{name}: no blob was asked for", len([r for r in proxy.seen("GET", "/blobs/") if layer["digest"] in r[1]]), 0)
     host.close()
+host = Host()
+host.do("pull", f"{registry.server}/{IMAGE}")
+proxy = Proxy(registry, manifest_rule(changed(layers=[{**layer, "size": layer["size"] - 1}])))
+says("a size that is not the blob's", host.do("pull", f"{proxy.server}/{IMAGE}"), "invalid", layer["digest"])
+proxy.close()
+tap.ok("whose blob stays for those who know it", "sha256-" + layer["digest"][7:] in host.blobs(), host.blobs())
+host.close()
 proxy = Proxy(registry, manifest_rule(changed(annotations={"a": "b"})))
 host = Host()
 digest = hashlib.sha256(inspect_raw(f"{registry.server}/{IMAGE}")).hexdigest()
@@ -207,6 +214,14 @@ for what, to in (("for ever", None), ("to a file", "file:///etc/passwd"), ("to n
 proxy.rule = lambda r: {"status": 401, "headers": {"Www-Authenticate": 'Bearer realm="http://registry.example.org/t",service="x"'}}
 says("a token of another server without TLS", host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]}),
      "invalid", "registry.example.org")
+proxy.rule = lambda r: {"status": 307, "headers": {"Location": "http://registry.example.org/b?signature=s3cret"}} if "/blobs/" in r.path else None
+answer = host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]})
+says("sent on to where nobody is asked", answer, "invalid", "registry.example.org/b")
+tap.ok("of which the query is not shown", "s3cret" not in answer["text"], answer)
+proxy.close()
+proxy = Proxy(registry, lambda r: {"status": 202, "headers": {"Location": "http://registry.example.org/u"}} if r.command == "POST" else None)
+says("blobs are to be sent where nobody is asked", host.do("copy", f"{registry.server}/{IMAGE}", f"{proxy.server}/images/copy:1"),
+     "invalid", "registry.example.org/u")
 proxy.close()
 elsewhere.close()
 private.close()

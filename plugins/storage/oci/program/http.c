@@ -422,6 +422,13 @@ char *http_resolve(const char *base, const char *location)
     return whole;
 }
 
+int http_shown(const char *url)
+{
+    size_t len = strcspn(url, "?#");
+
+    return len < 100 ? (int)len : 100;
+}
+
 void http_add_query(struct str *url, const char *name, const char *value)
 {
     char *escaped = curl_easy_escape(NULL, value, 0);

@@ -71,6 +71,8 @@ int http_sleep(struct http *http, int64_t ms, struct runner_error *err);
 char *http_origin(const char *url);
 /* What a location means where it was found; NULL: no URL. The caller frees. */
 char *http_resolve(const char *base, const char *location);
+/* How many bytes of a URL are shown, with "%.*s": its query may be a signature. */
+int http_shown(const char *url);
 /* "name=value" escaped, with '?' or '&' before it. */
 void http_add_query(struct str *url, const char *name, const char *value);
 

@@ -167,7 +167,7 @@ static int judge_failure(struct registry *r, struct try *t, struct runner_error 
     return -1;
 }
 
-static bool is_acceptable(const struct registry *r, const char *url)
+bool registry_may_go(const struct registry *r, const char *url)
 {
     auto_free char *origin = http_origin(url);
     const char *server;
@@ -183,8 +183,9 @@ static int follow(struct registry *r, struct try *t, struct runner_error *err)
 {
     auto_free char *url = t->x.location != NULL ? http_resolve(t->x.url, t->x.location) : NULL;
 
-    if (url == NULL || !is_acceptable(r, url))
-        return fail(err, RUNNER_E_INVALID, 0, "it sends on to '%.100s', where nobody is asked",
+    if (url == NULL || !registry_may_go(r, url))
+        return fail(err, RUNNER_E_INVALID, 0, "it sends on to '%.*s', where nobody is asked",
+                    t->x.location != NULL ? http_shown(t->x.location) : 7,
                     t->x.location != NULL ? t->x.location : "nowhere");
     if (++t->redirects > REDIRECTS_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "it sends on more than %d times", REDIRECTS_MAX);

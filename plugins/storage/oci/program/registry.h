@@ -49,6 +49,9 @@ int registry_refuse(const struct registry *registry, const struct exchange *x, c
 /* "<base>/v2/<path>/<rest>"; the caller frees. */
 char *registry_url(const struct registry *registry, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Whether the registry may send us there: to https, or from http to http where that is allowed. */
+bool registry_may_go(const struct registry *registry, const char *url);
+
 /* The manifest of a reference (a tag or digest), checked against its digest when it is one. An index stays one. */
 int registry_manifest(struct registry *registry, const char *reference, struct manifest *ret, struct runner_error *err);
 /* The image for this machine: of an index the one for it. */

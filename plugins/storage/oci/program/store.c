@@ -225,6 +225,34 @@ static int take_up(struct blob *b, struct runner_error *err)
     return 0;
 }
 
+static void hex_of(EVP_MD_CTX *hash, char ret[65])
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+
+    (void)EVP_DigestFinal_ex(hash, sum, &n);
+    for (unsigned i = 0; i < n && i < 32; i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", sum[i]);
+}
+
+/* Whether the file that has its name is what the name says. */
+static bool is_genuine(const struct blob *b)
+{
+    auto_close int fd = open(b->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    auto_free char *buffer = mem_alloc(READ_BYTES);
+    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    char hex[65] = "";
+    ssize_t n = -1;
+
+    if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1)
+        mem_die();
+    while (fd >= 0 && (n = read(fd, buffer, READ_BYTES)) > 0)
+        (void)EVP_DigestUpdate(hash, buffer, (size_t)n);
+    hex_of(hash, hex);
+    EVP_MD_CTX_free(hash);
+    return n == 0 && strcmp(hex, REF_HEX(b->d->digest)) == 0;
+}
+
 /* A whole one: 1, and it stays. */
 static int take_whole(struct blob *b)
 {
@@ -260,8 +288,12 @@ int blob_begin(struct blob *b, struct runner_error *err)
             (void)unlink(part);
         if (take_whole(b) > 0)
             return 1;
-        if (stat(b->path, &st) == 0 && st.st_size != b->d->size_bytes)
+        if (stat(b->path, &st) == 0 && st.st_size != b->d->size_bytes) {
+            if (is_genuine(b)) /* others use it */
+                return fail(err, RUNNER_E_INVALID, 0, "blob %s: its manifest says %lld bytes, it has %lld",
+                            b->d->digest, (long long)b->d->size_bytes, (long long)st.st_size);
             (void)unlink(b->path);
+        }
         return 0;
     }
     b->fd = fd;
@@ -291,22 +323,12 @@ bool blob_add(struct blob *b, const void *data, size_t len)
     return true;
 }
 
-static void hex_of(struct blob *b, char ret[65])
-{
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-
-    (void)EVP_DigestFinal_ex(b->hash, sum, &n);
-    for (unsigned i = 0; i < n && i < 32; i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", sum[i]);
-}
-
 int blob_commit(struct blob *b, struct runner_error *err)
 {
     auto_free char *part = mem_printf("%s" PART, b->path);
     char hex[65] = "";
 
-    hex_of(b, hex);
+    hex_of(b->hash, hex);
     if (strcmp(hex, REF_HEX(b->d->digest)) != 0) {
         (void)unlink(part);
         return fail(err, RUNNER_E_INVALID, 0, "blob %s: what came has the digest sha256:%s", b->d->digest, hex);

@@ -46,7 +46,8 @@ static int check_realm(const struct registry *r, const char *realm, struct runne
                            (text_starts(r->base, "http://", NULL) && text_starts(origin, "http://", &server) &&
                             request_may_be_plain(r->request, server))))
         return 0;
-    return fail(err, RUNNER_E_INVALID, 0, "it wants a token of '%.100s', where nobody is asked", realm);
+    return fail(err, RUNNER_E_INVALID, 0, "it wants a token of '%.*s', where nobody is asked",
+                http_shown(realm), realm);
 }
 
 /* What is asked for: the scope that the registry names, and what is known to be needed. */

@@ -68,7 +68,12 @@ static int open_upload(struct registry *r, const char *digest, const char *from_
     *ret_location = NULL;
     if (status == 0 && t.x.status == 202 && t.x.location != NULL)
         *ret_location = http_resolve(t.url, t.x.location);
-    if (status == 0 && *ret_location == NULL && (t.x.status != 201 || from_path == NULL))
+    if (*ret_location != NULL && !registry_may_go(r, *ret_location)) {
+        status = fail(err, RUNNER_E_INVALID, 0, "it wants blobs at '%.*s', where nothing is sent",
+                      http_shown(t.x.location), t.x.location);
+        free(*ret_location);
+        *ret_location = NULL;
+    } else if (status == 0 && *ret_location == NULL && (t.x.status != 201 || from_path == NULL))
         status = registry_refuse(r, &t.x, digest, err);
     try_done(r, &t);
     return status;
