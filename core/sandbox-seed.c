@@ -66,6 +66,17 @@ static bool has_member(const struct json *object, const char *key)
     return json_get(object, key) != NULL;
 }
 
+/* What the request says of the sandbox, as a variable; NULL: nothing. */
+static const char *own_text(const struct record *record, const char *variable)
+{
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (strcmp(own[i].variable, variable) == 0) {
+            const char *text = json_text(record->request, own[i].member, "");
+            return text[0] != '\0' ? text : NULL;
+        }
+    return NULL;
+}
+
 /* Those of the image, but for what is this sandbox's; what the request says goes before. */
 static int variables(const struct record *record, struct seed_env **ret_env, size_t *ret_n, struct runner_error *err)
 {
@@ -76,15 +87,14 @@ static int variables(const struct record *record, struct seed_env **ret_env, siz
         return -1;
     *ret_env = mem_array(length(asked) + length(image) + ARRAY_LEN(own), sizeof **ret_env);
     for (const struct json *j = image != NULL ? image->first : NULL; j != NULL; j = j->next)
-        if (!has_member(asked, j->key) && !text_starts(j->key, "DAYTONA_SANDBOX_", NULL))
+        if (!has_member(asked, j->key) && own_text(record, j->key) == NULL &&
+            !text_starts(j->key, "DAYTONA_SANDBOX_", NULL))
             (*ret_env)[(*ret_n)++] = (struct seed_env){j->key, j->text};
     for (const struct json *j = asked != NULL ? asked->first : NULL; j != NULL; j = j->next)
         (*ret_env)[(*ret_n)++] = (struct seed_env){j->key, j->text};
-    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
-        const char *text = json_text(record->request, own[i].member, "");
-        if (text[0] != '\0' && !has_member(asked, own[i].variable) && !has_member(image, own[i].variable))
-            (*ret_env)[(*ret_n)++] = (struct seed_env){own[i].variable, text};
-    }
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (own_text(record, own[i].variable) != NULL && !has_member(asked, own[i].variable))
+            (*ret_env)[(*ret_n)++] = (struct seed_env){own[i].variable, own_text(record, own[i].variable)};
     return 0;
 }
 

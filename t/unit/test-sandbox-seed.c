@@ -76,6 +76,21 @@ Test(sandbox_seed, the_request_goes_before_the_image)
     cr_expect_null(json_get(j, "entrypoint")->first->next, "a plain CMD is dropped (contract 6.1)");
 }
 
+Test(sandbox_seed, what_is_said_of_the_sandbox_goes_before_the_image)
+{
+    auto_json struct json *j =
+        told("{\"organizationId\":\"o\",\"otelEndpoint\":\"http://ours\",\"env\":{\"DAYTONA_REGION_ID\":\"mine\"},"
+             "\"regionId\":\"r\"}",
+             "{\"env\":{\"DAYTONA_ORGANIZATION_ID\":\"its\",\"DAYTONA_OTEL_ENDPOINT\":\"http://theirs\","
+             "\"DAYTONA_REGION_ID\":\"its\"}}");
+    auto_json struct json *without = told("{}", "{\"env\":{\"DAYTONA_ORGANIZATION_ID\":\"its\"}}");
+
+    cr_expect_str_eq(variable(j, "DAYTONA_ORGANIZATION_ID"), "o");
+    cr_expect_str_eq(variable(j, "DAYTONA_OTEL_ENDPOINT"), "http://ours", "the image's maker gets no telemetry");
+    cr_expect_str_eq(variable(j, "DAYTONA_REGION_ID"), "mine");
+    cr_expect_str_eq(variable(without, "DAYTONA_ORGANIZATION_ID"), "its");
+}
+
 Test(sandbox_seed, an_image_of_the_daemon)
 {
     auto_json struct json *j = told("{\"osUser\":\"daytona\"}",
