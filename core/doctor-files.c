@@ -193,6 +193,22 @@ static void say_snapshots(const struct look *look)
         say_default_snapshot(look, fix);
 }
 
+/* Images bring no kernel. */
+static void say_image_kernel(const struct look *look)
+{
+    const char *root = look->host->config->root;
+    auto_free char *fix = mem_printf(
+        "apt-get install -y cpio lz4 xz-utils zstd && runner-image boot --force --root %s", root);
+    struct runner_error err = ERROR_INIT;
+
+    if (look->host->instances[RUNNER_STORAGE] == NULL)
+        finding_say(&look->to, RUNNER_FINDING_SKIP, "image-kernel", NULL, "no storage: images are not pulled here");
+    else if (snapshot_check_boot(look->call, root, &err) == 0)
+        finding_say(&look->to, RUNNER_FINDING_OK, "image-kernel", NULL, "%s/boot", root);
+    else
+        finding_say(&look->to, RUNNER_FINDING_WARN, "image-kernel", fix, "images cannot be pulled: %s", err.message);
+}
+
 /* Seeds are made by the runner: this file is on its own machine, wherever the host is. */
 static void say_daemon(const struct look *look)
 {
@@ -219,5 +235,6 @@ void doctor_files(const struct look *look)
     say_reflink(look, config->root, root);
     say_space(look, root);
     say_snapshots(look);
+    say_image_kernel(look);
     say_daemon(look);
 }

@@ -309,8 +309,27 @@ static int read_shared_boot(struct runner_call *call, const char *root, struct s
 int snapshot_check_boot(struct runner_call *call, const char *root, struct runner_error *err)
 {
     auto_snapshot struct snapshot *scratch = mem_alloc(sizeof *scratch);
+    auto_batch struct runner_batch *batch = batch_new(call);
+    const char *files[2];
+    int n = 0;
 
-    return read_shared_boot(call, root, scratch, err);
+    if (read_shared_boot(call, root, scratch, err) < 0)
+        return -1;
+    files[n++] = scratch->kernel;
+    if (scratch->initramfs != NULL)
+        files[n++] = scratch->initramfs;
+    for (int i = 0; i < n; i++) {
+        const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = files[i]};
+        if (batch_add(batch, &step, err) < 0)
+            return -1;
+    }
+    if (batch_run(call, batch, err) < 0)
+        return -1;
+    for (int i = 0; i < n; i++)
+        if (batch_result(batch, i)->status != 0)
+            return fail(err, RUNNER_E_IO, 0, "'%s' is missing; 'runner-image boot --force --root %s' makes it", files[i],
+                        root);
+    return 0;
 }
 
 /* A name of a base that has gone is as good as none: it can be fetched again. */

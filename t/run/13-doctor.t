@@ -286,6 +286,30 @@ in_world "mount -t tmpfs none $root"
 says "a file system without reflink" reflink warn 'tmpfs'
 says "no snapshots" snapshots warn
 fixed_by "how one is made" snapshots "runner-image build tiny --root $root"
+says "no storage: nothing to boot images with is needed" image-kernel skip
+if [ -f "$top_builddir/plugins/storage/oci.so" ]; then
+    runner_storage='{plugin: oci}'
+    write_config
+    doctor
+    says "the program that speaks to registries" registry-client ok 'runner-oci [0-9]'
+    says "nothing to boot images with" image-kernel warn
+    fixed_by "how that is made" image-kernel "runner-image boot --force --root $root"
+    make_boot_kit
+    doctor
+    says "then it is there" image-kernel ok "$root/boot"
+    rm "$root/boot/vmlinux"
+    doctor
+    says "but for its kernel" image-kernel warn "'$root/boot/vmlinux' is missing"
+    runner_storage="{plugin: oci, program: $dir/none}"
+    write_config
+    doctor
+    says "no program that speaks to registries" registry-client FAIL "$dir/none"
+    rm -r "$root/boot"
+    runner_storage=none
+    write_config
+else
+    skip "storage/oci is not built" 6
+fi
 in_world "mount -t tmpfs -o size=8m none $root"
 is "a full file system: status" "$code" 1
 says "it is said" space FAIL '8 MiB'
