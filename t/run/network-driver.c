@@ -2,7 +2,7 @@
  * answer each ("ok ..." or "error CODE ..."). It may be killed at any moment, as a runner may.
  *
  *   setup | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
- *   sweep ID... | counters ID | change N ID CIDR CIDR | come-and-go N | fill N
+ *   rate ID TX RX (bytes a second, open) | sweep ID... | counters ID | change N ID CIDR CIDR | come-and-go N | fill N
  *
  * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. come-and-go: N sandboxes, one after
  * another, attached and detached. fill: N that stay, each with a list of its own. Those three answer with microseconds: p50
@@ -82,6 +82,14 @@ static int apply(struct box *b, uint32_t flags, const char *const *cidrs, uint32
         policy.n_cidrs++;
     policy.domains = cidrs + policy.n_cidrs;
     policy.n_domains = n - policy.n_cidrs;
+
+    return batch_end(batch, ops->apply_policy(self, host_call(-1, -1), batch, b->id, &b->nic, &policy, &err));
+}
+
+static int set_rate(struct box *b, uint64_t tx, uint64_t rx)
+{
+    struct runner_batch *batch = batch_new();
+    const struct runner_policy policy = {.size = sizeof policy, .tx_bytes_per_s = tx, .rx_bytes_per_s = rx};
 
     return batch_end(batch, ops->apply_policy(self, host_call(-1, -1), batch, b->id, &b->nic, &policy, &err));
 }
@@ -228,6 +236,8 @@ static int command(char **word, size_t n)
         return detach(b);
     if (strcmp(word[0], "policy") == 0 && n >= 3 && b != NULL)
         return apply(b, (uint32_t)strtoul(word[2], NULL, 10), (const char *const *)word + 3, (uint32_t)n - 3);
+    if (strcmp(word[0], "rate") == 0 && n == 4 && b != NULL)
+        return set_rate(b, strtoull(word[2], NULL, 10), strtoull(word[3], NULL, 10));
     if (strcmp(word[0], "counters") == 0 && b != NULL)
         return tell_counters(b);
     if (strcmp(word[0], "change") == 0 && n == 5 && number > 0 && find(word[2]) != NULL)

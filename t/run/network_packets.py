@@ -337,6 +337,29 @@ def check_counters(n):
     tap.ok("counters: one received, two sent, one of them refused", told[0] == 1 and told[2] == 2 and told[4] == 1, told)
 
 
+def burst(n, count):
+    """How many of so many packets of 1 000 bytes, at once, go out, and come in."""
+    out = back = 0
+    for _ in range(count):
+        tag = n.tag()
+        n.from_a(A_IP, OUT_IP, tag.ljust(972, b"."), from_port=3300)
+        out += any(tag in frame for frame in n.out.frames())
+    for _ in range(count):
+        tag = n.tag()
+        n.host_says(A_IP, tag.ljust(972, b"."))
+        back += any(tag in frame for frame in n.guests["a"].frames())
+    return out, back
+
+
+def check_rate(n):
+    """A second's worth passes at once; what is more is dropped until time has passed."""
+    n.driver.do("rate", "a", 50000, 100000)
+    out, back = burst(n, 400)
+    tap.ok("rates: 50 kB and 100 kB a second, of 400 kB at once", 40 <= out <= 150 and 90 <= back <= 250, (out, back))
+    n.driver.do("policy", "a", OPEN)
+    tap.equal("rates: and without them", burst(n, 400), (400, 400))
+
+
 def check_setting(n):
     """Another runner's settings: restricted means something, a private network is open."""
     n.driver.close()
@@ -402,6 +425,7 @@ def main():
     check_policies(n)
     check_open_connections(n)
     check_counters(n)
+    check_rate(n)
     check_flood(n)
     check_kill(n)
     check_hostile_vmm(n)

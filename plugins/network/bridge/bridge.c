@@ -388,7 +388,8 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
         return fail(err, RUNNER_E_INVALID, 0, "network/bridge: '%s' is not attached", id);
     if (allowed_tell(b, call, batch, nic, policy, &are_names_same, err) < 0)
         return -1;
-    if (policy->flags & (RUNNER_POLICY_LISTED | RUNNER_POLICY_BLOCK | RUNNER_POLICY_RESTRICTED))
+    if ((policy->flags & (RUNNER_POLICY_LISTED | RUNNER_POLICY_BLOCK | RUNNER_POLICY_RESTRICTED)) ||
+        policy->rx_bytes_per_s > 0 || policy->tx_bytes_per_s > 0)
         names_set_lists(b->names, nic->name);
     if (plan_policy(b, batch, &guest, policy, names_has_lists(b->names, nic->name), are_names_same, err) < 0)
         return -1;

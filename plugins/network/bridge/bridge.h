@@ -59,7 +59,7 @@ int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct
                 const struct runner_policy *policy, bool has_lists, bool are_names_same, struct runner_error *err);
 /* Nobody has these names any more, each perhaps with lists. */
 struct nft;
-void plan_forget_lists(struct nft *t, const char *port);
+void plan_forget(struct nft *t, const char *port);
 /* The connections of an address are forgotten, and their ports at the uplink free. */
 int plan_cut(struct runner_batch *batch, uint32_t address, struct runner_error *err);
 

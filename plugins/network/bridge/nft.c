@@ -161,7 +161,8 @@ void nft_port(struct nft *t, enum nft_change change, const char *set, const char
     nft_element(t, change, set, key, sizeof key);
 }
 
-void nft_goto(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain)
+static void set_verdict(struct nft *t, enum nft_change change, const char *map, const char *port, int verdict,
+                        const char *chain)
 {
     struct nftnl_set *s = new_set(t, map);
     struct nftnl_set_elem *e;
@@ -169,9 +170,19 @@ void nft_goto(struct nft *t, enum nft_change change, const char *map, const char
 
     port_key(key, port);
     e = add_element(s, key, sizeof key);
-    nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_GOTO);
+    nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)verdict);
     nftnl_set_elem_set_str(e, NFTNL_SET_ELEM_CHAIN, chain);
     send_elements(t, change, s);
+}
+
+void nft_goto(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain)
+{
+    set_verdict(t, change, map, port, NFT_GOTO, chain);
+}
+
+void nft_jump(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain)
+{
+    set_verdict(t, change, map, port, NFT_JUMP, chain);
 }
 
 /* From the first address on, and from behind the last on no more. */
@@ -291,6 +302,22 @@ void nft_rule(struct nft *t, const char *chain, bool is_source, const char *set,
     nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_VERDICT, (uint32_t)codes[verdict]);
     if (to != NULL)
         nftnl_expr_set_str(end, NFTNL_EXPR_IMM_CHAIN, to);
+    nftnl_rule_add_expr(r, end);
+    send_rule(t, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, r);
+}
+
+void nft_rate(struct nft *t, const char *chain, uint64_t bytes_per_s)
+{
+    struct nftnl_rule *r = new_rule(t, chain);
+    struct nftnl_expr *limit = must(nftnl_expr_alloc("limit")), *end = must(nftnl_expr_alloc("immediate"));
+
+    nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_RATE, bytes_per_s);
+    nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_UNIT, 1); /* a second */
+    nftnl_expr_set_u32(limit, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKT_BYTES);
+    nftnl_expr_set_u32(limit, NFTNL_EXPR_LIMIT_FLAGS, NFT_LIMIT_F_INV);
+    nftnl_rule_add_expr(r, limit);
+    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_VERDICT, NF_DROP);
     nftnl_rule_add_expr(r, end);
     send_rule(t, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, r);
 }

@@ -27,6 +27,8 @@ enum nft_change { NFT_ADD = 1, NFT_DELETE = 2, NFT_CLEAR = 3 /* added, so that i
 void nft_element(struct nft *t, enum nft_change change, const char *set, const void *key, size_t len);
 /* Of a map: packets of the port go on in that chain. */
 void nft_goto(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain);
+/* They go on there, and come back. */
+void nft_jump(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain);
 void nft_port(struct nft *t, enum nft_change change, const char *set, const char *port);
 
 void nft_set(struct nft *t, enum nft_change change, const char *set,
@@ -42,6 +44,9 @@ enum nft_verdict { NFT_TO_ACCEPT, NFT_TO_JUMP, NFT_TO_GOTO };
  * to: the chain to go on in. */
 void nft_rule(struct nft *t, const char *chain, bool is_source, const char *set, enum nft_verdict verdict,
               const char *to);
+
+/* A rule that drops what is more than so much a second, once a second's worth is used up. */
+void nft_rate(struct nft *t, const char *chain, uint64_t bytes_per_s);
 
 /* ---- what is there ---- */
 

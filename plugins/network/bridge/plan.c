@@ -10,9 +10,10 @@
 
 #define NAME_SIZE (IFNAME_SIZE + 4)
 
-struct lists {                                 /* the names of what is a sandbox's own */
-    char out[NAME_SIZE], in[NAME_SIZE];        /* chains */
-    char cidrs[NAME_SIZE], domains[NAME_SIZE]; /* sets; the second is filled by the forwarder of names */
+struct lists {                                    /* the names of what is a sandbox's own */
+    char out[NAME_SIZE], in[NAME_SIZE];           /* chains: where it may go */
+    char out_rate[NAME_SIZE], in_rate[NAME_SIZE]; /* chains: how much */
+    char cidrs[NAME_SIZE], domains[NAME_SIZE];    /* sets; the second is filled by the forwarder of names */
 };
 
 static struct lists lists_of(const char *port)
@@ -21,6 +22,8 @@ static struct lists lists_of(const char *port)
 
     (void)snprintf(l.out, sizeof l.out, "c_%s", port);
     (void)snprintf(l.in, sizeof l.in, "i_%s", port);
+    (void)snprintf(l.out_rate, sizeof l.out_rate, "r_%s", port);
+    (void)snprintf(l.in_rate, sizeof l.in_rate, "w_%s", port);
     (void)snprintf(l.cidrs, sizeof l.cidrs, "s_%s", port);
     (void)snprintf(l.domains, sizeof l.domains, "d_%s", port);
     return l;
@@ -53,7 +56,36 @@ static void set_identity(struct nft *t, enum nft_change change, const struct gue
     nft_port(t, change, "refused", g->port);
 }
 
-void plan_forget_lists(struct nft *t, const char *port)
+static void forget_rate(struct nft *t, const char *map, const char *port, const char *chain)
+{
+    nft_chain(t, NFT_ADD, chain);
+    nft_jump(t, NFT_CLEAR, map, port, chain);
+    nft_chain_flush(t, chain);
+    nft_chain(t, NFT_DELETE, chain);
+}
+
+/* 0: none. */
+static void set_rate(struct nft *t, const char *map, const char *port, const char *chain, uint64_t bytes_per_s)
+{
+    if (bytes_per_s == 0) {
+        forget_rate(t, map, port, chain);
+        return;
+    }
+    nft_chain(t, NFT_ADD, chain);
+    nft_chain_flush(t, chain);
+    nft_rate(t, chain, bytes_per_s);
+    nft_jump(t, NFT_ADD, map, port, chain);
+}
+
+static void forget_rates(struct nft *t, const char *port)
+{
+    struct lists l = lists_of(port);
+
+    forget_rate(t, "rates", port, l.out_rate);
+    forget_rate(t, "rates_in", port, l.in_rate);
+}
+
+static void forget_lists(struct nft *t, const char *port)
 {
     struct lists l = lists_of(port);
 
@@ -69,12 +101,18 @@ void plan_forget_lists(struct nft *t, const char *port)
     nft_set(t, NFT_CLEAR, l.domains, true);
 }
 
+void plan_forget(struct nft *t, const char *port)
+{
+    forget_lists(t, port);
+    forget_rates(t, port);
+}
+
 static void set_nothing(struct nft *t, const struct guest *g, bool has_lists)
 {
     nft_port(t, NFT_CLEAR, "open", g->port);
     nft_port(t, NFT_CLEAR, "limited", g->port);
     if (has_lists)
-        plan_forget_lists(t, g->port);
+        plan_forget(t, g->port);
 }
 
 int plan_identity(const struct bridge *b, struct runner_batch *batch, const struct guest *g, struct runner_error *err)
@@ -175,7 +213,13 @@ int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct
         nft_port(&t, is_open ? NFT_ADD : NFT_CLEAR, "open", g->port);
         nft_port(&t, is_limited ? NFT_ADD : NFT_CLEAR, "limited", g->port);
         if (has_lists || !is_open) /* open comes before them */
-            plan_forget_lists(&t, g->port);
+            forget_lists(&t, g->port);
+    }
+    if (has_lists || policy->tx_bytes_per_s > 0 || policy->rx_bytes_per_s > 0) {
+        struct lists l = lists_of(g->port);
+
+        set_rate(&t, "rates", g->port, l.out_rate, policy->tx_bytes_per_s);
+        set_rate(&t, "rates_in", g->port, l.in_rate, policy->rx_bytes_per_s);
     }
     ranges_done(&cidrs);
     nft_begin(&undo, b);

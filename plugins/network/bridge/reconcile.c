@@ -7,7 +7,7 @@
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/nft.h"
 
-static const char *const port_sets[] = {"refused", "open", "limited", "lists", "lists_in"};
+static const char *const port_sets[] = {"refused", "open", "limited", "lists", "lists_in", "rates", "rates_in"};
 
 struct search {
     const struct bridge *b;
@@ -66,7 +66,7 @@ static void look_at(void *ctx, const struct nft_found *found)
     const char *name = found->set != NULL ? found->set : found->chain;
 
     if (found->key == NULL) { /* a set or a chain: of a sandbox when its name says so */
-        if (strlen(name) > 2 && name[1] == '_' && strchr("cisd", name[0]) != NULL &&
+        if (strlen(name) > 2 && name[1] == '_' && strchr("cisdrw", name[0]) != NULL &&
             text_starts(name + 2, "tap-", NULL) && strlen(name + 2) < IFNAME_SIZE && !is_kept(s, name + 2))
             add_port(s, name + 2);
         return;
@@ -74,7 +74,7 @@ static void look_at(void *ctx, const struct nft_found *found)
     if (found->len < PORT_KEY)
         return;
     memcpy(port, found->key, PORT_KEY);
-    if (strcmp(name, "lists") == 0 || strcmp(name, "lists_in") == 0) {
+    if (strncmp(name, "lists", 5) == 0 || strncmp(name, "rates", 5) == 0) {
         if (!is_kept(s, port))
             add_port(s, port);
     } else if (!is_kept(s, port) || !has_right_identity(s, found, port)) {
@@ -115,7 +115,7 @@ static int change(struct search *s, struct runner_call *call, struct runner_erro
 
     bridge_host->log(call, RUNNER_LOG_WARN, "network.orphaned_rules_removed", fields, ARRAY_LEN(fields));
     for (size_t i = 0; i < s->ports.n; i++)
-        plan_forget_lists(&s->change, s->ports.list[i]);
+        plan_forget(&s->change, s->ports.list[i]);
     r = nft_end(&s->change, NULL, batch, err) < 0 ? -1 : bridge_host->run(call, batch, err);
     bridge_host->batch_free(batch);
     return r;

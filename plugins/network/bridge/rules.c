@@ -50,6 +50,8 @@ static void add_sets(const struct bridge *b, struct str *s)
                "  set limited {\n    type ifname\n  }\n"
                "  map lists {\n    type ifname : verdict\n  }\n"
                "  map lists_in {\n    type ifname : verdict\n  }\n"
+               "  map rates {\n    type ifname : verdict\n  }\n"
+               "  map rates_in {\n    type ifname : verdict\n  }\n"
                "  set arps {\n    type ifname\n    size 65535\n    flags dynamic,timeout\n    timeout 1m\n  }\n");
     str_addf(s, "  set host {\n    type ipv4_addr\n    elements = { %s }\n  }\n", b->address);
     add_range_set("never", &b->never, s);
@@ -78,6 +80,7 @@ static void add_from_guest(const struct bridge *b, struct str *s)
                "    goto refuse\n"
                "  }\n"
                "  chain known {\n"
+               "    iifname vmap @rates\n"
                "    udp sport 67 goto refuse\n"
                "    ip daddr @host accept\n"); /* the inet table decides */
     if (!b->is_isolating)
@@ -120,6 +123,7 @@ static void add_to_guest(const struct bridge *b, struct str *s)
                "    goto refuse_in\n"
                "  }\n"
                "  chain to_own {\n"
+               "    oifname vmap @rates_in\n"
                "    ether type arp accept\n"
                "    ether type != ip goto refuse_in\n"
                "    ip saddr @host accept\n");
