@@ -143,6 +143,28 @@ printf 'A%063d' 0 >"$dir/shelf/odd:2/digest"
 http POST /snapshots/inspect -d '{"snapshot": "odd:2"}'
 like "INSPECT: a digest that is none" "$code $(message)" "^500 .*digest"
 
+# ---- eviction ----
+
+put_on_shelf used:1 used
+put_on_shelf unused:1 unused
+put_on_shelf wanted:1 wanted
+pull used:1
+pull unused:1
+create u used:1
+is "a sandbox of one of two images" "$code" 201
+stop_runner
+runner_capacity="{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0, disk_reserve: 100T}"
+start_runner || exit 99
+pull wanted:1
+is "a pull on a full disk" "$code" 200
+is "gotcha 43: what is unused goes by itself, and its name" "$(names)" "tiny used:1 wanted:1 "
+is "two bases are left" "$(ls "$root/bases" | wc -l)" 2
+ok "that of the sandbox too" test -f "$(json disk.backingPath "$(cat "$root/sandboxes/u/runner.json")")"
+create u2 unused:1
+is "a create fetches it again" "$code" 201
+http POST /sandboxes/u/destroy
+http POST /sandboxes/u2/destroy
+
 # ---- taken away while others ask for it ----
 
 put_on_shelf race:1 race

@@ -124,10 +124,10 @@ all_wait() {
 }
 ok "fifty creates wait for one image" await 60 all_wait
 http POST /snapshots/inspect -d '{"snapshot": "reg.example:5000/team/app:1"}'
-is "an inspection does not wait" "$code" 200
+is "gotcha 11: an inspection does not wait" "$code" 200
 echo >"$dir/shelf/many:1/hold"
 wait "${creating[@]}"
-is "fifty sandboxes" "$(sort "$dir/codes" | uniq -c | tr -s ' ')" " 50 201"
+is "gotcha 23: fifty sandboxes, whose creates pulled by themselves" "$(sort "$dir/codes" | uniq -c | tr -s ' ')" " 50 201"
 is "one fetch" $(($(pulls) - before)) 1
 is "fifty machines" "$(vms)" 50
 for i in $(seq 50); do
