@@ -7,9 +7,13 @@
 
 #include "core/util/error.h"
 #include "core/util/finding.h"
+#include "plugins/storage/oci/convert.h"
 #include "plugins/storage/oci/task.h"
 
 #define PROGRAM "runner-oci"
+
+#define TEXT_OF_(x) #x
+#define TEXT_OF(x)  TEXT_OF_(x)
 
 const struct runner_host *oci_host;
 static char *own_dir; /* where this object is */
@@ -283,7 +287,7 @@ static const struct runner_storage_ops ops = {oci_inspect, oci_pull, oci_push, o
 static const struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_STORAGE, "oci", ops),
     .threads = RUNNER_PARALLEL,
-    .version = VERSION_TEXT,
+    .version = VERSION_TEXT "-" TEXT_OF(CONVERT_VERSION), /* other disks of the same image: another version */
     .summary = "images in registries (Docker, OCI)",
     .params = params,
     .n_params = ARRAY_LEN(params),
