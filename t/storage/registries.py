@@ -1,6 +1,7 @@
 """Registries for tests: Debian's docker-registry with users, a server of tokens or TLS, and a proxy before it that goes
 wrong as it is told. All on loopback. Images are made here, and brought in by skopeo."""
 
+import atexit
 import base64
 import contextlib
 import crypt
@@ -73,6 +74,7 @@ class Registry:
     def start(self):
         with open(f"{self.dir}/log", "a", encoding="ascii") as log:
             self.process = subprocess.Popen(["docker-registry", "serve", f"{self.dir}/config.yml"], stdout=log, stderr=log)
+        atexit.register(self.process.kill)  # a test that fails early leaves none behind
         end = time.monotonic() + WAIT_S
         while True:  # it does not say when it listens
             try:
