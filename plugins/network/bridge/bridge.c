@@ -317,7 +317,7 @@ static int add_guest(const struct bridge *b, struct runner_batch *batch, const c
     if (plan_guest(nic, name, &guest, err) < 0)
         return -1;
     if (is_again)
-        names_set_lists(b->names, name);
+        names_set_rates(b->names, name);
     names_set_address(b->names, name, nic->address);
     if ((is_again && bridge_host->add(batch, &clear, err) < 0) || plan_identity(b, batch, &guest, err) < 0)
         return -1;
@@ -388,10 +388,12 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
         return fail(err, RUNNER_E_INVALID, 0, "network/bridge: '%s' is not attached", id);
     if (allowed_tell(b, call, batch, nic, policy, &are_names_same, err) < 0)
         return -1;
-    if ((policy->flags & (RUNNER_POLICY_LISTED | RUNNER_POLICY_BLOCK | RUNNER_POLICY_RESTRICTED)) ||
-        policy->rx_bytes_per_s > 0 || policy->tx_bytes_per_s > 0)
+    if (policy->flags & (RUNNER_POLICY_LISTED | RUNNER_POLICY_BLOCK | RUNNER_POLICY_RESTRICTED))
         names_set_lists(b->names, nic->name);
-    if (plan_policy(b, batch, &guest, policy, names_has_lists(b->names, nic->name), are_names_same, err) < 0)
+    if (policy->rx_bytes_per_s > 0 || policy->tx_bytes_per_s > 0)
+        names_set_rates(b->names, nic->name);
+    if (plan_policy(b, batch, &guest, policy, names_has_lists(b->names, nic->name),
+                    names_has_rates(b->names, nic->name), are_names_same, err) < 0)
         return -1;
     return policy->flags & RUNNER_POLICY_BLOCK ? plan_cut(batch, guest.address, err) : 0;
 }

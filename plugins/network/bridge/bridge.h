@@ -56,7 +56,8 @@ int plan_removal(const struct bridge *b, struct runner_batch *batch, const struc
                  struct runner_error *err);
 /* are_names_same: the addresses that its domains had stay. */
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, bool has_lists, bool are_names_same, struct runner_error *err);
+                const struct runner_policy *policy, bool has_lists, bool has_rates, bool are_names_same,
+                struct runner_error *err);
 /* Nobody has these names any more, each perhaps with lists. */
 struct nft;
 void plan_forget(struct nft *t, const char *port);

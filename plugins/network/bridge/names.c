@@ -15,7 +15,7 @@ struct entry {
     char name[IFNAME_SIZE];
     char *id;
     char address[INET_ADDRSTRLEN];
-    bool has_lists;
+    bool has_lists, has_rates;
 };
 
 struct names {
@@ -154,7 +154,7 @@ int names_adopt(struct names *names, const char *id, const char *name, struct ru
     else if (strcmp(other->id, id) != 0)
         other_id = mem_dup(other->id);
     pthread_mutex_unlock(&names->lock);
-    names_set_lists(names, name);
+    names_set_rates(names, name);
     if (other_id != NULL)
         return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' is sandbox %s's", name, other_id);
     return 0;
@@ -195,6 +195,17 @@ void names_set_lists(struct names *names, const char *name)
     pthread_mutex_unlock(&names->lock);
 }
 
+void names_set_rates(struct names *names, const char *name)
+{
+    struct entry *e;
+
+    pthread_mutex_lock(&names->lock);
+    e = find_name(names, name);
+    if (e != NULL)
+        e->has_lists = e->has_rates = true;
+    pthread_mutex_unlock(&names->lock);
+}
+
 void names_set_address(struct names *names, const char *name, const char *address)
 {
     struct entry *e;
@@ -227,6 +238,18 @@ bool names_has_lists(struct names *names, const char *name)
     has_lists = e == NULL || e->has_lists;
     pthread_mutex_unlock(&names->lock);
     return has_lists;
+}
+
+bool names_has_rates(struct names *names, const char *name)
+{
+    const struct entry *e;
+    bool has_rates;
+
+    pthread_mutex_lock(&names->lock);
+    e = find_name(names, name);
+    has_rates = e == NULL || e->has_rates;
+    pthread_mutex_unlock(&names->lock);
+    return has_rates;
 }
 
 /* ---- idle TAPs -------------------------------------------------------------------------------------------------- */

@@ -25,6 +25,9 @@ bool names_is_reserved(struct names *names, const char *name);
 /* Whether rules of the sandbox's own may be there: said, or asked. An adopted name's may be; nobody's are. */
 void names_set_lists(struct names *names, const char *name);
 bool names_has_lists(struct names *names, const char *name);
+/* The same of limits of bandwidth, which may not be there without lists. */
+void names_set_rates(struct names *names, const char *name);
+bool names_has_rates(struct names *names, const char *name);
 
 /*
  * Idle TAPs sit in numbered slots, tapi-<bridge>-<slot>. What is known of a slot is a guess, since a batch may fail

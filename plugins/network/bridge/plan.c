@@ -193,7 +193,8 @@ static void set_lists(struct nft *t, const struct guest *g, const struct ranges 
 }
 
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, bool has_lists, bool are_names_same, struct runner_error *err)
+                const struct runner_policy *policy, bool has_lists, bool has_rates, bool are_names_same,
+                struct runner_error *err)
 {
     uint32_t flags = policy->flags;
     bool is_blocked = flags & RUNNER_POLICY_BLOCK, is_listed = !is_blocked && (flags & RUNNER_POLICY_LISTED);
@@ -215,7 +216,7 @@ int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct
         if (has_lists || !is_open) /* open comes before them */
             forget_lists(&t, g->port);
     }
-    if (has_lists || policy->tx_bytes_per_s > 0 || policy->rx_bytes_per_s > 0) {
+    if (has_rates) {
         struct lists l = lists_of(g->port);
 
         set_rate(&t, "rates", g->port, l.out_rate, policy->tx_bytes_per_s);
