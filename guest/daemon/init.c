@@ -15,6 +15,7 @@
 
 #include "core/util/num.h"
 #include "guest/daemon/disk.h"
+#include "guest/daemon/hotplug.h"
 #include "guest/daemon/module.h"
 #include "guest/daemon/net.h"
 #include "guest/daemon/power.h"
@@ -36,6 +37,7 @@ struct init {
     int signals; /* signalfd */
     int buttons[POWER_BUTTONS_MAX];
     size_t n_buttons;
+    int hotplug; /* or -1 */
     pid_t server;
     int64_t server_started_ms;
 };
@@ -222,6 +224,8 @@ static void start_server(struct init *self)
     close(self->signals);
     for (size_t i = 0; i < self->n_buttons; i++)
         close(self->buttons[i]);
+    if (self->hotplug >= 0)
+        close(self->hotplug);
     if (self->seed.has_daemon && serve_other(SEED_DAEMON_COPY, &self->seed, &err) < 0)
         say("daemon of the seed: %s; the image's own serves", err.message);
     _exit(serve(self->options, &self->seed));
@@ -302,21 +306,25 @@ static int open_signals(void)
 
 static _Noreturn void supervise(struct init *self)
 {
-    struct pollfd fds[POWER_BUTTONS_MAX + 1] = {{.fd = self->signals, .events = POLLIN}};
+    struct pollfd fds[POWER_BUTTONS_MAX + 2] = {{.fd = self->signals, .events = POLLIN}};
+    struct pollfd *hotplug = &fds[self->n_buttons + 1];
 
     for (size_t i = 0; i < self->n_buttons; i++)
         fds[i + 1] = (struct pollfd){.fd = self->buttons[i], .events = POLLIN};
+    *hotplug = (struct pollfd){.fd = self->hotplug, .events = POLLIN};
     for (;;) {
         int64_t wait_ms = self->server > 0 ? -1 : self->server_started_ms + RESPAWN_MS - num_now_ms();
         if (self->server <= 0 && wait_ms <= 0) {
             start_server(self);
             continue;
         }
-        if (poll(fds, self->n_buttons + 1, (int)wait_ms) < 0)
+        if (poll(fds, self->n_buttons + 2, (int)wait_ms) < 0)
             continue;
         for (size_t i = 0; i < self->n_buttons; i++)
             if (fds[i + 1].revents != 0 && power_is_pressed(self->buttons[i]))
                 shut_down(self, false);
+        if (hotplug->revents != 0)
+            hotplug_take(self->hotplug);
         take_signals(self);
     }
 }
@@ -328,6 +336,7 @@ _Noreturn void init_main(const struct options *o)
     self.options = o;
     self.signals = open_signals();
     boot(&self);
+    self.hotplug = hotplug_open();
     self.n_buttons = power_open_buttons(self.buttons);
     start_server(&self);
     grow_in_background();

@@ -39,5 +39,51 @@ in_guest 'kill -9 $PPID'
 is "a server that is killed while it works: 502" "$code" 502
 server_is_new() { in_guest 'echo $PPID' && [ "$code" = 200 ] && [ "$(json result)" != "$server" ]; }
 ok "it is started again" await 60 server_is_new
+cp "$root/sandboxes/guest-one/cloud-init.iso" "$dir/seed.iso"
 ok "rm" "$ctl" rm -f guest-one
+
+# ---- what comes while it runs: a machine by hand, since the runner's QEMU is given nothing then ----
+# qmp COMMAND...: each {"execute": ...}, in this order; fails when one does
+qmp() {
+    python3 - "$dir/qmp" "$@" <<'PY'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+f = s.makefile("rw")
+f.readline()
+for command in ['{"execute": "qmp_capabilities"}'] + sys.argv[2:]:
+    f.write(command + "\n")
+    f.flush()
+    while "event" in (reply := json.loads(f.readline())):
+        pass
+    if "return" not in reply:
+        sys.exit(f"{command}: {reply}")
+PY
+}
+snapshot=$cache/snapshots/tiny
+qemu-img create -q -f qcow2 -F raw -b "$snapshot/disk.raw" "$dir/plug.qcow2"
+in_netns qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 -accel tcg -cpu max \
+    -smp 1,maxcpus=2,sockets=2,cores=1,threads=1 -m 256,slots=2,maxmem=1G -qmp "unix:$dir/qmp,server=on,wait=off" \
+    -kernel "$snapshot/vmlinux" -initrd "$snapshot/initramfs.img" \
+    -append "$(sed -n 's/.*"cmdline": "\(.*\)".*/\1/p' "$snapshot/manifest.json") tsc=unstable" -serial "file:$dir/serial" \
+    -drive "file=$dir/plug.qcow2,format=qcow2,if=virtio" -drive "file=$dir/seed.iso,format=raw,if=virtio,readonly=on" \
+    -netdev user,id=n,restrict=on,net=10.0.0.0/24,host=10.0.0.1,hostfwd=tcp:127.0.0.1:2280-10.0.0.2:2280 \
+    -device virtio-net-pci,netdev=n,mac=02:00:00:00:00:01 >"$dir/qemu.log" 2>&1 &
+plugged=$!
+at_exit kill -KILL "$plugged"
+says() { # COMMAND: sets $out to what the guest says
+    out=$(in_netns curl -sS --max-time 10 -H 'Content-Type: application/json' -d "{\"command\": \"$1\"}" \
+        http://127.0.0.1:2280/process/execute 2>"$dir/curl.log") && out=$(json result "$out")
+}
+has_cpus() { says nproc && [ "$out" = "$1" ]; }
+has_memory() { says 'grep MemTotal /proc/meminfo' && [ "$(tr -cd 0-9 <<<"$out")" = "$1" ]; } # KIB
+ok "a machine with one processor comes up" await 120 has_cpus 1
+says 'grep MemTotal /proc/meminfo'
+memory=$(tr -cd 0-9 <<<"$out")
+ok "it gets another" qmp '{"execute": "device_add", "arguments": {"driver": "max-x86_64-cpu", "id": "c1", "socket-id": 1, "core-id": 0, "thread-id": 0}}'
+ok "which its processes can use" await 60 has_cpus 2
+like "as its first process says" "$(tr -d '\r\0' <"$dir/serial")" 'runner-guestd: processor 1 is online'
+ok "it gets memory" qmp '{"execute": "object-add", "arguments": {"qom-type": "memory-backend-ram", "id": "m1", "size": 268435456}}' \
+    '{"execute": "device_add", "arguments": {"driver": "pc-dimm", "id": "d1", "memdev": "m1"}}'
+ok "all of which is there" await 60 has_memory $((memory + (256 << 10)))
 done_testing
