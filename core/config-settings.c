@@ -59,6 +59,7 @@ static const struct setting top[] = {
     PATH("state_dir", struct config, state_dir, "/var/lib/runner-ch"),
     NUMBER("workers", RUNNER_T_INT, struct config, workers, "64", 1, 1024),
     NUMBER("loops", RUNNER_T_INT, struct config, loops, "2", 1, 64),
+    NUMBER("check_interval", RUNNER_T_MSEC, struct config, check_ms, "3m", 1000, 86400000),
     TEXT("domain", struct config, domain, NULL, is_host_name, "a host name or an IP address"),
 };
 

@@ -127,6 +127,7 @@ struct config {
     char *domain;              /* host name or IP under which the API reaches this runner; NULL: not set */
     int64_t workers;           /* operations of a class that run at once, see pool.h */
     int64_t loops;             /* threads that serve HTTP */
+    int64_t check_ms;          /* between two checks of a host's plugins */
     struct config_host *hosts; /* at least one */
     size_t n_hosts;
     struct loader *loader;         /* not NULL */

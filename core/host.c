@@ -102,7 +102,49 @@ int host_check(struct host *host, struct runner_call *call, struct str *ret_prob
 
     for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
         n += check_kind(host, kind, call, ret_problems);
+    pthread_mutex_lock(&host->mutex);
+    host->is_tried = true;
+    pthread_mutex_unlock(&host->mutex);
     return n;
+}
+
+static void log_news(const struct host *host, const struct instance *instance, const char *problem)
+{
+    log_event(problem != NULL ? RUNNER_LOG_ERROR : RUNNER_LOG_INFO, problem != NULL ? "plugin.sick" : "plugin.well", "host",
+              host->config->name, "kind", loader_kind_name(instance->plugin->desc.kind), "plugin",
+              instance->plugin->desc.name, "error", problem, NULL);
+}
+
+/* True: it is to be tried again before it is believed. */
+static bool check_again(struct host *host, struct instance *instance, struct runner_call *call)
+{
+    struct runner_error err = ERROR_INIT;
+    const bool is_good = instance_check(instance, call, &err) == 0;
+    bool was_good, is_doubtful;
+
+    if (!is_good && call_cancelled(call) == RUNNER_E_CANCELLED) /* the runner stops */
+        return false;
+    pthread_mutex_lock(&host->mutex);
+    was_good = instance->problem == NULL;
+    is_doubtful = !is_good && was_good && !instance->is_doubtful;
+    instance->is_doubtful = is_doubtful;
+    pthread_mutex_unlock(&host->mutex);
+    if (is_doubtful)
+        return true;
+    learn(host, instance, is_good ? NULL : err.message);
+    if (is_good != was_good)
+        log_news(host, instance, is_good ? NULL : err.message);
+    return false;
+}
+
+bool host_check_again(struct host *host, struct runner_call *call)
+{
+    bool is_doubtful = false;
+
+    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
+        for (struct instance *instance = host->instances[kind]; instance != NULL; instance = instance->next)
+            is_doubtful = check_again(host, instance, call) || is_doubtful;
+    return is_doubtful;
 }
 
 static bool is_good(const struct instance *vmm, uint64_t caps)

@@ -43,6 +43,9 @@ struct host {
     struct figures figures; /* of the last look that succeeded */
     unsigned looks_failed;  /* since then ... */
     char *look_problem;     /* ... and why; NULL: none did */
+    bool is_tried;          /* host_check() has ended: the plugins' checks are checkup.c's from now on */
+    struct runner_call *checking; /* those that run, or NULL; and when they began, when they begin again */
+    int64_t check_begun_ms, check_at_ms;
 };
 
 /* Makes the instances; touches no host. */
@@ -55,6 +58,9 @@ CLEANUP_DEFINE(cleanup_host, struct host, host_free)
  * of which none passes, appended, a line each, to
  * ret_problems (may be NULL). Returns how many there are. Blocks. */
 int host_check(struct host *host, struct runner_call *call, struct str *ret_problems);
+
+/* The same later on. One that failed is tried again before it is believed: true, there is one of which that is so. */
+bool host_check_again(struct host *host, struct runner_call *call);
 
 /* The host is usable from now on, or is not because of problem. */
 void host_set_up(struct host *host, const char *problem);

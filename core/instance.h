@@ -22,6 +22,7 @@ struct instance {
     /* Guarded by the host's mutex. */
     bool is_checked;
     char *problem; /* of the last check; NULL: fine */
+    bool is_doubtful; /* that one failed, and the one before it did not, of which problem still is */
     char *text;    /* vmm: what it says of itself, once known */
 };
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/api.h"
+#include "core/checkup.h"
 #include "core/doctor.h"
 #include "core/jobs-start.h"
 #include "core/jobs/agent.h"
@@ -299,6 +300,7 @@ static void drain(struct engine *engine, struct api *api)
 
     log_event(RUNNER_LOG_INFO, "runner.draining", NULL);
     agent_drain(engine->agent);
+    checkup_cancel(engine);
     pool_drain(engine->pool);
     (void)http_drain(api->server, left_ms(end_ms));
     left = pool_wait_idle(engine->pool, left_ms(end_ms));

@@ -9,6 +9,7 @@
 
 #include "core/later.h"
 #include "core/log.h"
+#include "core/checkup.h"
 #include "core/op.h"
 #include "core/trim.h"
 #include "core/util/error.h"
@@ -206,7 +207,8 @@ static void *run(void *arg)
     int64_t trim_at_ms = num_now_ms() + TRIM_EVERY_MS;
 
     for (;;) {
-        int64_t left_ms = trim_at_ms - num_now_ms();
+        int64_t check_ms = checkup_step(reaper->engine), trim_ms = trim_at_ms - num_now_ms();
+        int64_t left_ms = check_ms < trim_ms ? check_ms : trim_ms;
         int n = epoll_wait(reaper->epoll_fd, events, ARRAY_LEN(events), left_ms > 0 ? (int)left_ms : 0);
 
         if (num_now_ms() >= trim_at_ms) {

@@ -6,10 +6,12 @@
 #include "core/images/images.h"
 #include "core/snapshot.h"
 #include "core/util/error.h"
+#include "core/util/num.h"
 #include "core/view-capacity.h"
 #include "core/view.h"
 
 #define GIB        ((double)(1 << 30))
+#define HANGS_MS   90000 /* of checks: they have less time, and have not ended */
 #define SICK_AFTER 2 /* looks that failed in a row: one may have met a busy host, and being sick ends all scheduling */
 
 struct totals {
@@ -35,6 +37,18 @@ static void add_service(struct str *out, const char *kind, const char *name, con
     json_close(out, '}');
 }
 
+/* Of candidates the one in use counts; all, where none can be used. Under the host's mutex. */
+static void add_instances(const struct instance *candidates, const char *kind, struct str *out)
+{
+    for (const struct instance *used = candidates; used != NULL; used = used->next)
+        if (used->problem == NULL) {
+            add_service(out, kind, used->plugin->desc.name, NULL);
+            return;
+        }
+    for (const struct instance *sick = candidates; sick != NULL; sick = sick->next)
+        add_service(out, kind, sick->plugin->desc.name, sick->problem);
+}
+
 static void add_services(struct host *host, struct str *out)
 {
     pthread_mutex_lock(&host->mutex);
@@ -43,17 +57,10 @@ static void add_services(struct host *host, struct str *out)
                     host->problem != NULL ? host->problem : "its records are being read");
     else if (host->looks_failed >= SICK_AFTER)
         add_service(out, "host", host->config->name, host->look_problem);
-    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++) {
-        const struct instance *instance = host->instances[kind], *used = instance;
-
-        if (instance == NULL)
-            continue;
-        while (used != NULL && used->problem != NULL) /* of candidates the one in use counts */
-            used = used->next;
-        if (used != NULL)
-            instance = used;
-        add_service(out, loader_kind_name(kind), instance->plugin->desc.name, instance->problem);
-    }
+    else if (host->checking != NULL && num_now_ms() - host->check_begun_ms > HANGS_MS)
+        add_service(out, "host", host->config->name, "the checks of its plugins do not end");
+    for (uint32_t kind = 1; kind <= LOADER_KINDS; kind++)
+        add_instances(host->instances[kind], loader_kind_name(kind), out);
     pthread_mutex_unlock(&host->mutex);
 }
 

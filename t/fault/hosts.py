@@ -43,6 +43,7 @@ listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
 log: {{level: {level}}}
 limits: {{queue: 4096}}
+check_interval: 24h
 timeouts: TIMEOUTS
 hosts:
   - name: local

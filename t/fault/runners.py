@@ -19,6 +19,7 @@ listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
 log: {{level: {level}}}
 workers: 8
+check_interval: 24h
 timeouts: TIMEOUTS
 hosts:
   - name: local

@@ -14,7 +14,7 @@ from rig_jobs import JobRunner, create, do, new_id, wait_for_line, wish
 class WatchRunner(JobRunner):
     """Its first VMM is not installed, which is nothing that prevents work: the second is."""
 
-    CONFIG = JobRunner.CONFIG.replace("healthcheck_interval: 1s", "healthcheck_interval: 1s, heartbeat_interval: 1s")
+    CONFIG = JobRunner.CONFIG.replace("healthcheck_interval: 1s", "healthcheck_interval: 1s, heartbeat_interval: 1s").replace("check_interval: 24h", "check_interval: 1s")
 
     def arrange(self):
         return super().arrange().replace("vmm: {plugin: qemu,", "vmm: [{plugin: cloud-hypervisor, binary: /nonexistent},\n"
@@ -70,6 +70,42 @@ def check_health(api, runner):
     tap.ok("until it is there again", True)
 
 
+def health_of(api, name):
+    """Of a service, as the API was told last: whether it is healthy, and why not."""
+    service = next(service for service in api.call("GET", "/runner")["serviceHealth"] if service["serviceName"] == name)
+    return service["healthy"], service.get("errorReason")
+
+
+def check_plugins(api, runner):
+    """What a plugin needs goes away after the start, and comes back."""
+    binary = os.path.join(runner.dir, "fake-qemu")
+    tap.equal("a plugin that finds all it needs", health_of(api, "vmm/qemu"), (True, None))
+    os.rename(binary, binary + ".away")
+    api.wait(60, runner="unresponsive")
+    healthy, reason = health_of(api, "vmm/qemu")
+    tap.ok("gotcha 32: one whose program went away is told, with its reason", not healthy and binary in reason, reason)
+    wait_for_line(runner, "plugin.sick", "plugin=qemu")
+    os.rename(binary + ".away", binary)
+    api.wait(60, runner="ready")
+    tap.equal("until it is there again", health_of(api, "vmm/qemu"), (True, None))
+    wait_for_line(runner, "plugin.well", "plugin=qemu")
+    hung = binary + ".hung"
+    with open(hung, "w") as file:
+        file.write(f"#!/bin/sh\ntouch {hung}.begun\nexec sleep 300\n")
+    os.chmod(hung, 0o755)
+    os.rename(binary, binary + ".away")
+    os.rename(hung, binary)
+    until = time.monotonic() + 60
+    while not os.path.exists(hung + ".begun") and time.monotonic() < until:
+        time.sleep(0.01)
+    begin = time.monotonic()
+    api.wait(60, requests="healthcheck", count=api.counts()["healthcheck"] + 2)
+    tap.ok("while a check hangs healthchecks go on", os.path.exists(hung + ".begun") and time.monotonic() - begin < 8,
+           time.monotonic() - begin)
+    os.rename(binary + ".away", binary)
+    api.wait(60, runner="ready")
+
+
 def check_registration(api, runner):
     wait_for_line(runner, "api.registered", "class=linux-vm")
     tap.ok("the API has it as what it must be", not any(" error " in line for line in runner.lines("api.registered")))
@@ -88,7 +124,7 @@ def main():
         os.chmod(base, 0o711)
         with DaytonaApi(base) as api, WatchRunner(base, api) as runner:
             api.wait(60, runner="ready")
-            for check in (check_registration, check_heartbeat, check_health):
+            for check in (check_registration, check_heartbeat, check_health, check_plugins):
                 check(api, runner)
             tap.equal("the API was asked as it wants to be", api.violations(), [])
         with DaytonaApi(base, settings={"sandboxClass": "container"}) as api, JobRunner(base, api) as runner:

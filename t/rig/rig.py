@@ -149,6 +149,7 @@ class Runner:
 listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
 log: {{level: {level}}}
+check_interval: 24h
 limits: {{queue: 4096}}
 timeouts: {{create: 20m, ready: 15m, start: 20m}}
 hosts:

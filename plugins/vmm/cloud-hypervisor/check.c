@@ -267,15 +267,20 @@ int check_choose(struct ch *self, struct runner_call *call, bool is_again, struc
 {
     struct ch_facts facts;
     struct verdict verdict;
+    bool is_news;
 
     if (facts_get(self, &facts) && !is_again)
         return 0;
     if (judge(self, call, false, &verdict, err) < 0)
         return -1;
-    log_choice(self, call, &verdict);
+    is_news = !facts.is_known || !verdict.has_kvm || strcmp(facts.version, verdict.facts.version) != 0;
+    if (!is_news)
+        verdict.facts.has_landlock = verdict.facts.has_landlock && facts.has_landlock; /* check_no_landlock() knows better */
+    if (is_news)
+        log_choice(self, call, &verdict);
     if (check_verdict(self, &verdict, err) < 0)
         return -1;
-    if (!verdict.facts.has_landlock && strcmp(self->landlock, "off") != 0)
+    if (is_news && !verdict.facts.has_landlock && strcmp(self->landlock, "off") != 0)
         log_unlocked(self, call, verdict.unlocked);
     pthread_mutex_lock(&self->lock);
     self->facts = verdict.facts;

@@ -184,7 +184,8 @@ int accel_choose(struct qemu *self, struct runner_call *call, bool is_again, str
         return -1;
     if (strcmp(self->accel, "kvm") == 0 && !verdict.facts.has_kvm)
         return fail(err, RUNNER_E_NOTSUP, 0, "accel: kvm, but KVM runs no guest here: %s", verdict.reason);
-    log_choice(self, call, &verdict);
+    if (!facts.is_known || facts.has_kvm != verdict.facts.has_kvm || strcmp(facts.version, verdict.facts.version) != 0)
+        log_choice(self, call, &verdict);
     facts_set(self, &verdict.facts);
     return 0;
 }

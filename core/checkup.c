@@ -1,0 +1,94 @@
+#include "core/checkup.h"
+
+#include "core/util/num.h"
+#include "core/util/str.h"
+
+#define CHECK_MS 60000 /* of all plugins of a host; some try a guest, which takes seconds */
+#define AGAIN_MS 5000  /* a plugin found something wrong that it did not before: is it so? */
+
+struct checkup {
+    struct task task;
+    struct host *host;
+    struct runner_call call;
+    int64_t every_ms;
+};
+
+static void end(struct checkup *checkup, bool is_doubtful)
+{
+    struct host *host = checkup->host;
+    const int64_t in_ms = is_doubtful && checkup->every_ms > AGAIN_MS ? AGAIN_MS : checkup->every_ms;
+
+    pthread_mutex_lock(&host->mutex);
+    host->checking = NULL;
+    host->check_at_ms = num_now_ms() + in_ms;
+    pthread_mutex_unlock(&host->mutex);
+    call_done(&checkup->call);
+    free(checkup);
+}
+
+static void run(struct task *task)
+{
+    struct checkup *checkup = (struct checkup *)task;
+
+    end(checkup, host_check_again(checkup->host, &checkup->call));
+}
+
+/* Under the host's mutex. */
+static struct checkup *begin(struct host *host, int64_t every_ms)
+{
+    struct checkup *checkup = mem_alloc(sizeof *checkup);
+
+    checkup->task.run = run;
+    checkup->host = host;
+    checkup->every_ms = every_ms;
+    call_init(&checkup->call, host, NULL, CHECK_MS);
+    host->checking = &checkup->call;
+    host->check_begun_ms = num_now_ms();
+    return checkup;
+}
+
+/* The first time is that of the host's coming up, which is no matter of ours. */
+static int64_t step(struct engine *engine, struct host *host)
+{
+    const int64_t every_ms = engine->config->check_ms;
+    struct checkup *checkup = NULL;
+    int64_t left_ms = every_ms;
+
+    pthread_mutex_lock(&host->mutex);
+    if (host->check_at_ms == 0)
+        host->check_at_ms = num_now_ms() + every_ms;
+    if (host->checking == NULL && host->is_tried)
+        left_ms = host->check_at_ms - num_now_ms();
+    if (left_ms <= 0)
+        checkup = begin(host, every_ms);
+    pthread_mutex_unlock(&host->mutex);
+    if (checkup == NULL)
+        return left_ms;
+    if (pool_submit(engine->pool, NULL, &checkup->task, false, NULL) < 0)
+        end(checkup, false); /* the runner stops, or has too much to do */
+    return every_ms;
+}
+
+int64_t checkup_step(struct engine *engine)
+{
+    int64_t next_ms = engine->config->check_ms;
+
+    for (size_t i = 0; i < engine->n_hosts; i++) {
+        int64_t left_ms = step(engine, engine->hosts[i]);
+        if (left_ms < next_ms)
+            next_ms = left_ms;
+    }
+    return next_ms;
+}
+
+void checkup_cancel(struct engine *engine)
+{
+    for (size_t i = 0; i < engine->n_hosts; i++) {
+        struct host *host = engine->hosts[i];
+
+        pthread_mutex_lock(&host->mutex);
+        if (host->checking != NULL)
+            call_cancel(host->checking);
+        pthread_mutex_unlock(&host->mutex);
+    }
+}
