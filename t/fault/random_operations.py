@@ -3,7 +3,8 @@
 
 From the environment: VMM (fake-qemu, fake-ch; default: one after the other), OPERATIONS, CLIENTS, SANDBOXES, TMPDIR,
 SEED (default: for one of the two always the same, for the other a random one, which is printed), HOST_FAULTS (how often
-in 1000 operations calls of the runner's own begin to fail, host_faults.py; default: never), KEEP_LOG (where to keep the
+in 1000 operations calls of the runner's own begin to fail, host_faults.py; default: 40 where the seed is a random one
+of two, else never), KEEP_LOG (where to keep the
 runner's log when something was wrong). VMM=qemu: real guests of the image in the folder SNAPSHOT, with KILLS of the
 runner and of VMMs; files are written in them, and read back. Prints TAP.
 
@@ -32,6 +33,7 @@ from rig import Skip
 HOSTS = {"fake-qemu": QemuHost, "fake-ch": ChHost, "qemu": RealHost}
 FAKES = ["fake-qemu", "fake-ch"]
 SEED = 23            # whose run is the same each time, as far as threads allow
+HOST_FAULTS = 40     # in the other
 QUIET_FROM = 0.2     # of the operations: afterwards the runner is left alone, and its memory watched
 WARM_FROM = 0.6      # by then it has done all that there is to do
 RESTS = 5            # how often all is compared with reality on the way
@@ -204,22 +206,25 @@ def random_seed():
 
 
 def plan():
-    """(VMM, seed) of each run."""
+    """(VMM, seed, host faults) of each run."""
     vmms = os.environ.get("VMM", " ".join(FAKES)).split()
+    rate = number("HOST_FAULTS", 0)
     if "SEED" in os.environ:
-        return [(vmm, int(os.environ["SEED"])) for vmm in vmms]
-    seeds = [SEED, random_seed()] if len(vmms) > 1 else [random_seed()]
+        return [(vmm, int(os.environ["SEED"]), rate) for vmm in vmms]
+    if len(vmms) == 1:
+        return [(vmms[0], random_seed(), rate)]
+    seeds = [(SEED, rate), (random_seed(), number("HOST_FAULTS", HOST_FAULTS))]
     random.shuffle(seeds)
-    return list(zip(vmms, seeds))
+    return [(vmm, *seed) for vmm, seed in zip(vmms, seeds)]
 
 
-def try_one(vmm, seed, has_bridge):
+def try_one(vmm, seed, rate, has_bridge):
     n_operations, n_clients, n_sandboxes = number("OPERATIONS", 1000), number("CLIENTS", 16), number("SANDBOXES", 24)
-    tap.diag(f"SEED={seed} VMM={vmm} OPERATIONS={n_operations} CLIENTS={n_clients} SANDBOXES={n_sandboxes}; "
-             f"network: {'bridge' if has_bridge else 'without TAPs'}")
+    tap.diag(f"SEED={seed} VMM={vmm} OPERATIONS={n_operations} CLIENTS={n_clients} SANDBOXES={n_sandboxes} "
+             f"HOST_FAULTS={rate}; network: {'bridge' if has_bridge else 'without TAPs'}")
     host = HOSTS[vmm](os.environ.get("TMPDIR", tempfile.gettempdir()), n_sandboxes, has_bridge)
     is_real, rates = vmm == "qemu", dict(PER_1000)
-    if (rate := number("HOST_FAULTS", 0)):
+    if rate:
         rates["host fault"] = rate
     if is_real:  # KILLS: half of them of the runner, of which one is told to end
         half = number("KILLS", 4) * 500 / n_operations
@@ -243,10 +248,10 @@ def try_one(vmm, seed, has_bridge):
 
 def main():
     runs = plan()
-    has_bridge = enter_namespace(are_fake=all(vmm in FAKES for vmm, _ in runs))
-    for vmm, seed in runs:
+    has_bridge = enter_namespace(are_fake=all(vmm in FAKES for vmm, *_ in runs))
+    for run in runs:
         try:
-            try_one(vmm, seed, has_bridge)
+            try_one(*run, has_bridge)
         except Skip as reason:
             tap.skip(reason)
     tap.done()
