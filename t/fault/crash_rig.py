@@ -179,8 +179,12 @@ class CrashRig:
                                start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
         client = Client(path, SECONDS)
-        while not os.path.exists(path):
-            time.sleep(0.001)
+        while client.sock is None:
+            try:
+                client.connect()
+            except OSError:  # it does not listen yet, of which there is no event
+                client.sock = None
+                time.sleep(0.001)
         client.call("PUT", "/api/v1/vm.create", json.loads(config))
         client.call("PUT", "/api/v1/vm.boot")
         client.close()
