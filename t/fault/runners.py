@@ -7,7 +7,7 @@ import subprocess
 
 from rig import BUILD, FAKE_QEMU, Runner, Skip, own_ports
 from rig_ch import FAKE as FAKE_CH
-from rig_ch import plugins_with_loopback
+from rig_ch import arrange_loopback
 
 
 class RunnerForTwo(Runner):
@@ -71,15 +71,7 @@ class LoopbackRunner(RunnerForTwo):
     vmm = "Cloud Hypervisor"
 
     def arrange(self):
-        self.make_snapshot()
-        binary, port = self.own_copy(FAKE_CH), own_ports()
-        with open(binary + ".port", "w") as file:
-            file.write(str(port))
-        self.plugins = plugins_with_loopback(os.path.join(self.dir, "plugins"))
-        self.policies = os.path.join(self.dir, "policies")
-        os.mkdir(self.policies)
-        return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
-                f"    network: {{plugin: loopback, port: {port}, policies: {self.policies}}}")
+        return arrange_loopback(self)
 
 
 def enter_namespace():

@@ -14,8 +14,8 @@ import time
 import tap
 from daytona import DaytonaApi, recorded
 from runners import enter_namespace, has_bridge
-from rig import BUILD, Client, Skip, own_ports
-from rig_ch import FAKE, plugins_with_loopback
+from rig import BUILD, Client, Skip
+from rig_ch import FAKE, arrange_loopback
 from rig_jobs import JobRunner, create, do, new_id, wait_for_line
 
 DNS = os.path.join(BUILD, "plugins/network/bridge/runner-dns")
@@ -31,15 +31,7 @@ class PolicyRunner(JobRunner):
         return policy
 
     def arrange(self):
-        self.make_snapshot()
-        binary, port = self.own_copy(FAKE), own_ports()
-        with open(binary + ".port", "w") as file:
-            file.write(str(port))
-        self.plugins = plugins_with_loopback(os.path.join(self.dir, "plugins"))
-        self.policies = os.path.join(self.dir, "policies")
-        os.mkdir(self.policies)
-        return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
-                f"    network: {{plugin: loopback, port: {port}, names: true, policies: {self.policies}}}")
+        return arrange_loopback(self, "names: true, ")
 
     def set_names(self, value):
         """Of the network: whether it keeps names of domains. Started anew."""

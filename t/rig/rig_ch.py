@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 
-from rig import BUILD, Runner, Skip
+from rig import BUILD, Runner, Skip, own_ports
 
 FAKE = os.path.join(BUILD, "t/fake/cloud-hypervisor")
 LOOPBACK = os.path.join(BUILD, "t/plugin/loopback-net.so")
@@ -83,3 +83,17 @@ class NativeRunner(Runner):
     def within(self):
         """Words before a command that is to run where the runner runs."""
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", f"--mount=/proc/{self.pid}/ns/mnt"]
+
+
+def arrange_loopback(runner, network=""):
+    """The host's sections for a runner's arrange(): the fake, on the network of loopback, whose policies are files in
+    runner.policies. network: more of that section."""
+    runner.make_snapshot()
+    binary, port = runner.own_copy(FAKE), own_ports()
+    with open(binary + ".port", "w") as file:
+        file.write(str(port))
+    runner.plugins = plugins_with_loopback(os.path.join(runner.dir, "plugins"))
+    runner.policies = os.path.join(runner.dir, "policies")
+    os.mkdir(runner.policies)
+    return (f"    vmm: {{plugin: cloud-hypervisor, binary: {binary}, probe: none}}\n"
+            f"    network: {{plugin: loopback, port: {port}, {network}policies: {runner.policies}}}")

@@ -17,6 +17,22 @@ static char *describe(const struct policy *policy)
 }
 
 /* The contract's order of evaluation (8.1), from a policy that has everything. */
+/* Takes the policy. */
+static void expect_change(struct policy *policy, const char *message, const char *wanted)
+{
+    struct runner_error err = ERROR_INIT;
+    struct policy_change change;
+    const char *field;
+    auto_free char *after = NULL;
+
+    cr_assert_eq(read_change(message, &change, &field, &err), 0, "%s", err.message);
+    policy_change_apply(&change, policy);
+    after = describe(policy);
+    cr_expect_str_eq(after, wanted, "%s: %s", message, after);
+    policy_change_done(&change);
+    policy_done(policy);
+}
+
 Test(policy, s03_absent_null_and_empty_mean_what_the_contract_says)
 {
     static const struct {
@@ -41,17 +57,7 @@ Test(policy, s03_absent_null_and_empty_mean_what_the_contract_says)
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct policy policy = {true, true, mem_dup("10.0.0.0/8"), mem_dup("a.b")};
-        struct runner_error err = ERROR_INIT;
-        struct policy_change change;
-        const char *field;
-        auto_free char *after = NULL;
-
-        cr_assert_eq(read_change(cases[i].message, &change, &field, &err), 0, "%s", err.message);
-        policy_change_apply(&change, &policy);
-        after = describe(&policy);
-        cr_expect_str_eq(after, cases[i].after, "%s: %s", cases[i].message, after);
-        policy_change_done(&change);
-        policy_done(&policy);
+        expect_change(&policy, cases[i].message, cases[i].after);
     }
 }
 
@@ -74,17 +80,7 @@ Test(policy, lists_are_made_canonical)
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct policy policy = {.cidrs = NULL};
-        struct runner_error err = ERROR_INIT;
-        struct policy_change change;
-        const char *field;
-        auto_free char *after = NULL;
-
-        cr_assert_eq(read_change(cases[i].message, &change, &field, &err), 0, "%s", err.message);
-        policy_change_apply(&change, &policy);
-        after = describe(&policy);
-        cr_expect_str_eq(after, cases[i].after, "%s: %s", cases[i].message, after);
-        policy_change_done(&change);
-        policy_done(&policy);
+        expect_change(&policy, cases[i].message, cases[i].after);
     }
 }
 
