@@ -128,18 +128,31 @@ noticed_within_ms() { echo "${RUNNER_TEST_NOTICED_MS:-100}"; }
 
 # ---- what is left ----
 
+# Descriptors of the runner that come and go with sandboxes: folders of cgroups and its way to netlink it keeps once it
+# has needed them.
+descriptors() {
+    local fd
+    for fd in "/proc/$runner_pid"/fd/*; do
+        readlink "$fd"
+    done | grep -v '^/sys/fs/cgroup' | grep -vxF -f <(awk 'NR > 1 { print "socket:[" $NF "]" }' "/proc/$runner_pid/net/netlink") |
+        wc -l
+}
+
 # What the machine holds because of us, as one line that can be compared: TAPs, files, processes; the runner's fds, threads.
 leftovers() {
     printf 'taps=%s files=%s vms=%s fds=%s threads=%s\n' \
         "$(in_netns ip -o link show type tun | grep -c -v 'tap-idle\|state DOWN' || true)" \
         "$(find "$root/sandboxes" "$dir/run" -mindepth 1 | wc -l)" \
         "$(ip netns pids "$netns" | while read -r p; do readlink "/proc/$p/exe"; done | grep -c "$vmm_program" || true)" \
-        "$(find "/proc/$runner_pid/fd" -mindepth 1 | wc -l)" "$(find "/proc/$runner_pid/task" -maxdepth 1 -mindepth 1 | wc -l)"
+        "$(descriptors)" "$(find "/proc/$runner_pid/task" -maxdepth 1 -mindepth 1 | wc -l)"
 }
-# As before, or fewer descriptors: pooled connections within the runner come and go.
+# As before, or fewer descriptors and threads: pooled connections within the runner and threads without work come and go.
 no_leftovers() {
-    local now
+    local now was of
     now=$(leftovers)
-    [ "$(sed 's/ fds=[0-9]*//' <<<"$now")" = "$(sed 's/ fds=[0-9]*//' <<<"$before")" ] &&
-        [ "$(sed 's/.* fds=\([0-9]*\).*/\1/' <<<"$now")" -le "$(sed 's/.* fds=\([0-9]*\).*/\1/' <<<"$before")" ]
+    [ "${now%% fds=*}" = "${before%% fds=*}" ] || return
+    for of in fds threads; do
+        was=${before##* "$of"=}
+        [ "$(sed "s/.* $of=\([0-9]*\).*/\1/" <<<"$now")" -le "${was%% *}" ] || return
+    done
 }

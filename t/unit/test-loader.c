@@ -166,8 +166,8 @@ Test(loader, dump)
 {
     static const char expected[] =
         "kind=disk\nname=sample\nversion=1.2.3\nsummary=sample\napi=1.0\nsize=120\n"
-        "threads=parallel\ncaps=\nparam_size=56\nn_params=10\nops_size=24\nload=no\ncheck=no\ndiagnose=no\n"
-        "op.clone=yes\nop.remove=yes\nop.inspect=yes\n"
+        "threads=parallel\ncaps=\nparam_size=56\nn_params=10\nops_size=32\nload=no\ncheck=no\ndiagnose=no\n"
+        "op.clone=yes\nop.remove=yes\nop.inspect=yes\nop.grow=yes\n"
         "param.label.type=string\nparam.label.flags=\nparam.label.doc=any text\n"
         "param.mode.type=string\nparam.mode.flags=\nparam.mode.default=fast\n"
         "param.mode.choices=fast,slow,secure\nparam.mode.doc=how it works\n"
