@@ -121,7 +121,7 @@ enum {
     RUNNER_RENAME,
     /* path: a file, or a tree with RUNNER_S_TREE; links are removed, never followed. Absent: fine. to (may be NULL): the
      * name of an entry of the tree's top that goes last, so that what an interrupted removal leaves still says what it
-     * was. */
+     * was. RUNNER_S_EXCL: a directory, when nothing is in it; else it stays: status = 1. */
     RUNNER_REMOVE,
     /* path. out: status = 1 when absent, number = size in bytes, number2 = modification time, seconds. */
     RUNNER_STAT,
@@ -682,26 +682,30 @@ struct runner_progress {
 /* Called by the thread that called the operation, now and then. */
 typedef void runner_progress_fn(void *ctx, const struct runner_progress *);
 
-/* A base that pull() made: files in its directory; the strings are from host->alloc. */
+/* A base that pull() made: files in its directory; the strings are from host->alloc, and core releases them, also when
+ * pull() failed. */
 struct runner_base {
     uint32_t size;
-    const char *disk, *format;  /* file name and "raw" or "qcow2" */
-    int64_t size_bytes;         /* of the disk, as a guest sees it */
+    const char *disk, *format;  /* file name and "raw" or "qcow2"; it has no image below it */
+    int64_t size_bytes;         /* of the disk, as a guest sees it: a multiple of 512 */
     int64_t content_bytes;      /* of what is in it */
     const char *image_json;     /* how it wants to be run, an object with any of: env (object of strings), user, workdir
-                                   (strings), entrypoint, cmd (arrays of strings), init ("systemd", "" ...) */
+                                   (strings), entrypoint, cmd (arrays of strings), init ("systemd", "" ...); workdir is
+                                   absolute. NULL: none of that */
     struct runner_object_info info; /* of the object it was made from */
 };
 
 /* Each works on a worker thread until it is done, or until cancel or deadline. Errors: NOTFOUND no such object; INVALID it
  * is not what it should be (a digest, a format, a bound: the text says which); NOTSUP it is for another architecture, or
- * of a kind that cannot be made a disk; UNREACHABLE, TIMEOUT, with retry: the server; DENIED credentials; NOSPACE. */
+ * of a kind that cannot be made a disk; UNREACHABLE, TIMEOUT, with retry: the server; DENIED credentials; NOSPACE. Pulls
+ * take minutes, beside which others go on: a plugin that is not RUNNER_PARALLEL does one thing at a time. */
 struct runner_storage_ops {
     /* What a ref stands for now. Answers within seconds, whatever else goes on. */
     int (*inspect)(void *self, struct runner_call *, const struct runner_object *, struct runner_object_info *ret,
                    struct runner_error *err);
-    /* Makes a base of the object in dir, an empty directory on the host that is core's to remove or to rename, and keeps
-     * it as `also` elsewhere too, byte for byte the same, unless that is NULL. What was fetched before it broke off is
+    /* Makes a base of the object in dir, an empty directory on the host that is core's to remove or to rename: on stable
+     * storage when it returns, and readable by all. What makes another disk of the same object has another version in its
+     * descriptor, of which bases are named. Keeps it as `also` elsewhere too, byte for byte the same, unless that is NULL. What was fetched before it broke off is
      * kept for the next try below the host's root, within bounds. */
     int (*pull)(void *self, struct runner_call *, const struct runner_object *, const struct runner_object *also,
                 const char *dir, runner_progress_fn *progress, void *ctx, struct runner_base *ret,

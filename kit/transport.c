@@ -27,6 +27,12 @@ void place_file(const char *name, const char *text)
         stop_point("'%s': %m", name);
 }
 
+static void place_directory(const char *name)
+{
+    if (mkdir(name, 0700) < 0 && errno != EEXIST)
+        stop_point("'%s': %m", name);
+}
+
 void place_nothing(const char *name)
 {
     if (unlink(name) < 0 && errno != ENOENT && rmdir(name) < 0 && errno != ENOENT)
@@ -128,6 +134,10 @@ STEP_OP(rename, (place_file("f", "text"), place_nothing("g")), file_holds("g", "
         .kind = RUNNER_RENAME, .path = at(s, "f"), .to = at(s, "g"))
 STEP_OP(remove, place_file("f", "text"), !is_there("f"), .kind = RUNNER_REMOVE, .path = at(s, "f"))
 STEP_OP(remove_absent, place_nothing("f"), !is_there("f"), .kind = RUNNER_REMOVE, .path = at(s, "f"))
+STEP_OP(remove_empty, place_directory("empty"), !is_there("empty"), .kind = RUNNER_REMOVE, .flags = RUNNER_S_EXCL,
+        .path = at(s, "empty"))
+STEP_OP(remove_full, place_file("f", "text"), r.status == 1 && is_there("f"), .kind = RUNNER_REMOVE,
+        .flags = RUNNER_S_EXCL, .path = s->dir)
 STEP_OP(stat, place_file("f", "text"), r.status == 0 && r.number == 4, .kind = RUNNER_STAT, .path = at(s, "f"))
 STEP_OP(stat_absent, place_nothing("f"), r.status == 1, .kind = RUNNER_STAT, .path = at(s, "f"))
 STEP_OP(list, place_file("f", "text"), r.len > 0, .kind = RUNNER_LIST, .path = s->dir)
@@ -227,6 +237,8 @@ static const struct op ops[] = {
     {.name = "run-rename", .call = op_rename},
     {.name = "run-remove", .call = op_remove},
     {.name = "run-remove-absent", .call = op_remove_absent},
+    {.name = "run-remove-empty", .call = op_remove_empty},
+    {.name = "run-remove-full", .call = op_remove_full},
     {.name = "run-stat", .call = op_stat},
     {.name = "run-stat-absent", .call = op_stat_absent},
     {.name = "run-list", .call = op_list},

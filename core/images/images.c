@@ -328,13 +328,14 @@ static int take_away(struct images *images, struct runner_call *call, const stru
                      struct runner_error *err)
 {
     auto_free char *dir = mem_printf("%s/snapshots/%s", images->host->config->root, snapshot->ref);
-    auto_free char *manifest = mem_printf("%s/manifest.json", dir);
+    auto_batch struct runner_batch *batch = batch_new(call);
 
     if (!forget(images, snapshot->ref) || (snapshot->base == NULL && is_used(images, snapshot->disk_path)))
         return 1;
-    /* Other refs may be below: of a name only its manifest goes. */
-    return snapshot->base == NULL ? remove_path(call, dir, RUNNER_S_TREE, "manifest.json", err)
-                                  : remove_path(call, manifest, 0, NULL, err);
+    if (snapshot->base == NULL)
+        return remove_path(call, dir, RUNNER_S_TREE, "manifest.json", err);
+    /* Other refs may be below, so only what is empty goes with its manifest. */
+    return images_add_removal(images, batch, snapshot->ref, err) < 0 ? -1 : batch_run(call, batch, err);
 }
 
 int images_remove(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err)

@@ -62,6 +62,9 @@ void images_forget_base(struct images *images, const char *key, struct str *ret_
 /* Reads which refs and bases there are, and removes what an earlier runner left half made. Once. */
 int images_load(struct images *images, struct runner_call *call, struct runner_error *err);
 bool images_has_base(struct images *images, struct runner_call *call, const char *key);
+/* Steps that take a name away, and the directories that were for it alone. The caller has `going`. */
+int images_add_removal(const struct images *images, struct runner_batch *batch, const char *ref,
+                       struct runner_error *err);
 /* INVALID: a snapshot of the host's own has this name, or is in the way of it: nothing that is pulled takes it. */
 int images_check_name(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err);
 /* Makes the base of key from what was pulled into dir, unless it is there by now. */

@@ -376,6 +376,25 @@ static int64_t used_ms(struct images *images, const char *key)
     return ms;
 }
 
+int images_add_removal(const struct images *images, struct runner_batch *batch, const char *ref,
+                       struct runner_error *err)
+{
+    auto_free char *path = mem_printf("%s/snapshots/%s/manifest.json", images->host->config->root, ref);
+    size_t top = strlen(images->host->config->root) + strlen("/snapshots");
+    uint32_t flags = 0;
+
+    for (char *slash = path + strlen(path); slash > path + top; slash = strrchr(path, '/')) {
+        const struct runner_step remove = {
+            .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = flags, .path = path};
+
+        *slash = '\0';
+        if (batch_add(batch, &remove, err) < 0)
+            return -1;
+        flags = RUNNER_S_EXCL;
+    }
+    return 0;
+}
+
 /* Its names first: what is left when that breaks off is a base without a name, which goes the next time. */
 static int move_away(struct images *images, struct runner_call *call, const char *key, char *refs, const char *to)
 {
@@ -384,10 +403,8 @@ static int move_away(struct images *images, struct runner_call *call, const char
     const struct runner_step rename = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RENAME, .path = from, .to = to};
 
     for (char *ref = refs, *end; ref != NULL && (end = strchr(ref, '\n')) != NULL; ref = end + 1) {
-        auto_free char *path =
-            mem_printf("%s/snapshots/%.*s/manifest.json", images->host->config->root, (int)(end - ref), ref);
-        struct runner_step remove = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
-        (void)batch_add(batch, &remove, NULL);
+        *end = '\0';
+        (void)images_add_removal(images, batch, ref, NULL);
     }
     return run_one(call, batch, &rename, NULL);
 }

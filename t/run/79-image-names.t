@@ -66,6 +66,11 @@ is "of which nothing runs" "$(metric runner_image_pulls_running)" 0
 is "what was fetched" "$(metric runner_image_pulled_bytes_total)" 1048576
 http POST "/snapshots/remove?snapshot=app:2"
 
+run "$top_builddir/runner-image" remove team/app:1 --root "$root"
+like "runner-image leaves alone what was pulled" "$code $err" "^1 .*runnerctl rmi team/app:1"
+run "$top_builddir/runner-image" build tiny --name team/app:1 --root "$root" --guestd "$top_builddir/guest/runner-guestd"
+like "and builds nothing in its place" "$code $err" "^1 .*(runnerctl rmi team/app:1|needs? )"
+
 # ---- names within names ----
 
 tag team/app:1 a/b
@@ -164,6 +169,11 @@ create u2 unused:1
 is "a create fetches it again" "$code" 201
 http POST /sandboxes/u/destroy
 http POST /sandboxes/u2/destroy
+
+for ref in used:1 unused:1 wanted:1; do
+    http POST "/snapshots/remove?snapshot=$ref"
+done
+is "no directory is left of names that are gone" "$(find "$root/snapshots" -type d -empty)" ""
 
 # ---- taken away while others ask for it ----
 

@@ -118,6 +118,17 @@ static bool is_too_short(const char *path)
     return parts < 2;
 }
 
+static int remove_empty(const struct path *at, const char *shown, struct runner_result *result,
+                        struct runner_error *err)
+{
+    if (unlinkat(at->dir, at->name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return fail_errno(err, errno, "remove '%s'", shown);
+    result->status = 1;
+    return 0;
+}
+
 int tree_remove(const struct act *a, const struct runner_step *step, struct runner_result *result,
                 struct runner_error *err)
 {
@@ -126,7 +137,6 @@ int tree_remove(const struct act *a, const struct runner_step *step, struct runn
     struct runner_error cause = ERROR_INIT;
     struct stat st;
 
-    (void)result;
     if (unlink(step->path) == 0 || errno == ENOENT || errno == ENOTDIR) /* mostly it is a file */
         return 0;
     if (path_open(step->path, &at, &cause) < 0) {
@@ -143,6 +153,8 @@ int tree_remove(const struct act *a, const struct runner_step *step, struct runn
             return fail_errno(err, errno, "remove '%s'", step->path);
         return 0;
     }
+    if (step->flags & RUNNER_S_EXCL)
+        return remove_empty(&at, step->path, result, err);
     if (!(step->flags & RUNNER_S_TREE))
         return fail(err, RUNNER_E_INVALID, 0, "remove '%s': it is a directory", step->path);
     if (is_too_short(step->path))
