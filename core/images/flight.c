@@ -182,17 +182,19 @@ static int copy(struct flight *flight, struct runner_error *err)
                      flight, &info, err);
 }
 
-/* A file system that is full of bases that nobody uses has room. */
+/* A file system that is full of bases that nobody uses has room. What could not be on it at all makes none: an image that
+ * says so would cost everybody else's. */
 static void make_room(struct flight *flight, int64_t stored_bytes)
 {
     struct images *images = flight->images;
     struct figures figures;
+    int64_t size;
 
     figures_refresh(images->engine, &flight->call, &figures);
-    if (figures.disk_free > 0)
+    size = figures.has.of[RESOURCE_DISK];
+    if (size > 0 && stored_bytes <= size / UNPACKED)
         images_collect(images, &flight->call,
-                       stored_bytes * UNPACKED + images->host->config->capacity.disk_reserve -
-                           figures.disk_free);
+                       stored_bytes * UNPACKED + images->host->config->capacity.disk_reserve - figures.disk_free);
 }
 
 /* "registry/daytona/daytona-": which digest it is was not known when it was asked for. */

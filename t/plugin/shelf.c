@@ -2,6 +2,7 @@
  * storage/shelf, for tests of what core does with images: an object is a directory <dir>/<ref> on the host, with
  *   digest       64 hexadecimal digits
  *   disk.raw     what a pull makes a base of
+ *   size         bytes that it says that it has; absent: 1 MiB
  *   image.json   how it wants to be run; may be absent
  *   hold         while it is empty, a pull waits until something is written to it; may be absent
  *   password     what a pull has to bring; may be absent
@@ -108,7 +109,7 @@ static int make_dir(struct runner_call *call, const char *path, struct runner_er
 static int shelf_inspect(void *self, struct runner_call *call, const struct runner_object *object,
                          struct runner_object_info *ret, struct runner_error *err)
 {
-    auto_free char *digest = NULL, *trouble = NULL;
+    auto_free char *digest = NULL, *trouble = NULL, *size = NULL;
     char *text;
     long code;
 
@@ -119,8 +120,10 @@ static int shelf_inspect(void *self, struct runner_call *call, const struct runn
         return fail(err, (int)code, 0, "%s", text);
     if (read_file(self, call, object->ref, "digest", 0, &digest, err) < 0)
         return err->code == RUNNER_E_NOTFOUND ? fail(err, RUNNER_E_NOTFOUND, 0, "no object '%s'", object->ref) : -1;
+    if (read_file(self, call, object->ref, "size", RUNNER_S_OPTIONAL, &size, err) < 0)
+        return -1;
     (void)snprintf(ret->digest, sizeof ret->digest, "%.64s", digest);
-    ret->size_bytes = 1 << 20;
+    ret->size_bytes = size[0] != '\0' ? strtoll(size, NULL, 10) : 1 << 20;
     return 0;
 }
 

@@ -160,9 +160,15 @@ is "a sandbox of one of two images" "$code" 201
 stop_runner
 runner_capacity="{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0, disk_reserve: 100T}"
 start_runner || exit 99
+put_on_shelf bomb:1 bomb
+echo 1000000000000000 >"$dir/shelf/bomb:1/size"
+echo right >"$dir/shelf/bomb:1/password"
+pull bomb:1
+is "an image that says that it is larger than the disk, and fails" "$code" 422
+is "costs nobody's images" "$(names)" "bomb:1 secret:1 tiny two:1 unused:1 used:1 "
 pull wanted:1
 is "a pull on a full disk" "$code" 200
-is "gotcha 43: what is unused goes by itself, and its name" "$(names)" "tiny used:1 wanted:1 "
+is "gotcha 43: what is unused goes by itself, and its name" "$(names)" "bomb:1 tiny used:1 wanted:1 "
 is "two bases are left" "$(ls "$root/bases" | wc -l)" 2
 ok "that of the sandbox too" test -f "$(json disk.backingPath "$(cat "$root/sandboxes/u/runner.json")")"
 create u2 unused:1
