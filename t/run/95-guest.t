@@ -62,7 +62,7 @@ PY
 }
 snapshot=$cache/snapshots/tiny
 qemu-img create -q -f qcow2 -F raw -b "$snapshot/disk.raw" "$dir/plug.qcow2"
-in_netns qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 -accel tcg -cpu max \
+nsenter --net="/run/netns/$netns" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 -accel tcg -cpu max \
     -smp 1,maxcpus=2,sockets=2,cores=1,threads=1 -m 256,slots=2,maxmem=1G -qmp "unix:$dir/qmp,server=on,wait=off" \
     -kernel "$snapshot/vmlinux" -initrd "$snapshot/initramfs.img" \
     -append "$(sed -n 's/.*"cmdline": "\(.*\)".*/\1/p' "$snapshot/manifest.json") tsc=unstable" -serial "file:$dir/serial" \
