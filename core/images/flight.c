@@ -420,11 +420,13 @@ int images_fetch(struct images *images, struct runner_call *call, const struct i
         return -1;
     if (call_wait(call, flight->over_fd, POLLIN, -1) < 0)
         status = fail_errno(err, errno, "image '%s' is still being fetched", wish->ref);
-    else if (flight->err.code != 0) {
+    pthread_mutex_lock(&images->mutex); /* in which it ended */
+    if (status == 0 && flight->err.code != 0) {
         error_copy(err, &flight->err);
         status = -1;
     }
-    put(flight);
+    flight_put(flight);
+    pthread_mutex_unlock(&images->mutex);
     return status;
 }
 
