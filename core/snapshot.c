@@ -247,8 +247,7 @@ int snapshot_list(struct runner_call *call, const char *root, struct str *ret_re
     return 0;
 }
 
-/* NOTFOUND, with the refs there are as far as a line holds them. */
-static int fail_not_found(struct runner_call *call, const char *root, const char *ref, struct runner_error *err)
+int snapshot_fail_absent(struct runner_call *call, const char *root, const char *ref, struct runner_error *err)
 {
     struct runner_error ignored = ERROR_INIT;
     auto_str struct str refs = STR_INIT;
@@ -390,7 +389,7 @@ int snapshot_open(struct runner_call *call, const char *root, const char *ref, s
 
     if (snapshot_find(call, root, ref, &snapshot, &cause) < 0) {
         if (cause.code == RUNNER_E_NOTFOUND)
-            return fail_not_found(call, root, ref, err);
+            return snapshot_fail_absent(call, root, ref, err);
         if (err != NULL)
             error_copy(err, &cause);
         return -1;

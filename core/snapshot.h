@@ -39,6 +39,8 @@ struct snapshot {
  * has gone; INVALID: the ref is none, or what is wrong with its manifest. Worker thread, as all that take a call. */
 int snapshot_find(struct runner_call *call, const char *root, const char *ref, struct snapshot **ret,
                   struct runner_error *err);
+/* NOTFOUND, with the refs there are as far as a line holds them; -1. */
+int snapshot_fail_absent(struct runner_call *call, const char *root, const char *ref, struct runner_error *err);
 /* Fills in what it boots. */
 int snapshot_complete(struct runner_call *call, const char *root, struct snapshot *snapshot, struct runner_error *err);
 /* Whether there is what images of a storage boot; IO says what makes it. */

@@ -153,16 +153,16 @@ static int find_or_fetch(struct images *images, struct runner_call *call, const 
     struct image_wish wish = {.ref = ref, .from = from};
     struct runner_error absent = ERROR_INIT;
 
-    if (from == NULL || images->host->instances[RUNNER_STORAGE] == NULL)
-        return find(images, call, ref, ret, err);
     if (find(images, call, ref, ret, err) == 0)
         return 0;
     if (err->code != RUNNER_E_NOTFOUND)
         return -1;
-    error_copy(&absent, err);
     error_clear(err);
+    if (from == NULL || images->host->instances[RUNNER_STORAGE] == NULL)
+        return snapshot_fail_absent(call, images->host->config->root, ref, err);
     if (images_fetch(images, call, &wish, err) == 0 && find(images, call, ref, ret, err) == 0)
         return 0;
+    (void)snapshot_fail_absent(call, images->host->config->root, ref, &absent);
     error_append(err, "%s", absent.message); /* it may be a slip of the pen */
     return -1;
 }

@@ -29,7 +29,7 @@ bases() {
 create a reg.example:5000/team/app:1
 is "a create of what nobody has" "$code" 404
 like "says who was asked" "$(message)" "no object 'reg.example:5000/team/app:1'"
-like "and that it is not here" "$(message)" "no snapshot 'reg.example:5000/team/app:1' on this runner"
+like "and what is here" "$(message)" "which has: tiny"
 put_on_shelf reg.example:5000/team/app:1 one '{"env": {"A": "b"}, "entrypoint": ["/bin/app"], "cmd": ["-v"], "user": "app"}'
 create a reg.example:5000/team/app:1
 is "a create without a kernel for images" "$code" 500
