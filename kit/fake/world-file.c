@@ -146,6 +146,14 @@ static void drop_below(struct world *w, const char *path)
             i++;
 }
 
+static bool has_below(const struct world *w, const char *path)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (strchr("fsd", w->items[i]->kind) != NULL && world_is_below(w->items[i]->name, path))
+            return true;
+    return false;
+}
+
 static int do_rename(struct world *w, const struct runner_step *step, struct runner_result *result,
                      struct runner_error *err)
 {
@@ -177,10 +185,13 @@ static int do_remove(struct world *w, const struct runner_step *step, struct run
 {
     struct item *item = world_find(w, "fsd", step->path);
 
-    (void)result;
     if (item == NULL)
         return 0;
-    if (item->kind == 'd' && !(step->flags & RUNNER_S_TREE))
+    if (item->kind == 'd' && (step->flags & RUNNER_S_EXCL) && has_below(w, step->path)) {
+        result->status = 1;
+        return 0;
+    }
+    if (item->kind == 'd' && !(step->flags & (RUNNER_S_TREE | RUNNER_S_EXCL)))
         return fail(err, RUNNER_E_INVALID, 0, "'%s' is a directory", step->path);
     drop_below(w, step->path);
     world_drop(w, item);
