@@ -439,10 +439,11 @@ Test(real_qemu, verdict_is_kept)
 
     cr_assert_eq(runner_plugin_1()->check(self, fake_call(), &err), 0, "%s", err.message);
     cr_expect(exists(path));
-    cr_expect_not_null(strstr(fake_host_ran(), "[--version]"));
+    cr_expect_not_null(strstr(fake_host_ran(), "qemu-system-x86_64][--version]"), "%s", fake_host_ran());
     fake_host_reset();
     fake_host_root(dir);
     fake_host_on_step(on_step, NULL);
     cr_assert_eq(runner_plugin_1()->check(self, fake_call(), &err), 0, "%s", err.message);
-    cr_expect_null(strstr(fake_host_ran(), "RUN"), "%s", fake_host_ran());
+    /* Of programs only the look whether the VMMs' users may open /dev/kvm, which may change. */
+    cr_expect_null(strstr(fake_host_ran(), "qemu-system-x86_64]["), "%s", fake_host_ran());
 }
