@@ -50,6 +50,7 @@ static int oci_load(const struct runner_host *host, struct runner_error *err)
     if (dladdr((void *)(uintptr_t)&params, &info) == 0 || (path = realpath(info.dli_fname, NULL)) == NULL)
         return fail(err, RUNNER_E_IO, 0, "where the plugin lies is not known");
     *strrchr(path, '/') = '\0';
+    free(own_dir); /* of another loader in the same process */
     own_dir = path;
     path = NULL;
     return 0;
