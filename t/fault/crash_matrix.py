@@ -22,9 +22,8 @@ from multiprocessing import get_context
 import fault
 import tap
 from crash_rig import BYSTANDER, ID, CrashRig, Wrong
-from rig import BUILD, Skip
-from runners import (BridgeRunner, LoopbackRunner, NewTapRunner, QemuRunner, enter_namespace, has_bridge,
-                     is_sanitized)
+from rig import BUILD, Skip, is_sanitized
+from runners import BridgeRunner, LoopbackRunner, NewTapRunner, QemuRunner, enter_namespace, has_bridge
 from scenarios import SCENARIOS
 
 FULL = os.environ.get("FULL", "0") == "1"

@@ -27,8 +27,8 @@ from fault import Fault
 from fault_checks import SHORT, check_again, check_done, check_failed, check_left, check_record, check_rest
 from fault_rig import Rig, Wrong, kinds
 from fault_subjects import LIKE, RARE, SUBJECTS
-from rig import Skip
-from runners import enter_namespace, has_bridge, is_sanitized
+from rig import Skip, is_sanitized
+from runners import enter_namespace, has_bridge
 
 FULL = os.environ.get("FULL") == "1"
 POINT = os.environ.get("POINT", "")

@@ -91,10 +91,3 @@ def has_bridge():
     if not os.path.exists(os.path.join(BUILD, "plugins/network/bridge.so")):
         return False
     return subprocess.run(["unshare", "--net", "true"], stderr=subprocess.DEVNULL).returncode == 0
-
-
-@functools.cache
-def is_sanitized():
-    """By the address sanitizer: all takes twice the time."""
-    with open(os.path.join(BUILD, "runner-ch"), "rb") as file:
-        return b"libasan" in file.read()

@@ -1,6 +1,7 @@
 """A runner in a folder of its own, requests to it, its cost, VMMs started by hand: for the bench and for long tests."""
 
 import fcntl
+import functools
 import http.client
 import json
 import os
@@ -19,6 +20,13 @@ SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 FAKE_QEMU = os.path.join(BUILD, "t/fake/fake-qemu")
 GIB = 1 << 30
+
+
+@functools.cache
+def is_sanitized():
+    """By the address sanitizer: all takes twice the time."""
+    with open(os.path.join(BUILD, "runner-ch"), "rb") as file:
+        return b"libasan" in file.read()
 
 
 class Skip(Exception):
