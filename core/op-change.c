@@ -3,7 +3,6 @@
 
 #include "core/op.h"
 #include "core/util/error.h"
-#include "core/vm.h"
 
 /* ---- resize: new totals, of which 0 leaves what is there ---- */
 
@@ -141,16 +140,12 @@ static void running_unmark(struct op *op, struct runner_error *err)
 
 static int running_machine(struct op *op, struct runner_error *err)
 {
-    struct instance *vmm = op_vmm(op, err);
-    struct vm_view view;
-    int status;
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
 
     if (vmm == NULL)
         return -1;
-    vm_view_init(&view, op->host, op->sandbox->record);
-    status = INSTANCE_CALL(vmm, vmm, resize, &op->call, &view.vm, err);
-    vm_view_done(&view);
-    if (status == 0)
+    if (INSTANCE_CALL(vmm, vmm, resize, &op->call, &view.vm, err) == 0)
         return OP_NEXT;
     if (err->code != RUNNER_E_NOTSUP)
         return op_blame_host(err);

@@ -4,7 +4,6 @@
 #include "core/op.h"
 #include "core/reaper.h"
 #include "core/util/error.h"
-#include "core/vm.h"
 
 static int refuse_state(const struct op *op, const char *what, struct runner_error *err)
 {
@@ -257,18 +256,16 @@ const struct op_type op_stop = {"stop", stop_phases, ARRAY_LEN(stop_phases)};
 
 static int call_vmm(struct op *op, bool pauses, struct runner_error *err)
 {
-    struct instance *vmm = op_vmm(op, err);
-    struct vm_view view;
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
     int status;
 
     if (vmm == NULL)
         return -1;
     if (!(vmm->plugin->desc.caps & RUNNER_VMM_CAP_PAUSE))
         return fail(err, RUNNER_E_NOTSUP, 0, "vmm '%s' does not pause", vmm->plugin->desc.name);
-    vm_view_init(&view, op->host, op->sandbox->record);
     status = pauses ? INSTANCE_CALL(vmm, vmm, pause, &op->call, &view.vm, err)
                     : INSTANCE_CALL(vmm, vmm, resume, &op->call, &view.vm, err);
-    vm_view_done(&view);
     return status < 0 ? op_blame_host(err) : 0;
 }
 

@@ -16,6 +16,15 @@ struct instance *op_vmm(struct op *op, struct runner_error *err)
     return vmm;
 }
 
+struct instance *op_vmm_view(struct op *op, struct vm_view *ret_view, struct runner_error *err)
+{
+    struct instance *vmm = op_vmm(op, err);
+
+    if (vmm != NULL)
+        vm_view_init(ret_view, op->host, op->sandbox->record);
+    return vmm;
+}
+
 static uint64_t caps_needed(const struct op *op)
 {
     const struct plugin *network = host_plugin(op->host, RUNNER_NETWORK);

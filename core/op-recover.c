@@ -6,7 +6,6 @@
 #include "core/op.h"
 #include "core/reaper.h"
 #include "core/util/error.h"
-#include "core/vm.h"
 
 /* Whether the guest powered itself off. A status of 0 is not enough where the VMM says more, and none is known of a
  * process that an earlier runner started. */
@@ -90,16 +89,10 @@ const struct op_type op_panicked = {"panicked", panicked_phases, ARRAY_LEN(panic
 
 static int ask_status(struct op *op, struct runner_vm_status *ret, struct runner_error *err)
 {
-    struct instance *vmm = op_vmm(op, err);
-    struct vm_view view;
-    int status;
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
 
-    if (vmm == NULL)
-        return -1;
-    vm_view_init(&view, op->host, op->sandbox->record);
-    status = INSTANCE_CALL(vmm, vmm, status, &op->call, &view.vm, ret, err);
-    vm_view_done(&view);
-    return status;
+    return vmm != NULL ? INSTANCE_CALL(vmm, vmm, status, &op->call, &view.vm, ret, err) : -1;
 }
 
 /* The process lives. A VMM that does not answer is not a dead one: it is kept as its record says. */

@@ -12,7 +12,6 @@
 #include "core/takeover.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
-#include "core/vm.h"
 
 /* ---- its process ------------------------------------------------------------------------------------------------- */
 
@@ -20,7 +19,7 @@
 static int adopt_process(struct op *op, struct runner_machine *ret_machine, struct runner_vm_status *ret_status,
                          const char **ret_vmm, struct runner_error *err)
 {
-    struct vm_view view;
+    auto_vm_view struct vm_view view = {0};
     int status = fail(err, RUNNER_E_NOTSUP, 0, "no VMM of this host takes over what others started");
 
     vm_view_init(&view, op->host, op->sandbox->record);
@@ -30,7 +29,6 @@ static int adopt_process(struct op *op, struct runner_machine *ret_machine, stru
         status = INSTANCE_CALL(vmm, vmm, adopt, &op->call, &view.vm, ret_machine, ret_status, err);
         *ret_vmm = vmm->plugin->desc.name;
     }
-    vm_view_done(&view);
     if (status == 0 && ret_status->state == RUNNER_VM_ABSENT)
         *ret_vmm = NULL;
     return status;

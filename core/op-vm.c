@@ -8,7 +8,6 @@
 #include "core/op.h"
 #include "core/sandbox-seed.h"
 #include "core/util/error.h"
-#include "core/vm.h"
 
 #define KILL_WAIT_MS  2000  /* after SIGTERM: the VMM flushes its caches and goes */
 #define KILL_RESERVE_MS (2 * KILL_WAIT_MS)
@@ -84,16 +83,12 @@ int op_plan_seed(struct op *op, struct runner_error *err)
 int op_plan_spawn(struct op *op, struct runner_error *err)
 {
     size_t first = batch_length(op->batch);
-    struct instance *vmm = op_vmm(op, err);
-    struct vm_view view;
-    int status;
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
 
     if (vmm == NULL)
         return -1;
-    vm_view_init(&view, op->host, op->sandbox->record);
-    status = INSTANCE_CALL(vmm, vmm, spawn, &op->call, op->batch, &view.vm, err);
-    vm_view_done(&view);
-    if (status < 0)
+    if (INSTANCE_CALL(vmm, vmm, spawn, &op->call, op->batch, &view.vm, err) < 0)
         return error_wrap(err, "vmm");
     if (vmm->plugin->desc.caps & RUNNER_VMM_CAP_EARLY)
         batch_advance(op->batch, first, op->spawn_at);
@@ -154,16 +149,15 @@ void op_quote_serial(struct op *op, struct runner_error *err)
 
 int op_boot(struct op *op, struct runner_error *err)
 {
-    struct instance *vmm = op_vmm(op, err);
-    struct vm_view view;
-    int status;
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
 
     if (vmm == NULL)
         return -1;
-    vm_view_init(&view, op->host, op->sandbox->record);
-    status = INSTANCE_CALL(vmm, vmm, boot, &op->call, &view.vm, err);
-    vm_view_done(&view);
-    return status < 0 ? (error_wrap(err, "boot"), op_blame_host(err)) : OP_NEXT;
+    if (INSTANCE_CALL(vmm, vmm, boot, &op->call, &view.vm, err) == 0)
+        return OP_NEXT;
+    error_wrap(err, "boot");
+    return op_blame_host(err);
 }
 
 /* The first word on its serial console, where no daemon will speak. */
@@ -222,16 +216,10 @@ static int wait_end(struct op *op, int exit_fd, int64_t ms, struct runner_error 
 
 static int press_button(struct op *op, struct runner_error *err)
 {
-    struct instance *vmm = op_vmm(op, err);
-    struct vm_view view;
-    int status;
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
 
-    if (vmm == NULL)
-        return -1;
-    vm_view_init(&view, op->host, op->sandbox->record);
-    status = INSTANCE_CALL(vmm, vmm, power_button, &op->call, &view.vm, err);
-    vm_view_done(&view);
-    return status;
+    return vmm != NULL ? INSTANCE_CALL(vmm, vmm, power_button, &op->call, &view.vm, err) : -1;
 }
 
 int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
@@ -266,18 +254,15 @@ int op_tear_down(struct op *op, struct runner_error *err)
     auto_batch struct runner_batch *batch = batch_new(&op->call);
     struct runner_step del = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = op->sandbox->record->vmm.cgroup};
-    struct instance *vmm = op_vmm(op, err);
-    struct vm_view view;
-    int status;
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
 
     if (vmm == NULL || op_end_vm(op, 0, err) < 0)
         return -1;
     if (op->engine->vm_gone != NULL)
         op->engine->vm_gone(op->engine->vm_gone_ctx, op->id);
-    vm_view_init(&view, op->host, op->sandbox->record);
-    status = INSTANCE_CALL(vmm, vmm, cleanup, &op->call, batch, &view.vm, err);
-    vm_view_done(&view);
-    if (status < 0 || (del.path != NULL && batch_add(batch, &del, err) < 0) || plan_detach(op, batch, err) < 0)
+    if (INSTANCE_CALL(vmm, vmm, cleanup, &op->call, batch, &view.vm, err) < 0 ||
+        (del.path != NULL && batch_add(batch, &del, err) < 0) || plan_detach(op, batch, err) < 0)
         return -1;
     return batch_run(&op->call, batch, err);
 }

@@ -8,6 +8,7 @@
 #include "core/batch.h"
 #include "core/engine.h"
 #include "core/images/images.h"
+#include "core/vm.h"
 
 enum op_kind {
     OP_CREATE,
@@ -122,6 +123,8 @@ void op_unassign(struct op *op); /* its uid is free again */
 int op_plan_owner(struct op *op, struct runner_error *err);
 /* The VMM that runs it; NULL and NOTSUP: it is not configured any more. */
 struct instance *op_vmm(struct op *op, struct runner_error *err);
+/* The same, and its machine as it is told of it, for INSTANCE_CALL(vmm, vmm, boot, &op->call, &view.vm, err). */
+struct instance *op_vmm_view(struct op *op, struct vm_view *ret_view, struct runner_error *err);
 int op_plan_network(struct op *op, struct runner_error *err);
 void op_unplan_network(struct op *op, struct runner_error *err);
 /* NOTSUP: the host's network cannot keep a sandbox to this policy. */

@@ -356,19 +356,17 @@ static void watch_exit(struct reaper *reaper, struct sandbox *sandbox, struct ru
 static void watch_events(struct reaper *reaper, struct sandbox *sandbox, struct runner_call *call)
 {
     struct instance *vmm = host_vmm(sandbox->host, sandbox->record->vmm.plugin);
+    auto_vm_view struct vm_view view = {0};
     struct runner_error err = ERROR_INIT;
     struct watch *watch;
-    struct vm_view view;
-    int fd, status;
+    int fd;
 
     if (vmm == NULL || !(vmm->plugin->desc.caps & RUNNER_VMM_CAP_EVENTS))
         return;
     watch = watch_new(sandbox->record->id);
     watch->vmm = vmm;
     vm_view_init(&view, sandbox->host, sandbox->record);
-    status = INSTANCE_CALL(vmm, vmm, listen, call, &view.vm, &watch->stream, &fd, &err);
-    vm_view_done(&view);
-    if (status == 0) {
+    if (INSTANCE_CALL(vmm, vmm, listen, call, &view.vm, &watch->stream, &fd, &err) == 0) {
         sandbox->is_heard = true; /* before its first word can be */
         if (watch_add(reaper, watch, fd, &sandbox->event_fd) < 0)
             sandbox->is_heard = false;

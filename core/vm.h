@@ -1,4 +1,4 @@
-/* The view of a sandbox that a vmm plugin is given. */
+/* The machine of a sandbox, as a vmm plugin is told of it. */
 #ifndef CORE_VM_H
 #define CORE_VM_H
 
@@ -15,6 +15,7 @@ struct vm_view {
 
 /* The record stays the caller's and must outlive the view. */
 void vm_view_init(struct vm_view *view, const struct host *host, const struct record *record);
-void vm_view_done(struct vm_view *view);
+void vm_view_done(struct vm_view *view); /* one of zeros, too */
+#define auto_vm_view CLEANUP(vm_view_done)
 
 #endif
