@@ -130,7 +130,7 @@ static void say_space(const struct look *look, const char *dir)
     const struct runner_result *result;
     int64_t wanted = config->disk_gb << 30;
 
-    if (batch_add(batch, &step, &err) < 0 || batch_run(look->call, batch, &err) < 0) {
+    if (batch_run_step(look->call, batch, &step, &err) < 0) {
         finding_say(&look->to, RUNNER_FINDING_FAIL, "space", NULL, "%s", err.message);
         return;
     }

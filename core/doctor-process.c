@@ -48,7 +48,7 @@ static int trial_start(const struct look *look, struct trial *t, struct runner_e
     const struct runner_step start = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_SPAWN, .argv = argv, .spawn = &how, .undo = &kill};
 
-    if (batch_add(batch, &start, err) < 0 || batch_run(look->call, batch, err) < 0)
+    if (batch_run_step(look->call, batch, &start, err) < 0)
         return -1;
     t->spawned = (uint32_t)batch_result(batch, 0)->number2;
     return 0;

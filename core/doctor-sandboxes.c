@@ -112,7 +112,7 @@ void doctor_sandboxes(const struct look *look)
     struct count count = {.n_ours = 0};
     struct runner_error err = ERROR_INIT;
 
-    if (batch_add(batch, &list, &err) < 0 || batch_run(look->call, batch, &err) < 0) {
+    if (batch_run_step(look->call, batch, &list, &err) < 0) {
         finding_say(&look->to, RUNNER_FINDING_WARN, "sandboxes", NULL, "%s", err.message);
         return;
     }

@@ -9,9 +9,7 @@
 static const struct runner_result *do_step(struct runner_call *call, struct runner_batch *batch,
                                            const struct runner_step *step, struct runner_error *err)
 {
-    if (batch_add(batch, step, err) < 0 || batch_run(call, batch, err) < 0)
-        return NULL;
-    return batch_result(batch, 0);
+    return batch_run_step(call, batch, step, err) < 0 ? NULL : batch_result(batch, 0);
 }
 
 char *look_read(struct runner_call *call, const char *path, int64_t max)

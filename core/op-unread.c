@@ -20,7 +20,7 @@ static int read_record(struct op *op, struct record **ret, struct runner_error *
         .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = path, .number = RECORD_MAX};
     const struct runner_result *result;
 
-    if (batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0)
+    if (batch_run_step(&op->call, batch, &step, err) < 0)
         return -1;
     result = batch_result(batch, 0);
     return record_parse(result->out, result->len, op->id, ret, err);
@@ -66,12 +66,12 @@ static int find_cgroup(struct op *op, char **ret, struct runner_error *err)
     struct runner_step step = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .number = PROC_MAX};
 
-    if (batch_add(look, &alive, err) < 0 || batch_run(&op->call, look, err) < 0)
+    if (batch_run_step(&op->call, look, &alive, err) < 0)
         return -1;
     if (batch_result(look, 0)->status != 0)
         return 0;
     step.path = path = mem_printf("/proc/%lld/cgroup", (long long)batch_result(look, 0)->number);
-    if (batch_add(read, &step, err) < 0 || batch_run(&op->call, read, err) < 0)
+    if (batch_run_step(&op->call, read, &step, err) < 0)
         return -1;
     if (batch_result(read, 0)->status == 0)
         *ret = cgroup_of(batch_result(read, 0), op->id);

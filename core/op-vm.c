@@ -118,7 +118,7 @@ int op_probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_erro
     auto_batch struct runner_batch *batch = batch_new(&op->call);
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_ALIVE, .path = pid_path};
 
-    if (batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0)
+    if (batch_run_step(&op->call, batch, &step, err) < 0)
         return -1;
     *ret_alive = batch_result(batch, 0)->status == 0;
     *ret_status = (int)batch_result(batch, 0)->number2;
@@ -135,7 +135,7 @@ void op_quote_serial(struct op *op, struct runner_error *err)
     struct runner_error ignored = ERROR_INIT;
     const char *end, *from;
 
-    if (batch_add(batch, &step, &ignored) < 0 || batch_run(&op->call, batch, &ignored) < 0)
+    if (batch_run_step(&op->call, batch, &step, &ignored) < 0)
         return;
     result = batch_result(batch, 0);
     if (result == NULL || result->len == 0)
@@ -167,7 +167,7 @@ static int wait_output(struct op *op, struct runner_call *call, const char *pid_
     auto_batch struct runner_batch *batch = batch_new(call);
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WAIT, .path = path, .to = pid_path};
 
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (batch_run_step(call, batch, &step, err) < 0)
         return error_wrap(err, "wait for the first serial output");
     if (batch_result(batch, 0)->status == 1)
         return fail(err, RUNNER_E_UNREACHABLE, 0, "the virtual machine ended before it wrote to its console");
@@ -201,7 +201,7 @@ static int send_signal(struct op *op, const char *pid_path, int signal_number, s
     auto_batch struct runner_batch *batch = batch_new(&op->call);
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = pid_path, .number = signal_number};
 
-    return batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0 ? -1 : 0;
+    return batch_run_step(&op->call, batch, &step, err);
 }
 
 /* 1: it ended, 0: not within ms, -1: cancelled or past the deadline. */
@@ -274,5 +274,5 @@ int op_remove_directory(struct op *op, struct runner_error *err)
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir,
                                .to = "runner.json"}; /* last: killed on the way, the next start goes on */
 
-    return batch_add(batch, &step, err) < 0 || batch_run(&op->call, batch, err) < 0 ? -1 : 0;
+    return batch_run_step(&op->call, batch, &step, err);
 }

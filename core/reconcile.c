@@ -116,11 +116,11 @@ static bool is_leftover(struct bring_up *b, const char *id)
     struct runner_step drop = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = dir};
     struct runner_error err = ERROR_INIT;
 
-    if (batch_add(look, &list, &err) < 0 || batch_run(&b->call, look, &err) < 0)
+    if (batch_run_step(&b->call, look, &list, &err) < 0)
         return true; /* no directory */
     if (!is_empty(batch_result(look, 0)))
         return false;
-    if (batch_add(clean, &drop, &err) < 0 || batch_run(&b->call, clean, &err) < 0)
+    if (batch_run_step(&b->call, clean, &drop, &err) < 0)
         log_event(RUNNER_LOG_WARN, "reconcile.leftover", "dir", dir, "error", err.message, NULL);
     return true;
 }
@@ -299,7 +299,7 @@ static int run_as(struct bring_up *b, const char *const *argv, const char *expec
     const struct runner_spawn user = {.size = sizeof user, .uid = uid, .gid = uid};
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv, .spawn = &user, .number = 10000};
 
-    if (batch_add(batch, &step, err) < 0 || batch_run(&b->call, batch, err) < 0)
+    if (batch_run_step(&b->call, batch, &step, err) < 0)
         return -1;
     if (expected != NULL && strcmp(batch_result(batch, 0)->out, expected) != 0)
         return fail(err, RUNNER_E_NOTSUP, 0, "only root can start processes as another user");

@@ -193,7 +193,7 @@ static const struct runner_result *list_dir(struct runner_call *call, struct run
     struct runner_error err = ERROR_INIT;
     const struct runner_result *result;
 
-    if (batch_add(batch, &step, &err) < 0 || batch_run(call, batch, &err) < 0)
+    if (batch_run_step(call, batch, &step, &err) < 0)
         return NULL;
     result = batch_result(batch, 0);
     return result->status == 0 ? result : NULL;
@@ -271,7 +271,7 @@ static int find_firmware(struct runner_call *call, const char *root, struct snap
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = snapshot->firmware};
     char *shared;
 
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (batch_run_step(call, batch, &step, err) < 0)
         return -1;
     if (batch_result(batch, 0)->status == 0)
         return 0;
@@ -294,7 +294,7 @@ static int read_shared_boot(struct runner_call *call, const char *root, struct s
                                .number = MANIFEST_MAX};
     const struct runner_result *result;
 
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (batch_run_step(call, batch, &step, err) < 0)
         return -1;
     result = batch_result(batch, 0);
     if (result->status == 1)
@@ -339,7 +339,7 @@ static int check_base(struct runner_call *call, const struct snapshot *snapshot,
 
     if (snapshot->base == NULL)
         return 0;
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (batch_run_step(call, batch, &step, err) < 0)
         return -1;
     return batch_result(batch, 0)->status == 0
                ? 0
@@ -360,7 +360,7 @@ int snapshot_find(struct runner_call *call, const char *root, const char *ref, s
         return fail(err, RUNNER_E_INVALID, 0, "snapshot '%.100s' is not a reference", ref);
     path = mem_printf("%s/snapshots/%s/manifest.json", root, ref);
     step.path = path;
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (batch_run_step(call, batch, &step, err) < 0)
         return -1;
     result = batch_result(batch, 0);
     if (result->status == 1)

@@ -57,7 +57,7 @@ void stats_add_process(struct runner_call *call, int64_t pid, struct str *out)
         .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .path = path, .number = 4096};
     struct procfs_usage usage;
 
-    if (batch_add(batch, &step, NULL) < 0 || batch_run(call, batch, NULL) < 0 || batch_result(batch, 0)->out == NULL ||
+    if (batch_run_step(call, batch, &step, NULL) < 0 || batch_result(batch, 0)->out == NULL ||
         !procfs_usage(batch_result(batch, 0)->out, &usage))
         return;
     json_add_int(out, "cpuMs", usage.cpu_ms);

@@ -165,7 +165,7 @@ static int check_there(struct runner_call *call, const char *member, const char 
     auto_batch struct runner_batch *batch = batch_new(call);
     const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
 
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (batch_run_step(call, batch, &step, err) < 0)
         return -1;
     return batch_result(batch, 0)->status == 0 ? 0
                                                : fail(err, RUNNER_E_NOTFOUND, 0, "%s: '%s' is missing", member, path);

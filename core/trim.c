@@ -39,7 +39,7 @@ static void punch(struct runner_call *call, struct sandbox *sandbox, int file, c
     struct runner_error err = ERROR_INIT;
 
     sandbox->trimmed[file] = size - KEEP_BYTES; /* whether it worked or not: no try every few seconds */
-    if (batch_add(batch, &step, &err) < 0 || batch_run(call, batch, &err) < 0)
+    if (batch_run_step(call, batch, &step, &err) < 0)
         log_event(RUNNER_LOG_WARN, "trim.failed", "id", call->id, "file", path, "error", err.message, NULL);
 }
 

@@ -212,7 +212,7 @@ int view_log(struct engine *engine, struct runner_call *call, const char *id, co
     path = host_sandbox_path(sandbox->host, id, "serial.log");
     index_put(engine->index, sandbox);
     step.path = path;
-    if (batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0)
+    if (batch_run_step(call, batch, &step, err) < 0)
         return -1;
     result = batch_result(batch, 0);
     if (result->len > 0)
