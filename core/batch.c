@@ -258,12 +258,6 @@ int batch_run(struct runner_call *call, struct runner_batch *batch, struct runne
     return host_run(call->host, call, (const struct runner_step *const *)batch->steps, batch->n, batch->results, err);
 }
 
-int batch_run_step(struct runner_call *call, struct runner_batch *batch, const struct runner_step *step,
-                   struct runner_error *err)
-{
-    return batch_add(batch, step, err) < 0 ? -1 : batch_run(call, batch, err);
-}
-
 static void print_spawn(const struct runner_spawn *spawn, struct str *out)
 {
     if (spawn->uid != 0)

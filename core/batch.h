@@ -19,8 +19,12 @@ const struct runner_result *batch_result(const struct runner_batch *batch, int i
 /* Once per batch. On failure the transport has undone what it could. An empty batch succeeds. */
 int batch_run(struct runner_call *call, struct runner_batch *batch, struct runner_error *err);
 /* A batch of one step: batch_add() and batch_run(). */
-int batch_run_step(struct runner_call *call, struct runner_batch *batch, const struct runner_step *step,
-                   struct runner_error *err);
+static inline int batch_run_step(struct runner_call *call, struct runner_batch *batch, const struct runner_step *step,
+                                 struct runner_error *err)
+{
+    return batch_add(batch, step, err) < 0 ? -1 : batch_run(call, batch, err);
+}
+
 size_t batch_length(const struct runner_batch *batch);
 /* The steps from index `from` on run before the one of index `to`. Once a batch, before it runs; indexes stay what
  * batch_add() gave. */
