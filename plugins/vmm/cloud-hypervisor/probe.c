@@ -21,15 +21,9 @@
 
 int probe_version(struct ch *self, struct runner_call *call, struct ch_facts *facts, struct runner_error *err)
 {
-    struct runner_batch *batch = self->host->batch_new(call);
     const char *const argv[] = {self->binary, "--version", NULL};
-    auto_free char *out = NULL;
+    auto_free char *out = steps_output_of(self->host, call, argv, VERSION_MS, err);
 
-    if (batch == NULL)
-        return fail(err, RUNNER_E_NOMEM, 0, "batch");
-    if (steps_add_run(self->host, batch, 0, argv, VERSION_MS, err) >= 0 && self->host->run(call, batch, err) == 0)
-        out = steps_text(self->host, batch, 0);
-    self->host->batch_free(batch);
     if (out == NULL)
         return error_wrap(err, CH_NAME " '%s'", self->binary);
     if (!check_parse_version(out, facts))
@@ -107,31 +101,12 @@ static void add_guest(struct words *words, const struct ch *self, const char *ke
 
 int probe_kernel(struct ch *self, struct runner_call *call, const struct kernel *kernel, struct runner_error *err)
 {
-    struct runner_batch *batch = self->host->batch_new(call);
     struct words words = {.n = 0};
-    int index, status;
+    const struct runner_step run = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = words.list, .number = self->probe_timeout_ms};
 
-    if (batch == NULL)
-        return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_guest(&words, self, kernel->path, kernel->initramfs);
-    index = steps_add_run(self->host, batch, 0, words.list, self->probe_timeout_ms, err);
-    status = steps_run_guest(self->host, call, batch, index, err);
-    self->host->batch_free(batch);
-    return status;
-}
-
-static int add_tiny(struct ch *self, struct runner_batch *batch, const char *const *argv, uint32_t uid,
-                    struct runner_error *err)
-{
-    static const char *const groups_of[] = {"/dev/kvm", NULL};
-    const struct runner_spawn user = {.size = sizeof user, .uid = uid, .gid = uid, .groups_of = groups_of};
-    const struct runner_step step = {.size = RUNNER_STEP_INIT,
-                                     .kind = RUNNER_RUN,
-                                     .argv = argv,
-                                     .number = TINY_MS,
-                                     .spawn = uid != 0 ? &user : NULL};
-
-    return self->host->add(batch, &step, err);
+    return steps_run_guest(self->host, call, &run, err);
 }
 
 /* Where any user can read it, under a name that none of them can have taken before. */
@@ -144,28 +119,24 @@ static char *tiny_path(void)
     return mem_printf("/tmp/runner-probe-%016" PRIx64 ".elf", number);
 }
 
-/* One batch, so that the file goes whatever happens. */
 int probe_tiny(struct ch *self, struct runner_call *call, uint32_t uid, bool has_landlock, struct runner_error *err)
 {
+    static const char *const groups_of[] = {"/dev/kvm", NULL};
+    const struct runner_spawn user = {.size = sizeof user, .uid = uid, .gid = uid, .groups_of = groups_of};
     auto_free char *path = tiny_path();
     struct words words = {.n = 0};
+    const struct runner_step run = {.size = RUNNER_STEP_INIT,
+                                    .kind = RUNNER_RUN,
+                                    .argv = words.list,
+                                    .number = TINY_MS,
+                                    .spawn = uid != 0 ? &user : NULL};
     size_t size;
     const void *guest = probe_guest_pvh(&size);
-    struct runner_batch *batch;
-    int index, status = -1;
 
     if (size == 0)
         return fail(err, RUNNER_E_NOTSUP, 0, "no probe guest for this architecture");
-    batch = self->host->batch_new(call);
-    if (batch == NULL)
-        return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_guest(&words, self, path, NULL);
     if (has_landlock)
         add(&words, "--landlock");
-    if (steps_add_write(self->host, batch, path, guest, size, true, err) >= 0 &&
-        (index = add_tiny(self, batch, words.list, uid, err)) >= 0 &&
-        steps_add_path(self->host, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
-        status = steps_run_guest(self->host, call, batch, index, err);
-    self->host->batch_free(batch);
-    return status;
+    return steps_run_guest_at(self->host, call, path, guest, size, &run, err);
 }

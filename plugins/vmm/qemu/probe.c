@@ -34,25 +34,11 @@ bool probe_parse_version(const char *text, struct qemu_facts *ret)
     return true;
 }
 
-static int add_run(const struct qemu *self, struct runner_batch *batch, const struct args *args, int64_t limit_ms,
-                   struct runner_error *err)
-{
-    return steps_add_run(self->host, batch, 0, (const char *const *)args->words, limit_ms, err);
-}
-
 int probe_version(struct qemu *self, struct runner_call *call, struct qemu_facts *facts, struct runner_error *err)
 {
-    struct runner_batch *batch = self->host->batch_new(call);
-    auto_args struct args args = ARGS_INIT;
-    auto_free char *out = NULL;
+    const char *const argv[] = {self->binary, "--version", NULL};
+    auto_free char *out = steps_output_of(self->host, call, argv, VERSION_MS, err);
 
-    if (batch == NULL)
-        return fail(err, RUNNER_E_NOMEM, 0, "batch");
-    args_add(&args, "%s", self->binary);
-    args_add(&args, "--version");
-    if (add_run(self, batch, &args, VERSION_MS, err) >= 0 && self->host->run(call, batch, err) == 0)
-        out = steps_text(self->host, batch, 0);
-    self->host->batch_free(batch);
     if (out == NULL)
         return error_wrap(err, "QEMU '%s'", self->binary);
     if (!probe_parse_version(out, facts))
@@ -87,42 +73,29 @@ static void add_probe_words(const struct qemu *self, const struct qemu_facts *fa
 int probe_kernel(struct qemu *self, struct runner_call *call, const struct qemu_facts *facts,
                  const struct kernel *kernel, struct runner_error *err)
 {
-    struct runner_batch *batch = self->host->batch_new(call);
     auto_args struct args args = ARGS_INIT;
-    int status;
+    struct runner_step run = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .number = KERNEL_MS};
 
-    if (batch == NULL)
-        return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_probe_words(self, facts, kernel->path, kernel->initramfs, &args);
-    status = steps_run_guest(self->host, call, batch, add_run(self, batch, &args, KERNEL_MS, err), err);
-    self->host->batch_free(batch);
-    return status;
+    run.argv = (const char *const *)args.words;
+    return steps_run_guest(self->host, call, &run, err);
 }
 
-/* One batch, so that the file goes whatever happens. */
 int probe_tiny(struct qemu *self, struct runner_call *call, const char *dir, const struct qemu_facts *facts,
                struct runner_error *err)
 {
     static atomic_uint counter; /* two instances may probe at once */
     auto_free char *path = mem_printf("%s/probe-%ld-%u.bin", dir, (long)getpid(), atomic_fetch_add(&counter, 1));
     auto_args struct args args = ARGS_INIT;
+    struct runner_step run = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .number = TINY_MS};
     size_t size;
     const void *guest = probe_guest(&size);
-    struct runner_batch *batch;
-    int index, status = -1;
 
     if (size == 0)
         return fail(err, RUNNER_E_NOTSUP, 0, "no probe guest for this architecture");
-    batch = self->host->batch_new(call);
-    if (batch == NULL)
-        return fail(err, RUNNER_E_NOMEM, 0, "batch");
     add_probe_words(self, facts, path, NULL, &args);
-    if (steps_add_write(self->host, batch, path, guest, size, true, err) >= 0 &&
-        (index = add_run(self, batch, &args, TINY_MS, err)) >= 0 &&
-        steps_add_path(self->host, batch, RUNNER_REMOVE, 0, 0, path, err) >= 0)
-        status = steps_run_guest(self->host, call, batch, index, err);
-    self->host->batch_free(batch);
-    return status;
+    run.argv = (const char *const *)args.words;
+    return steps_run_guest_at(self->host, call, path, guest, size, &run, err);
 }
 
 bool probe_is_kvm_roots(struct qemu *self, struct runner_call *call)
