@@ -2,7 +2,7 @@
 # network namespace of the test's own; images are made once and kept in $RUNNER_TEST_CACHE.
 #   need_vm IMAGE...          skips the whole test unless this machine can boot them
 #   start_vm_runner NETWORK [HOST LINES]    bridge or user; more lines of the host section (two blanks deep). $vm_listen is
-#                             an address of TCP to listen at, $vm_top more lines of runner.yaml
+#                             an address of TCP to listen at, $vm_top more lines of runner.yaml, $vm_network another bridge
 #   in_netns COMMAND...       within the test's namespace
 #   vm_create ID [OPTION...]  with runnerctl; 256 MiB guests of one CPU
 #   guest_write, guest_read, guest_boot, ticker_start, ticks, runner_restart    see lifecycle.sh
@@ -42,7 +42,7 @@ in_netns() { nsenter --net="/run/netns/$netns" "$@"; }
 
 write_vm_config() { # NETWORK [HOST LINES]
     local network="{plugin: user}"
-    [ "$1" = user ] || network="{plugin: bridge, bridge: br0, uplink: none}"
+    [ "$1" = user ] || network=${vm_network:-"{plugin: bridge, bridge: br0, uplink: none}"}
     cat >"$dir/runner.yaml" <<YAML
 listen: ["unix:$RUNNER_SOCKET"${vm_listen:+, "$vm_listen"}]
 ${vm_top:-}
