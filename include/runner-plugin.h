@@ -192,8 +192,10 @@ enum { /* runner_step.flags */
     RUNNER_S_OWNED = 1024,  /* MKDIR, WRITE: what is made belongs to uid, gid, as OWN would give it; a directory that is
                                there already stays as it is. Without it: to the runner */
     RUNNER_S_HEAD = 2048,
-    RUNNER_S_HELD = 4096    /* TAP_ADD: a queue of it may stay open until it is dialled, given to a process, or removed:
+    RUNNER_S_HELD = 4096,   /* TAP_ADD: a queue of it may stay open until it is dialled, given to a process, or removed:
                                nobody opens it by its name */
+    RUNNER_S_ELSE = 8192    /* a step behind an OPTIONAL one: done when that one's status is 1, else left out, as if it
+                               had succeeded. What undoes either is the undo of the first */
 };
 
 enum {                      /* runner_fd.kind: what the transport opens for a new process */

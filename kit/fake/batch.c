@@ -169,6 +169,8 @@ static int run_scripted(struct runner_batch *batch, struct runner_error *err)
         auto_free char *line = fake_step_text(batch->steps[i]);
 
         batch->results[i].size = sizeof batch->results[i];
+        if ((batch->steps[i]->flags & RUNNER_S_ELSE) && i > 0 && batch->results[i - 1].status == 0)
+            continue;
         str_addf(&fake.ran, "%s\n", line);
         if (step_answer(batch->steps[i], &batch->results[i], err) < 0)
             return -1;

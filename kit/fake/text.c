@@ -72,7 +72,7 @@ static void add_number(struct str *s, const struct runner_step *step)
 static void add_flags(struct str *s, uint32_t flags)
 {
     static const char *const names[] = {"any-status", "excl",   "sync", "optional", "tree", "parents", "reflink",
-                                        "isolated",   "secret", "tail", "owned",    "head", "held"};
+                                        "isolated",   "secret", "tail", "owned",    "head", "held",    "else"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (flags & (1u << i))

@@ -126,9 +126,12 @@ static int world_run(void *self, struct runner_call *call, const struct runner_s
 
     pthread_mutex_lock(&w->lock);
     for (size_t i = 0; i < n && status == 0; i++) {
-        int code = fake_gate(FAKE_STEP, call, steps[i]);
+        int code;
 
         results[i].size = sizeof results[i];
+        if ((steps[i]->flags & RUNNER_S_ELSE) && i > 0 && results[i - 1].status == 0)
+            continue;
+        code = fake_gate(FAKE_STEP, call, steps[i]);
         status = code != 0 ? fake_gate_fail(code, "step", err) : do_step(w, steps[i], &results[i], err);
         if (status < 0)
             undo(w, steps, i, err);

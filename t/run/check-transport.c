@@ -142,6 +142,28 @@ static void check_undo(void)
            "what was not undone is named: %s", err.message);
 }
 
+/* The second step is there for the case that the first finds nothing. */
+static void check_else(void)
+{
+    struct runner_step first = {.size = sizeof first, .kind = RUNNER_READ, .flags = RUNNER_S_OPTIONAL, .number = 9};
+    struct runner_step second = {
+        .size = sizeof second, .kind = RUNNER_WRITE, .flags = RUNNER_S_ELSE, .path = at("e2"), .number = 0600};
+    const struct runner_step *steps[] = {&first, &second};
+    struct runner_result results[2];
+
+    (void)RUN(.kind = RUNNER_WRITE, .path = at("e1"), .number = 0600);
+    first.path = at("e1");
+    memset(results, 0xff, sizeof results); /* the transport's to fill */
+    tap_ok(ops->run(self, host_call(-1, -1), steps, 2, results, &err) == 0 && !is_there(at("e2")) &&
+               results[1].size == sizeof results[1] && results[1].status == 0 && results[1].out == NULL,
+           "ELSE behind what found something is left out");
+    host_table()->release(results[0].out);
+    first.path = at("absent");
+    tap_ok(ops->run(self, host_call(-1, -1), steps, 2, results, &err) == 0 && results[0].status == 1 &&
+               is_there(at("e2")),
+           "ELSE behind what found nothing is done");
+}
+
 /* ---- how long ---------------------------------------------------------------------------------------------------- */
 
 static void note_times(void)
@@ -188,6 +210,7 @@ int main(void)
     check_own();
     check_wait();
     check_undo();
+    check_else();
     check_processes();
     check_threads();
     check_adopt();

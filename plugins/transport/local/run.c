@@ -94,6 +94,12 @@ static void clear_result(struct runner_result *result)
     result->len = 0;
 }
 
+/* What is there for the case that the step before found nothing, and it found something. */
+static bool is_left_out(const struct runner_step *const *steps, const struct runner_result *results, size_t i)
+{
+    return (steps[i]->flags & RUNNER_S_ELSE) && i > 0 && results[i - 1].status == 0;
+}
+
 int run_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
               struct runner_error *err)
 {
@@ -101,6 +107,8 @@ int run_steps(const struct act *a, const struct runner_step *const *steps, size_
 
     for (size_t i = 0; i < n; i++) {
         clear_result(&results[i]);
+        if (is_left_out(steps, results, i))
+            continue;
         if (act_check(a, &cause) == 0 && run_one(a, steps[i], &results[i], &cause) == 0)
             continue;
         undo_steps(a, steps, i, &cause);
