@@ -2,11 +2,12 @@
  * answer each ("ok ..." or "error CODE ..."). It may be killed at any moment, as a runner may.
  *
  *   setup | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
- *   rate ID TX RX (bytes a second, open) | sweep ID... | counters ID | change N ID CIDR CIDR | come-and-go N | fill N
+ *   rate ID TX RX (bytes a second, open) | sweep ID... | counters ID | change N ID CIDR CIDR | anew N ID CIDR | come-and-go N
+ *   fill N
  *
- * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. come-and-go: N sandboxes, one after
- * another, attached and detached. fill: N that stay, each with a list of its own. Those three answer with microseconds: p50
- * p99 max. Arguments: key=value, parameters of the plugin. */
+ * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. anew: N times a list for one that was
+ * blocked, so had none; and blocked again. come-and-go: N sandboxes, one after another, attached and detached. fill: N that
+ * stay, each with a list of its own. Those answer with microseconds: p50 p99 max. Arguments: key=value, parameters of the plugin. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,22 @@ static int change(size_t n, struct box *b, const char *one, const char *other)
     return r;
 }
 
+static int anew(size_t n, struct box *b, const char *cidr)
+{
+    int64_t *us = mem_array(2 * n, sizeof *us);
+    int r = apply(b, RUNNER_POLICY_BLOCK, NULL, 0);
+
+    for (size_t i = 0; i < 2 * n && r >= 0; i++) {
+        int64_t start = num_now_us();
+
+        r = i % 2 == 0 ? apply(b, RUNNER_POLICY_LISTED, &cidr, 1) : apply(b, RUNNER_POLICY_BLOCK, NULL, 0);
+        us[i] = num_now_us() - start;
+    }
+    r = r < 0 ? r : tell_times(us, 2 * n);
+    free(us);
+    return r;
+}
+
 static struct box *numbered(size_t i)
 {
     auto_free char *id = mem_printf("n%zu", i), *mac = mem_printf("02:00:00:01:%02zx:%02zx", i / 256, i % 256);
@@ -242,6 +259,8 @@ static int command(char **word, size_t n)
         return tell_counters(b);
     if (strcmp(word[0], "change") == 0 && n == 5 && number > 0 && find(word[2]) != NULL)
         return change((size_t)number, find(word[2]), word[3], word[4]);
+    if (strcmp(word[0], "anew") == 0 && n == 4 && number > 0 && find(word[2]) != NULL)
+        return anew((size_t)number, find(word[2]), word[3]);
     if (strcmp(word[0], "come-and-go") == 0 && number > 0)
         return come_and_go((size_t)number);
     if (strcmp(word[0], "fill") == 0 && number > 0)

@@ -232,6 +232,31 @@ def check_policies(n):
     tap.ok("blocked wins over a list", is_refused(n, OUT_IP))
     d.do("policy", "a", RESTRICTED)
     tap.ok("restricted, without a setting that says to where: as others", passes(n, OUT_IP) and passes(n, ELSEWHERE))
+    check_changes_of_kind(n)
+
+
+def check_changes_of_kind(n):
+    """Each kind of policy behind each other: a list leaves chains and sets behind that must not matter."""
+    kinds = {"open": ((OPEN,), True, True), "blocked": ((BLOCK,), False, False),
+             "a list": ((LISTED, OUT_IP + "/32"), True, False), "another list": ((LISTED, ELSEWHERE + "/32"), False, True),
+             "restricted": ((RESTRICTED,), True, True), "a list, restricted": ((LISTED | RESTRICTED, OUT_IP + "/32"), True, False)}
+    for before in kinds:
+        for after, (policy, out, elsewhere) in kinds.items():
+            n.driver.do("policy", "a", *kinds[before][0])
+            n.driver.do("policy", "a", *policy)
+            right = [passes(n, to) if may else is_refused(n, to) for to, may in ((OUT_IP, out), (ELSEWHERE, elsewhere))]
+            tap.equal(f"{before}, then {after}", right, [True, True])
+    n.driver.do("policy", "a", LISTED, OUT_IP + "/32")
+    run("nft", "delete", "table", "bridge", "runner_br0")
+    n.driver.do("setup")
+    tap.ok("the table was lost: closed", is_refused(n, OUT_IP))
+    n.driver.do("policy", "a", LISTED, OUT_IP + "/32")
+    tap.ok("and the same list is in force again", passes(n, OUT_IP) and is_refused(n, ELSEWHERE))
+    run("nft", "delete", "table", "bridge", "runner_br0")
+    n.driver.do("setup")
+    n.driver.do("policy", "a", BLOCK)
+    tap.ok("lost, then blocked", is_refused(n, OUT_IP))
+    n.driver.do("policy", "b", OPEN)
 
 
 class Sender:
@@ -255,6 +280,25 @@ def check_open_connections(n):
         n.driver.do("policy", "a", *policy)
         tap.equal(f"{name}: the reply comes no more", n.places(reply(n, port), set()) & {"a", "b"}, set())
         tap.ok(f"{name}: nor goes anything", is_refused(n, OUT_IP))
+
+
+def check_kept_connections(n):
+    """What both allow is not disturbed: even what the outside says before the guest speaks again comes through."""
+    def speaks(port):
+        n.driver.do("policy", "a", OPEN)
+        tag = n.tag()
+        n.from_a(A_IP, OUT_IP, tag, from_port=port)
+        return n.places(tag, {"out"}) >= {"out"}
+    before = speaks(3210)
+    n.driver.do("policy", "a", LISTED, OUT_IP + "/32")
+    tap.equal("a list that has it: the reply comes", (before, n.places(reply(n, 3210), {"a"}) & {"a", "b"}), (True, {"a"}))
+    n.driver.do("policy", "a", LISTED, OUT_IP + "/32", ELSEWHERE + "/32")
+    tap.equal("a longer list: the reply comes", n.places(reply(n, 3210), {"a"}) & {"a", "b"}, {"a"})
+    n.driver.do("policy", "a", LISTED)
+    n.driver.do("policy", "a", LISTED, OUT_IP + "/32")
+    tap.equal("(control: an empty list between, with which connections are forgotten: it does not)",
+              n.places(reply(n, 3210), set()) & {"a", "b"}, set())
+    n.driver.do("policy", "a", OPEN)
 
 
 def check_hostile_vmm(n):
@@ -424,6 +468,7 @@ def main():
     check_outside(n)
     check_policies(n)
     check_open_connections(n)
+    check_kept_connections(n)
     check_counters(n)
     check_rate(n)
     check_flood(n)

@@ -361,6 +361,38 @@ Test(bridge, domains_without_a_forwarder_are_refused)
     runner_plugin_1()->destroy(self);
 }
 
+static size_t length_of(const char *line)
+{
+    const char *len = strstr(line, "len=");
+
+    return len != NULL ? strtoul(len + 4, NULL, 10) : 0;
+}
+
+/* The chains of a list stay while it changes; that they are there may be wrong, and then all is said. */
+Test(bridge, a_list_that_changes_is_a_matter_of_elements)
+{
+    const char *const one[] = {"192.0.2.0/24"};
+    const struct runner_policy list = {.size = sizeof list, .flags = RUNNER_POLICY_LISTED, .n_cidrs = 1, .cidrs = one};
+    const struct runner_policy open = {.size = sizeof open},
+                               block = {.size = sizeof block, .flags = RUNNER_POLICY_BLOCK};
+    void *self = make();
+    struct runner_nic nic = make_nic();
+    auto_free char *attached = plan(self, true, "a", &nic), *first = plan_policy_of(self, &list),
+                   *second = plan_policy_of(self, &list), *opened = plan_policy_of(self, &open),
+                   *blocked = plan_policy_of(self, &block);
+    const char *rest;
+
+    cr_assert(first != NULL && second != NULL && opened != NULL && blocked != NULL, "%s", err.message);
+    cr_expect_null(strstr(first, "+"), "%s", first);
+    rest = strchr(second, '\n') + 1;
+    cr_expect(strstr(second, "+optional undo: ") != NULL && strstr(rest, "+else\n") != NULL, "%s", second);
+    cr_expect(length_of(second) < length_of(first) / 2 && length_of(rest) == length_of(first), "%s", second);
+    cr_expect(strstr(opened, "+") == NULL && length_of(opened) < length_of(second), "%s", opened);
+    cr_expect(strstr(blocked, "+optional") != NULL && strstr(blocked, "+else\nNETLINK") != NULL,
+              "its chains go, and its connections: %s", blocked);
+    runner_plugin_1()->destroy(self);
+}
+
 /* ---- setup ---- */
 
 static void answer_look(const char *link, const char *routes, int rules_status)

@@ -316,8 +316,10 @@ static int add_guest(const struct bridge *b, struct runner_batch *batch, const c
 
     if (plan_guest(nic, name, &guest, err) < 0)
         return -1;
-    if (is_again)
+    if (is_again) {
+        names_set_lists(b->names, name, LISTS_UNKNOWN);
         names_set_rates(b->names, name);
+    }
     names_set_address(b->names, name, nic->address);
     if ((is_again && bridge_host->add(batch, &clear, err) < 0) || plan_identity(b, batch, &guest, err) < 0)
         return -1;
@@ -368,12 +370,21 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
         step.to = b->name;
         step.port = &port;
         if (bridge_host->add(batch, &step, err) < 0 ||
-            plan_removal(b, batch, &guest, names_has_lists(b->names, nic->name), err) < 0 ||
+            plan_removal(b, batch, &guest, names_lists(b->names, nic->name), names_has_rates(b->names, nic->name),
+                         err) < 0 ||
             plan_cut(batch, guest.address, err) < 0 || allowed_forget(b, call, batch, nic->address, err) < 0)
             return -1;
     }
     names_release(b->names, id, nic->name);
     return 0;
+}
+
+/* Where some connections may go on none is cut in conntrack: what is said to them before they speak again would reach the
+ * host instead, which resets them. */
+static bool allows_nothing(const struct runner_policy *policy)
+{
+    return (policy->flags & RUNNER_POLICY_BLOCK) ||
+           ((policy->flags & RUNNER_POLICY_LISTED) && policy->n_cidrs == 0 && policy->n_domains == 0);
 }
 
 static int bridge_apply_policy(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
@@ -388,14 +399,16 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
         return fail(err, RUNNER_E_INVALID, 0, "network/bridge: '%s' is not attached", id);
     if (allowed_tell(b, call, batch, nic, policy, &are_names_same, err) < 0)
         return -1;
-    if (policy->flags & (RUNNER_POLICY_LISTED | RUNNER_POLICY_BLOCK | RUNNER_POLICY_RESTRICTED))
-        names_set_lists(b->names, nic->name);
     if (policy->rx_bytes_per_s > 0 || policy->tx_bytes_per_s > 0)
         names_set_rates(b->names, nic->name);
-    if (plan_policy(b, batch, &guest, policy, names_has_lists(b->names, nic->name),
-                    names_has_rates(b->names, nic->name), are_names_same, err) < 0)
+    if (plan_policy(b, batch, &guest, policy, names_lists(b->names, nic->name), names_has_rates(b->names, nic->name),
+                    are_names_same, err) < 0)
         return -1;
-    return policy->flags & RUNNER_POLICY_BLOCK ? plan_cut(batch, guest.address, err) : 0;
+    if (policy->flags & RUNNER_POLICY_BLOCK)
+        names_set_lists(b->names, nic->name, LISTS_UNKNOWN); /* none, unless the steps fail */
+    else if (policy->flags & RUNNER_POLICY_LISTED)
+        names_set_lists(b->names, nic->name, LISTS_EXPECTED);
+    return allows_nothing(policy) && plan_cut(batch, guest.address, err) < 0 ? -1 : 0;
 }
 
 static int bridge_counters(void *self, struct runner_call *call, const struct runner_nic *const *nics, size_t n,

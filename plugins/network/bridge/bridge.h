@@ -14,6 +14,8 @@
 extern const struct runner_host *bridge_host; /* set by load(), before any thread */
 
 struct names; /* names.c */
+/* Whether chains and sets of a sandbox's own are there. */
+enum lists { LISTS_NONE, LISTS_UNKNOWN, LISTS_EXPECTED /* as planned; the steps may have failed */ };
 
 struct bridge {                                  /* one instance; constant after create() but for names */
     char name[IFNAME_SIZE], uplink[IFNAME_SIZE]; /* uplink: "auto" and "none" have their meaning */
@@ -51,12 +53,12 @@ struct guest { /* read from a nic */
 int plan_guest(const struct runner_nic *nic, const char *port, struct guest *ret, struct runner_error *err);
 /* It may speak and be spoken to by the host; undone, nothing of it is left. */
 int plan_identity(const struct bridge *b, struct runner_batch *batch, const struct guest *g, struct runner_error *err);
-/* has_lists: there may be lists of it. */
-int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, bool has_lists,
-                 struct runner_error *err);
+/* lists: what is believed of its chains and sets; where that is wrong it costs time, and nothing else. */
+int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, enum lists lists,
+                 bool has_rates, struct runner_error *err);
 /* are_names_same: the addresses that its domains had stay. */
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, bool has_lists, bool has_rates, bool are_names_same,
+                const struct runner_policy *policy, enum lists lists, bool has_rates, bool are_names_same,
                 struct runner_error *err);
 /* Nobody has these names any more, each perhaps with lists. */
 struct nft;

@@ -15,7 +15,8 @@ struct entry {
     char name[IFNAME_SIZE];
     char *id;
     char address[INET_ADDRSTRLEN];
-    bool has_lists, has_rates;
+    enum lists lists;
+    bool has_rates;
 };
 
 struct names {
@@ -154,7 +155,10 @@ int names_adopt(struct names *names, const char *id, const char *name, struct ru
     else if (strcmp(other->id, id) != 0)
         other_id = mem_dup(other->id);
     pthread_mutex_unlock(&names->lock);
-    names_set_rates(names, name);
+    if (other_id == NULL) {
+        names_set_lists(names, name, LISTS_UNKNOWN);
+        names_set_rates(names, name);
+    }
     if (other_id != NULL)
         return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' is sandbox %s's", name, other_id);
     return 0;
@@ -184,14 +188,14 @@ bool names_is_reserved(struct names *names, const char *name)
     return is_reserved;
 }
 
-void names_set_lists(struct names *names, const char *name)
+void names_set_lists(struct names *names, const char *name, enum lists lists)
 {
     struct entry *e;
 
     pthread_mutex_lock(&names->lock);
     e = find_name(names, name);
     if (e != NULL)
-        e->has_lists = true;
+        e->lists = lists;
     pthread_mutex_unlock(&names->lock);
 }
 
@@ -202,7 +206,7 @@ void names_set_rates(struct names *names, const char *name)
     pthread_mutex_lock(&names->lock);
     e = find_name(names, name);
     if (e != NULL)
-        e->has_lists = e->has_rates = true;
+        e->has_rates = true;
     pthread_mutex_unlock(&names->lock);
 }
 
@@ -228,16 +232,16 @@ bool names_is_address(struct names *names, const char *address)
     return is_found;
 }
 
-bool names_has_lists(struct names *names, const char *name)
+enum lists names_lists(struct names *names, const char *name)
 {
     const struct entry *e;
-    bool has_lists;
+    enum lists lists;
 
     pthread_mutex_lock(&names->lock);
     e = find_name(names, name);
-    has_lists = e == NULL || e->has_lists;
+    lists = e != NULL ? e->lists : LISTS_UNKNOWN;
     pthread_mutex_unlock(&names->lock);
-    return has_lists;
+    return lists;
 }
 
 bool names_has_rates(struct names *names, const char *name)

@@ -22,10 +22,10 @@ bool names_is_address(struct names *names, const char *address);
 /* Not reserved by that sandbox: fine. */
 void names_release(struct names *names, const char *id, const char *name);
 bool names_is_reserved(struct names *names, const char *name);
-/* Whether rules of the sandbox's own may be there: said, or asked. An adopted name's may be; nobody's are. */
-void names_set_lists(struct names *names, const char *name);
-bool names_has_lists(struct names *names, const char *name);
-/* The same of limits of bandwidth, which may not be there without lists. */
+/* Of an adopted name, and of nobody's, it is not known. */
+void names_set_lists(struct names *names, const char *name, enum lists lists);
+enum lists names_lists(struct names *names, const char *name);
+/* Whether limits of bandwidth may be there. An adopted name's may be, and nobody's. */
 void names_set_rates(struct names *names, const char *name);
 bool names_has_rates(struct names *names, const char *name);
 

@@ -13,7 +13,8 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <string.h>
 
-#define MESSAGE_MAX    2048 /* names are short, and a message says one thing */
+#define MESSAGE_MAX    2048 /* names are short, and a message says one thing, or so many ranges */
+#define RANGES_AT_ONCE 32   /* of 48 bytes at most each */
 #define TYPE_IPV4      7    /* nft's number of the type of keys, by which it lists them */
 #define IP_SOURCE      12
 #define IP_DESTINATION 16
@@ -79,13 +80,14 @@ void nft_done(struct nft *t)
     str_done(&t->data);
 }
 
-int nft_end(struct nft *t, struct nft *undo, struct runner_batch *batch, struct runner_error *err)
+int nft_end(struct nft *t, struct nft *undo, uint32_t flags, struct runner_batch *batch, struct runner_error *err)
 {
     struct runner_step back = {.size = RUNNER_STEP_INIT, .kind = RUNNER_NETLINK, .number = NETLINK_NETFILTER};
     struct runner_step step = back;
     int index;
 
     finish(t);
+    step.flags = flags;
     step.data = t->data.ptr;
     step.len = t->data.len;
     if (undo != NULL) {
@@ -161,8 +163,7 @@ void nft_port(struct nft *t, enum nft_change change, const char *set, const char
     nft_element(t, change, set, key, sizeof key);
 }
 
-static void set_verdict(struct nft *t, enum nft_change change, const char *map, const char *port, int verdict,
-                        const char *chain)
+void nft_jump(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain)
 {
     struct nftnl_set *s = new_set(t, map);
     struct nftnl_set_elem *e;
@@ -170,31 +171,31 @@ static void set_verdict(struct nft *t, enum nft_change change, const char *map, 
 
     port_key(key, port);
     e = add_element(s, key, sizeof key);
-    nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)verdict);
+    nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_JUMP);
     nftnl_set_elem_set_str(e, NFTNL_SET_ELEM_CHAIN, chain);
     send_elements(t, change, s);
 }
 
-void nft_goto(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain)
-{
-    set_verdict(t, change, map, port, NFT_GOTO, chain);
-}
-
-void nft_jump(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain)
-{
-    set_verdict(t, change, map, port, NFT_JUMP, chain);
-}
-
 /* From the first address on, and from behind the last on no more. */
-void nft_range(struct nft *t, const char *set, struct range range)
+static void add_range(struct nftnl_set *s, const struct range *range)
 {
-    struct nftnl_set *s = new_set(t, set);
-    uint32_t first = htonl(range.first), behind = htonl(range.last + 1);
+    uint32_t first = htonl(range->first), behind = htonl(range->last + 1);
 
     (void)add_element(s, &first, sizeof first);
-    if (range.last != UINT32_MAX)
+    if (range->last != UINT32_MAX)
         nftnl_set_elem_set_u32(add_element(s, &behind, sizeof behind), NFTNL_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
-    send_elements(t, NFT_ADD, s);
+}
+
+/* Many in a message: for each message the kernel looks for the set among those of all sandboxes. */
+void nft_ranges(struct nft *t, const char *set, const struct ranges *ranges)
+{
+    for (size_t i = 0; i < ranges->n;) {
+        struct nftnl_set *s = new_set(t, set);
+
+        for (size_t end = i + RANGES_AT_ONCE; i < ranges->n && i < end; i++)
+            add_range(s, &ranges->list[i]);
+        send_elements(t, NFT_ADD, s);
+    }
 }
 
 void nft_set_flush(struct nft *t, const char *set)
@@ -275,8 +276,18 @@ void nft_chain_flush(struct nft *t, const char *chain)
     send_rule(t, NFT_MSG_DELRULE, 0, new_rule(t, chain));
 }
 
-static void match_address(struct nftnl_rule *r, bool is_source, const char *set)
+static void add_verdict(struct nftnl_rule *r, int verdict)
 {
+    struct nftnl_expr *end = must(nftnl_expr_alloc("immediate"));
+
+    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_VERDICT, (uint32_t)verdict);
+    nftnl_rule_add_expr(r, end);
+}
+
+void nft_accept(struct nft *t, const char *chain, bool is_source, const char *set)
+{
+    struct nftnl_rule *r = new_rule(t, chain);
     struct nftnl_expr *load = must(nftnl_expr_alloc("payload")), *look = must(nftnl_expr_alloc("lookup"));
 
     nftnl_expr_set_u32(load, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
@@ -287,42 +298,25 @@ static void match_address(struct nftnl_rule *r, bool is_source, const char *set)
     nftnl_expr_set_u32(look, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
     nftnl_expr_set_str(look, NFTNL_EXPR_LOOKUP_SET, set);
     nftnl_rule_add_expr(r, look);
-}
-
-void nft_rule(struct nft *t, const char *chain, bool is_source, const char *set, enum nft_verdict verdict,
-              const char *to)
-{
-    static const int codes[] = {[NFT_TO_ACCEPT] = NF_ACCEPT, [NFT_TO_JUMP] = NFT_JUMP, [NFT_TO_GOTO] = NFT_GOTO};
-    struct nftnl_rule *r = new_rule(t, chain);
-    struct nftnl_expr *end = must(nftnl_expr_alloc("immediate"));
-
-    if (set != NULL)
-        match_address(r, is_source, set);
-    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_VERDICT, (uint32_t)codes[verdict]);
-    if (to != NULL)
-        nftnl_expr_set_str(end, NFTNL_EXPR_IMM_CHAIN, to);
-    nftnl_rule_add_expr(r, end);
+    add_verdict(r, NF_ACCEPT);
     send_rule(t, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, r);
 }
 
 void nft_rate(struct nft *t, const char *chain, uint64_t bytes_per_s)
 {
     struct nftnl_rule *r = new_rule(t, chain);
-    struct nftnl_expr *limit = must(nftnl_expr_alloc("limit")), *end = must(nftnl_expr_alloc("immediate"));
+    struct nftnl_expr *limit = must(nftnl_expr_alloc("limit"));
 
     nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_RATE, bytes_per_s);
     nftnl_expr_set_u64(limit, NFTNL_EXPR_LIMIT_UNIT, 1); /* a second */
     nftnl_expr_set_u32(limit, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKT_BYTES);
     nftnl_expr_set_u32(limit, NFTNL_EXPR_LIMIT_FLAGS, NFT_LIMIT_F_INV);
     nftnl_rule_add_expr(r, limit);
-    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-    nftnl_expr_set_u32(end, NFTNL_EXPR_IMM_VERDICT, NF_DROP);
-    nftnl_rule_add_expr(r, end);
+    add_verdict(r, NF_DROP);
     send_rule(t, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, r);
 }
 
-/* ---- what is there ---- */
+/* ---- questions ---- */
 
 void nft_ask_begin(struct nft *t, const struct bridge *b)
 {
@@ -361,132 +355,4 @@ int nft_ask_end(struct nft *t, struct runner_batch *batch, struct runner_error *
 
     nft_done(t);
     return index;
-}
-
-/* The last attribute of each type, up to max; NULL: none. */
-static bool read_attrs(const void *data, size_t len, const struct nlattr **ret, size_t max)
-{
-    const char *at = data;
-
-    for (size_t i = 0; i <= max; i++)
-        ret[i] = NULL;
-    while (len >= sizeof(struct nlattr)) {
-        const struct nlattr *attr = (const struct nlattr *)at;
-        size_t whole = MNL_ALIGN(attr->nla_len);
-
-        if (attr->nla_len < sizeof *attr || attr->nla_len > len)
-            return false;
-        if (mnl_attr_get_type(attr) <= max)
-            ret[mnl_attr_get_type(attr)] = attr;
-        if (whole >= len)
-            break;
-        at += whole;
-        len -= whole;
-    }
-    return true;
-}
-
-static bool read_nested(const struct nlattr *outer, const struct nlattr **ret, size_t max)
-{
-    return outer != NULL && read_attrs(mnl_attr_get_payload(outer), mnl_attr_get_payload_len(outer), ret, max);
-}
-
-/* Its text, when that has an end. */
-static const char *text_of(const struct nlattr *attr)
-{
-    size_t len = attr != NULL ? mnl_attr_get_payload_len(attr) : 0;
-
-    return len > 0 && ((const char *)mnl_attr_get_payload(attr))[len - 1] == '\0' ? mnl_attr_get_payload(attr) : NULL;
-}
-
-static uint64_t number_of(const struct nlattr *attr)
-{
-    uint64_t number = 0;
-
-    if (attr != NULL && mnl_attr_get_payload_len(attr) == sizeof number)
-        memcpy(&number, mnl_attr_get_payload(attr), sizeof number);
-    return be64toh(number);
-}
-
-static void read_counter(const struct nlattr *expr, struct nft_found *found)
-{
-    const struct nlattr *parts[NFTA_EXPR_MAX + 1], *counts[NFTA_COUNTER_MAX + 1];
-    const char *name;
-
-    if (!read_nested(expr, parts, NFTA_EXPR_MAX))
-        return;
-    name = text_of(parts[NFTA_EXPR_NAME]);
-    if (name == NULL || strcmp(name, "counter") != 0 || !read_nested(parts[NFTA_EXPR_DATA], counts, NFTA_COUNTER_MAX))
-        return;
-    found->packets = number_of(counts[NFTA_COUNTER_PACKETS]);
-    found->bytes = number_of(counts[NFTA_COUNTER_BYTES]);
-}
-
-static void each_element(const struct nlattr *elements, const char *set, nft_found_fn *fn, void *ctx)
-{
-    const struct nlattr *attr;
-
-    mnl_attr_for_each_nested(attr, elements)
-    {
-        const struct nlattr *parts[NFTA_SET_ELEM_MAX + 1], *key[NFTA_DATA_MAX + 1];
-        struct nft_found found = {.set = set};
-
-        if (!read_nested(attr, parts, NFTA_SET_ELEM_MAX) ||
-            !read_nested(parts[NFTA_SET_ELEM_KEY], key, NFTA_DATA_MAX) || key[NFTA_DATA_VALUE] == NULL)
-            continue;
-        found.key = mnl_attr_get_payload(key[NFTA_DATA_VALUE]);
-        found.len = mnl_attr_get_payload_len(key[NFTA_DATA_VALUE]);
-        read_counter(parts[NFTA_SET_ELEM_EXPR], &found);
-        fn(ctx, &found);
-    }
-}
-
-static void each_in(const struct nlmsghdr *head, const char *table, nft_found_fn *fn, void *ctx)
-{
-    const struct nlattr *parts[NFTA_SET_ELEM_LIST_MAX + 8];
-    const size_t skip = MNL_ALIGN(sizeof(struct nfgenmsg));
-    struct nft_found found = {.set = NULL};
-    const char *of, *name;
-
-    /* Table is the first, and a name the next or third, of all three kinds of messages. */
-    if (mnl_nlmsg_get_payload_len(head) < skip ||
-        !read_attrs((const char *)mnl_nlmsg_get_payload(head) + skip, mnl_nlmsg_get_payload_len(head) - skip, parts,
-                    ARRAY_LEN(parts) - 1))
-        return;
-    of = text_of(parts[NFTA_SET_TABLE]);
-    if (of == NULL || strcmp(of, table) != 0 ||
-        ((const struct nfgenmsg *)mnl_nlmsg_get_payload(head))->nfgen_family != NFPROTO_BRIDGE)
-        return;
-    switch (head->nlmsg_type & 0xff) {
-    case NFT_MSG_NEWSETELEM:
-        name = text_of(parts[NFTA_SET_ELEM_LIST_SET]);
-        if (name != NULL && parts[NFTA_SET_ELEM_LIST_ELEMENTS] != NULL)
-            each_element(parts[NFTA_SET_ELEM_LIST_ELEMENTS], name, fn, ctx);
-        break;
-    case NFT_MSG_NEWSET:
-        found.set = text_of(parts[NFTA_SET_NAME]);
-        if (found.set != NULL)
-            fn(ctx, &found);
-        break;
-    case NFT_MSG_NEWCHAIN:
-        found.chain = text_of(parts[NFTA_CHAIN_NAME]);
-        if (found.chain != NULL)
-            fn(ctx, &found);
-        break;
-    }
-}
-
-void nft_each(const struct bridge *b, const struct runner_result *answer, nft_found_fn *fn, void *ctx)
-{
-    auto_str struct str table = STR_INIT;
-    const struct nlmsghdr *head;
-    int left;
-
-    rules_table(b, &table);
-    if (answer == NULL || answer->out == NULL || answer->len > INT32_MAX)
-        return;
-    head = (const struct nlmsghdr *)answer->out;
-    for (left = (int)answer->len; mnl_nlmsg_ok(head, left); head = mnl_nlmsg_next(head, &left))
-        if (head->nlmsg_type >> 8 == NFNL_SUBSYS_NFTABLES)
-            each_in(head, str_text(&table), fn, ctx);
 }

@@ -18,33 +18,28 @@ struct nft {
 };
 
 void nft_begin(struct nft *t, const struct bridge *b);
-/* Ends the transaction and adds it to the batch as one step; undo: ended here as well, or NULL. Both are done after it. */
-int nft_end(struct nft *t, struct nft *undo, struct runner_batch *batch, struct runner_error *err);
+/* Ends the transaction and adds it to the batch as one step with these RUNNER_S_*; undo: ended here as well, or NULL. Both
+ * are done after it. */
+int nft_end(struct nft *t, struct nft *undo, uint32_t flags, struct runner_batch *batch, struct runner_error *err);
 void nft_done(struct nft *t);
 
 enum nft_change { NFT_ADD = 1, NFT_DELETE = 2, NFT_CLEAR = 3 /* added, so that it can be deleted */ };
 
 void nft_element(struct nft *t, enum nft_change change, const char *set, const void *key, size_t len);
-/* Of a map: packets of the port go on in that chain. */
-void nft_goto(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain);
-/* They go on there, and come back. */
+/* Of a map: packets of the port go on in that chain, and come back. */
 void nft_jump(struct nft *t, enum nft_change change, const char *map, const char *port, const char *chain);
 void nft_port(struct nft *t, enum nft_change change, const char *set, const char *port);
 
 void nft_set(struct nft *t, enum nft_change change, const char *set,
              bool has_timeout); /* else of ranges; of addresses */
 void nft_set_flush(struct nft *t, const char *set);
-void nft_range(struct nft *t, const char *set, struct range range);
+void nft_ranges(struct nft *t, const char *set, const struct ranges *ranges); /* that are tidy */
 
 void nft_chain(struct nft *t, enum nft_change change, const char *chain);
 void nft_chain_flush(struct nft *t, const char *chain);
 
-enum nft_verdict { NFT_TO_ACCEPT, NFT_TO_JUMP, NFT_TO_GOTO };
-/* A rule behind the others of the chain. set NULL: for all packets; else for those whose source or destination is in it.
- * to: the chain to go on in. */
-void nft_rule(struct nft *t, const char *chain, bool is_source, const char *set, enum nft_verdict verdict,
-              const char *to);
-
+/* A rule behind the others of the chain: what has its source, or else its destination, in the set may pass. */
+void nft_accept(struct nft *t, const char *chain, bool is_source, const char *set);
 /* A rule that drops what is more than so much a second, once a second's worth is used up. */
 void nft_rate(struct nft *t, const char *chain, uint64_t bytes_per_s);
 

@@ -10,15 +10,15 @@
 
 #define NAME_SIZE (IFNAME_SIZE + 4)
 
-struct lists {                                    /* the names of what is a sandbox's own */
+struct lists_of {                                 /* the names of what is a sandbox's own */
     char out[NAME_SIZE], in[NAME_SIZE];           /* chains: where it may go */
     char out_rate[NAME_SIZE], in_rate[NAME_SIZE]; /* chains: how much */
     char cidrs[NAME_SIZE], domains[NAME_SIZE];    /* sets; the second is filled by the forwarder of names */
 };
 
-static struct lists lists_of(const char *port)
+static struct lists_of names_of(const char *port)
 {
-    struct lists l;
+    struct lists_of l;
 
     (void)snprintf(l.out, sizeof l.out, "c_%s", port);
     (void)snprintf(l.in, sizeof l.in, "i_%s", port);
@@ -79,20 +79,21 @@ static void set_rate(struct nft *t, const char *map, const char *port, const cha
 
 static void forget_rates(struct nft *t, const char *port)
 {
-    struct lists l = lists_of(port);
+    struct lists_of l = names_of(port);
 
     forget_rate(t, "rates", port, l.out_rate);
     forget_rate(t, "rates_in", port, l.in_rate);
 }
 
+/* Whatever is there of them. To say that a chain is jumped to makes the kernel look through all chains of the table. */
 static void forget_lists(struct nft *t, const char *port)
 {
-    struct lists l = lists_of(port);
+    struct lists_of l = names_of(port);
 
     nft_chain(t, NFT_ADD, l.out);
     nft_chain(t, NFT_ADD, l.in);
-    nft_goto(t, NFT_CLEAR, "lists", port, l.out);
-    nft_goto(t, NFT_CLEAR, "lists_in", port, l.in);
+    nft_jump(t, NFT_CLEAR, "lists", port, l.out);
+    nft_jump(t, NFT_CLEAR, "lists_in", port, l.in);
     nft_chain_flush(t, l.out);
     nft_chain_flush(t, l.in);
     nft_chain(t, NFT_DELETE, l.out);
@@ -101,18 +102,32 @@ static void forget_lists(struct nft *t, const char *port)
     nft_set(t, NFT_CLEAR, l.domains, true);
 }
 
+/* All that set_lists() made: NOTFOUND when it is not there. */
+static void drop_lists(struct nft *t, const char *port)
+{
+    struct lists_of l = names_of(port);
+
+    nft_jump(t, NFT_DELETE, "lists", port, l.out);
+    nft_jump(t, NFT_DELETE, "lists_in", port, l.in);
+    nft_chain_flush(t, l.out);
+    nft_chain_flush(t, l.in);
+    nft_chain(t, NFT_DELETE, l.out);
+    nft_chain(t, NFT_DELETE, l.in);
+    nft_set(t, NFT_DELETE, l.cidrs, false);
+    nft_set(t, NFT_DELETE, l.domains, true);
+}
+
 void plan_forget(struct nft *t, const char *port)
 {
     forget_lists(t, port);
     forget_rates(t, port);
 }
 
-static void set_nothing(struct nft *t, const struct guest *g, bool has_lists)
+/* It may speak to nobody but the host. */
+static void set_closed(struct nft *t, const struct guest *g)
 {
     nft_port(t, NFT_CLEAR, "open", g->port);
     nft_port(t, NFT_CLEAR, "limited", g->port);
-    if (has_lists)
-        plan_forget(t, g->port);
 }
 
 int plan_identity(const struct bridge *b, struct runner_batch *batch, const struct guest *g, struct runner_error *err)
@@ -122,20 +137,37 @@ int plan_identity(const struct bridge *b, struct runner_batch *batch, const stru
     nft_begin(&t, b);
     set_identity(&t, NFT_ADD, g);
     nft_begin(&undo, b);
-    set_nothing(&undo, g, true); /* that of apply_policy(), whose steps are behind this one */
+    set_closed(&undo, g);
+    plan_forget(&undo, g->port); /* that of apply_policy(), whose steps are behind this one */
     set_identity(&undo, NFT_CLEAR, g);
-    return nft_end(&t, &undo, batch, err);
+    return nft_end(&t, &undo, 0, batch, err);
 }
 
-int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, bool has_lists,
-                 struct runner_error *err)
+static void remove_all(struct nft *t, const struct guest *g, bool has_rates)
+{
+    set_closed(t, g);
+    if (has_rates)
+        forget_rates(t, g->port);
+    set_identity(t, NFT_CLEAR, g);
+}
+
+int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, enum lists lists,
+                 bool has_rates, struct runner_error *err)
 {
     struct nft t;
 
+    if (lists == LISTS_EXPECTED) {
+        nft_begin(&t, b);
+        drop_lists(&t, g->port);
+        remove_all(&t, g, has_rates);
+        if (nft_end(&t, NULL, RUNNER_S_OPTIONAL, batch, err) < 0)
+            return -1;
+    }
     nft_begin(&t, b);
-    set_nothing(&t, g, has_lists);
-    set_identity(&t, NFT_CLEAR, g);
-    return nft_end(&t, NULL, batch, err);
+    if (lists != LISTS_NONE)
+        forget_lists(&t, g->port);
+    remove_all(&t, g, has_rates);
+    return nft_end(&t, NULL, lists == LISTS_EXPECTED ? RUNNER_S_ELSE : 0, batch, err);
 }
 
 /* ---- policy ----------------------------------------------------------------------------------------------------- */
@@ -155,77 +187,120 @@ static int read_cidrs(const struct runner_policy *policy, struct ranges *ret, st
     return 0;
 }
 
-static void set_chain(struct nft *t, const struct lists *l, bool is_in, bool is_limited)
-{
-    const char *chain = is_in ? l->in : l->out;
+/* What a policy comes to. */
+struct change {
+    const struct guest *guest;
+    const struct runner_policy *policy;
+    struct ranges cidrs;
+    bool is_blocked, is_listed, is_limited, has_rates, are_names_same;
+};
 
-    nft_chain(t, NFT_ADD, chain);
-    nft_chain_flush(t, chain);
-    if (is_limited)
-        nft_rule(t, chain, is_in, NULL, NFT_TO_JUMP, is_in ? "limits_in" : "limits");
-    nft_rule(t, chain, is_in, l->cidrs, NFT_TO_ACCEPT, NULL);
-    nft_rule(t, chain, is_in, l->domains, NFT_TO_ACCEPT, NULL);
-    if (!is_in)
-        nft_rule(t, chain, is_in, NULL, NFT_TO_GOTO, "refuse");
-    else
-        nft_rule(t, chain, is_in, NULL, NFT_TO_GOTO, "refuse_in");
+/* Chains that say nothing but where its sets are: they stay as they are when the lists change, since the kernel looks
+ * through all chains of the table when one of those that are jumped to changes. */
+static void set_chains(struct nft *t, const struct lists_of *l, const char *port)
+{
+    nft_set(t, NFT_ADD, l->cidrs, false);
+    nft_set(t, NFT_ADD, l->domains, true);
+    nft_chain(t, NFT_ADD, l->out);
+    nft_chain(t, NFT_ADD, l->in);
+    nft_chain_flush(t, l->out);
+    nft_chain_flush(t, l->in);
+    nft_accept(t, l->out, false, l->cidrs);
+    nft_accept(t, l->out, false, l->domains);
+    nft_accept(t, l->in, true, l->cidrs);
+    nft_accept(t, l->in, true, l->domains);
+    nft_jump(t, NFT_ADD, "lists", port, l->out);
+    nft_jump(t, NFT_ADD, "lists_in", port, l->in);
 }
 
 /* What the names stand for begins anew when they are others: an address of a name that is no longer listed must not pass. */
-static void set_lists(struct nft *t, const struct guest *g, const struct ranges *cidrs, bool is_limited,
-                      bool are_names_same)
+static void set_lists(struct nft *t, const struct change *c)
 {
-    struct lists l = lists_of(g->port);
+    struct lists_of l = names_of(c->guest->port);
 
-    nft_set(t, NFT_ADD, l.cidrs, false);
-    nft_set(t, NFT_ADD, l.domains, true);
     nft_set_flush(t, l.cidrs);
-    if (!are_names_same)
+    if (!c->are_names_same)
         nft_set_flush(t, l.domains);
-    for (size_t i = 0; i < cidrs->n; i++)
-        nft_range(t, l.cidrs, cidrs->list[i]);
-    set_chain(t, &l, false, is_limited);
-    set_chain(t, &l, true, is_limited);
-    nft_goto(t, NFT_ADD, "lists", g->port, l.out);
-    nft_goto(t, NFT_ADD, "lists_in", g->port, l.in);
-    nft_port(t, NFT_CLEAR, "open", g->port);
-    nft_port(t, NFT_CLEAR, "limited", g->port);
+    nft_ranges(t, l.cidrs, &c->cidrs);
+}
+
+/* After a start of the runner it must be right, whatever is there. */
+static void set_membership(struct nft *t, const struct change *c)
+{
+    const struct guest *g = c->guest;
+
+    set_identity(t, NFT_ADD, g);
+    nft_port(t, c->is_blocked || c->is_listed ? NFT_CLEAR : NFT_ADD, "open", g->port);
+    nft_port(t, c->is_limited ? NFT_ADD : NFT_CLEAR, "limited", g->port);
+    if (c->has_rates) {
+        struct lists_of l = names_of(g->port);
+
+        set_rate(t, "rates", g->port, l.out_rate, c->policy->tx_bytes_per_s);
+        set_rate(t, "rates_in", g->port, l.in_rate, c->policy->rx_bytes_per_s);
+    }
+}
+
+/* Right if its chains and sets are there as set_chains() makes them; NOTFOUND if there are none. */
+static void set_by_elements(struct nft *t, const struct change *c)
+{
+    set_membership(t, c);
+    if (c->is_listed)
+        set_lists(t, c);
+    else
+        drop_lists(t, c->guest->port);
+}
+
+/* Right whatever is there. */
+static void set_whole(struct nft *t, const struct change *c, enum lists lists)
+{
+    struct lists_of l = names_of(c->guest->port);
+
+    set_membership(t, c);
+    if (c->is_listed) {
+        set_chains(t, &l, c->guest->port);
+        set_lists(t, c);
+    } else if (c->is_blocked && lists != LISTS_NONE) {
+        forget_lists(t, c->guest->port);
+    }
+}
+
+static int add_change(const struct bridge *b, struct runner_batch *batch, const struct change *c, enum lists lists,
+                      struct runner_error *err)
+{
+    bool is_quick = lists == LISTS_EXPECTED && (c->is_listed || c->is_blocked); /* open comes before lists */
+    struct nft t, undo;
+
+    nft_begin(&undo, b);
+    set_closed(&undo, c->guest);
+    plan_forget(&undo, c->guest->port);
+    nft_begin(&t, b);
+    if (!is_quick) {
+        set_whole(&t, c, lists);
+        return nft_end(&t, &undo, 0, batch, err);
+    }
+    set_by_elements(&t, c);
+    if (nft_end(&t, &undo, RUNNER_S_OPTIONAL, batch, err) < 0)
+        return -1;
+    nft_begin(&t, b);
+    set_whole(&t, c, lists);
+    return nft_end(&t, NULL, RUNNER_S_ELSE, batch, err);
 }
 
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, bool has_lists, bool has_rates, bool are_names_same,
+                const struct runner_policy *policy, enum lists lists, bool has_rates, bool are_names_same,
                 struct runner_error *err)
 {
-    uint32_t flags = policy->flags;
-    bool is_blocked = flags & RUNNER_POLICY_BLOCK, is_listed = !is_blocked && (flags & RUNNER_POLICY_LISTED);
-    bool is_limited = !is_blocked && (flags & RUNNER_POLICY_RESTRICTED);
-    struct ranges cidrs = {NULL, 0};
-    struct nft t, undo;
+    struct change c = {.guest = g, .policy = policy, .has_rates = has_rates, .are_names_same = are_names_same};
+    int r;
 
-    if (is_listed && read_cidrs(policy, &cidrs, err) < 0)
+    c.is_blocked = policy->flags & RUNNER_POLICY_BLOCK;
+    c.is_listed = !c.is_blocked && (policy->flags & RUNNER_POLICY_LISTED);
+    c.is_limited = !c.is_blocked && (policy->flags & RUNNER_POLICY_RESTRICTED);
+    if (c.is_listed && read_cidrs(policy, &c.cidrs, err) < 0)
         return -1;
-    nft_begin(&t, b);
-    set_identity(&t, NFT_ADD, g); /* after a start of the runner it must be right, whatever is there */
-    if (is_listed) {
-        set_lists(&t, g, &cidrs, is_limited, are_names_same);
-    } else {
-        bool is_open = !is_blocked && !is_limited;
-
-        nft_port(&t, is_open ? NFT_ADD : NFT_CLEAR, "open", g->port);
-        nft_port(&t, is_limited ? NFT_ADD : NFT_CLEAR, "limited", g->port);
-        if (has_lists || !is_open) /* open comes before them */
-            forget_lists(&t, g->port);
-    }
-    if (has_rates) {
-        struct lists l = lists_of(g->port);
-
-        set_rate(&t, "rates", g->port, l.out_rate, policy->tx_bytes_per_s);
-        set_rate(&t, "rates_in", g->port, l.in_rate, policy->rx_bytes_per_s);
-    }
-    ranges_done(&cidrs);
-    nft_begin(&undo, b);
-    set_nothing(&undo, g, true);
-    return nft_end(&t, &undo, batch, err);
+    r = add_change(b, batch, &c, lists, err);
+    ranges_done(&c.cidrs);
+    return r;
 }
 
 /* ---- connections ------------------------------------------------------------------------------------------------ */

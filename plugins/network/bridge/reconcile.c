@@ -116,7 +116,7 @@ static int change(struct search *s, struct runner_call *call, struct runner_erro
     bridge_host->log(call, RUNNER_LOG_WARN, "network.orphaned_rules_removed", fields, ARRAY_LEN(fields));
     for (size_t i = 0; i < s->ports.n; i++)
         plan_forget(&s->change, s->ports.list[i]);
-    r = nft_end(&s->change, NULL, batch, err) < 0 ? -1 : bridge_host->run(call, batch, err);
+    r = nft_end(&s->change, NULL, 0, batch, err) < 0 ? -1 : bridge_host->run(call, batch, err);
     bridge_host->batch_free(batch);
     return r;
 }

@@ -86,8 +86,8 @@ static void add_from_guest(const struct bridge *b, struct str *s)
     if (!b->is_isolating)
         str_addf(s, "    ip daddr %s accept\n", b->subnet);
     str_add(s, "    ip daddr @never goto refuse\n"
+               "    iifname @limited jump limits\n"
                "    iifname @open accept\n"
-               "    iifname @limited goto limited_out\n"
                "    iifname vmap @lists\n"
                "    goto refuse\n"
                "  }\n"
@@ -129,8 +129,8 @@ static void add_to_guest(const struct bridge *b, struct str *s)
                "    ip saddr @host accept\n");
     if (!b->is_isolating)
         str_addf(s, "    ip saddr %s accept\n", b->subnet);
-    str_add(s, "    oifname @open accept\n"
-               "    oifname @limited goto limited_in\n"
+    str_add(s, "    oifname @limited jump limits_in\n"
+               "    oifname @open accept\n"
                "    oifname vmap @lists_in\n"
                "    goto refuse_in\n"
                "  }\n"
@@ -151,9 +151,7 @@ static void add_limits(const struct bridge *b, struct str *s)
                "  chain limits_in {\n");
     if (b->restricted.n > 0)
         str_add(s, "    ip saddr != @restricted goto refuse_in\n");
-    str_add(s, "  }\n"
-               "  chain limited_out {\n    jump limits\n    accept\n  }\n"
-               "  chain limited_in {\n    jump limits_in\n    accept\n  }\n");
+    str_add(s, "  }\n");
 }
 
 /* To the host: replies to what it dialled, ping, and questions for names. */
