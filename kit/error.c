@@ -1,6 +1,7 @@
 /* What runner-plugin.h says of an error. */
 #include <string.h>
 
+#include "core/util/utf8.h"
 #include "kit/op.h"
 
 const char *error_code_fault(const struct runner_error *err)
@@ -8,17 +9,6 @@ const char *error_code_fault(const struct runner_error *err)
     if (err->code == 0)
         return "no code";
     return err->code < RUNNER_E_INVALID || err->code > RUNNER_E_DENIED ? "a code that there is not" : NULL;
-}
-
-/* Length of the UTF-8 sequence at p, 0 when it is none. */
-static size_t utf8_len(const unsigned char *p)
-{
-    size_t len = *p < 0x80 ? 1 : (*p & 0xe0) == 0xc0 ? 2 : (*p & 0xf0) == 0xe0 ? 3 : (*p & 0xf8) == 0xf0 ? 4 : 0;
-
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    return len;
 }
 
 const char *error_message_fault(const struct runner_error *err)
@@ -33,7 +23,7 @@ const char *error_message_fault(const struct runner_error *err)
     for (; *p != '\0'; p += len) {
         if (*p < 0x20 || *p == 0x7f)
             return "a message with a newline or another control character";
-        len = utf8_len(p);
+        len = utf8_len(p, UTF8_MAX);
         if (len == 0 && strlen((const char *)p) > 3) /* one that was cut may end in the midst of a character */
             return "a message that is not UTF-8";
         if (len == 0)

@@ -6,23 +6,14 @@
 #include <unistd.h>
 
 #include "core/ctl/interrupt.h"
+#include "core/util/utf8.h"
 
 /* Length of the UTF-8 sequence at p that may be shown, 0 when the byte has to be escaped. */
 static size_t shown_len(const unsigned char *p)
 {
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+    bool is_control = p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0); /* C0, DEL, C1 */
 
-    if (n == 0 || p[0] < 0x20 || p[0] == 0x7f)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if (p[0] == 0xc2 && p[1] < 0xa0) /* C1 */
-        return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return n;
+    return is_control ? 0 : utf8_len(p, UTF8_MAX);
 }
 
 void output_add_clean(struct str *out, const char *text, bool keep_lines)

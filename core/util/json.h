@@ -1,4 +1,5 @@
-/* JSON: a bounded reader into a tree, and a writer into a str. The one place that includes yajl. */
+/* JSON: a bounded reader into a tree (json-read.c, the one place that includes yajl), and a writer into a str
+ * (json-write.c). */
 #ifndef UTIL_JSON_H
 #define UTIL_JSON_H
 
@@ -27,6 +28,8 @@ struct json {
  * a repeated key, a NUL or bad UTF-8 in a string, or an integer beyond 64 bits. */
 int json_parse(const char *text, size_t len, struct json **ret, struct runner_error *err);
 void json_free(struct json *j); /* takes NULL */
+CLEANUP_DEFINE(cleanup_json, struct json, json_free)
+#define auto_json CLEANUP(cleanup_json)
 
 /*
  * A long array, read as it comes: no more than one of its elements is in memory. item() gets each in its order, for the
@@ -41,8 +44,6 @@ int json_stream_feed(struct json_stream *stream, const char *text, size_t len, s
 /* -1 when that was not all of an array, too. */
 int json_stream_end(struct json_stream *stream, struct runner_error *err);
 void json_stream_free(struct json_stream *stream); /* takes NULL */
-CLEANUP_DEFINE(cleanup_json, struct json, json_free)
-#define auto_json CLEANUP(cleanup_json)
 
 /* Member of an object, NULL when absent or j is NULL or no object. */
 const struct json *json_get(const struct json *j, const char *key);
@@ -52,6 +53,8 @@ int64_t json_int(const struct json *j, const char *key, int64_t dflt);
 bool json_bool(const struct json *j, const char *key, bool dflt);
 /* A deep copy, without its key. */
 struct json *json_copy(const struct json *j);
+/* A new last child; the parent owns it from then on, and a key that it has. */
+void json_append(struct json *parent, struct json *child);
 /* Takes a member out of an object: the caller's now, or NULL. */
 struct json *json_take(struct json *object, const char *key);
 const char *json_type_name(enum json_type type);
