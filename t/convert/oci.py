@@ -80,8 +80,12 @@ class Blobs:
     def image(self, tars, packings, config=None):
         """An image "latest" of tars; its layers as (media type, path)."""
         layers = [dict(self.put(pack(tar, packing)), mediaType=media_type(packing)) for tar, packing in zip(tars, packings)]
-        config = dict(config or CONFIG, rootfs={"type": "layers", "diff_ids": [
-            "sha256:" + hashlib.sha256(tar).hexdigest() for tar in tars]})
+        self.finish(dict(config or CONFIG, rootfs={"type": "layers", "diff_ids": [
+            "sha256:" + hashlib.sha256(tar).hexdigest() for tar in tars]}), layers)
+        return [(layer["mediaType"], self.file(layer["digest"])) for layer in layers]
+
+    def finish(self, config, layers):
+        """Makes these the image "latest"."""
         manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": layers,
                     "config": dict(self.put(json.dumps(config).encode()),
                                    mediaType="application/vnd.oci.image.config.v1+json")}
@@ -91,7 +95,6 @@ class Blobs:
                             ("oci-layout", {"imageLayoutVersion": "1.0.0"})):
             with open(os.path.join(self.path, name), "w", encoding="utf-8") as file:
                 json.dump(value, file)
-        return [(layer["mediaType"], self.file(layer["digest"])) for layer in layers]
 
 
 class Result:
