@@ -109,6 +109,7 @@ class ImageRunner(Runner):
 
     def pull(self, ref):
         """Seconds of the whole, of each phase, and the most memory in KiB of all of its processes, each at its peak."""
+        self.client.close()  # an idle connection ends by itself
         phases, peaks, begin = {}, {}, time.monotonic()
         self.client.call("POST", "/snapshots/pull", {"snapshot": ref})
         last = begin
