@@ -236,6 +236,7 @@ def row_image(table):
         registry = Registry()
         try:
             with ImageRunner(folder) as runner:
+                runner.body["storageQuota"] = 50
                 ref = row_sizes(table, runner, registry, folder)
                 row_requests(table, runner, registry, ref)
                 row_cached(table, runner, ref)
