@@ -98,10 +98,7 @@ static void add_busy(struct asking *a, const char *ref, struct str *body)
     json_add_text(body, "name", ref);
     if (images_progress(a->images, ref, &progress)) {
         json_add_text(body, "state", "pulling");
-        json_add_text(body, "phase", progress.phase);
-        json_add_int(body, "doneBytes", (int64_t)progress.done_bytes);
-        json_add_int(body, "totalBytes", (int64_t)progress.total_bytes);
-        json_add_int(body, "seconds", progress.seconds);
+        image_add_progress(&progress, body);
     } else {
         json_add_text(body, "state", "error");
         json_add_text(body, "message", images_failure(a->images, ref, &err) ? err.message : "");

@@ -102,6 +102,7 @@ static const struct setting limits[] = {
     NUMBER("connections", RUNNER_T_INT, struct config_limits, connections, "8192", 1, 1000000),
     NUMBER("queue", RUNNER_T_INT, struct config_limits, queue, "1024", 1, 1000000),
     NUMBER("sandboxes", RUNNER_T_INT, struct config_limits, sandboxes, "0", 0, 1000000),
+    NUMBER("pulls", RUNNER_T_INT, struct config_limits, pulls, "8", 1, 200),
     NUMBER("cpus", RUNNER_T_INT, struct config_limits, cpus, "64", 1, 1024),
     NUMBER("memory_mb", RUNNER_T_INT, struct config_limits, memory_mb, "1048576", 128, 67108864),
     NUMBER("disk_gb", RUNNER_T_INT, struct config_limits, disk_gb, "16384", 1, 1048576),

@@ -63,6 +63,7 @@ struct config_limits {
     int64_t connections; /* open client connections, all loops together */
     int64_t queue;       /* operations waiting or running; more: 503 */
     int64_t sandboxes;   /* per host; 0: no limit */
+    int64_t pulls;       /* images fetched at once, per host; more wait */
     int64_t cpus;        /* ceilings of one sandbox ... */
     int64_t memory_mb;
     int64_t disk_gb;

@@ -82,6 +82,8 @@ void op_free(struct op *op)
 {
     if (op == NULL)
         return;
+    if (op->abandoned != NULL)
+        images_abandon_over(op->abandoned, op->id);
     index_put(op->engine->index, op->sandbox);
     record_free(op->plan);
     image_object_wipe(&op->source);
@@ -275,8 +277,13 @@ static void run(struct task *task)
     op_free(op);
 }
 
+/* What is to be destroyed need not get its image first. */
 int op_submit(struct op *op, struct runner_error *err)
 {
+    if (op->kind == OP_DESTROY) {
+        op->abandoned = op->host->images;
+        images_abandon(op->abandoned, op->id);
+    }
     return enqueue(op, is_internal(op), err);
 }
 

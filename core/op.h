@@ -55,6 +55,7 @@ struct op {
     struct policy policy;        /* POLICY, START: what the record gets, then what it had; owned */
     struct json *metadata;       /* START: what it brought, see start-request.h; owned, or NULL */
     char *auth_token;            /* CREATE, START, RESUME: for the guest's daemon; owned, a secret; or NULL */
+    struct images *abandoned;    /* DESTROY: those whose fetches nobody waits for any more on behalf of its sandbox, or NULL */
     const char *job;             /* id of the API's job that it is for, or NULL; outlives it */
     bool is_heard, has_said_end; /* EXITED: its VMM was listened to; and said beforehand that it ends */
 

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "core/batch.h"
+#include "core/images/request.h"
 #include "core/stats.h"
 #include "core/op.h"
 #include "core/util/error.h"
@@ -36,13 +37,25 @@ static void add_time(struct str *out, const char *key, int64_t wall_ms)
     json_add_text(out, key, text);
 }
 
-static void add_members(const struct sandbox *sandbox, struct str *out)
+/* Whether its create waits for its image. Not under the index's lock. */
+static bool is_pulling(struct engine *engine, const struct sandbox *sandbox, struct image_progress *ret)
+{
+    auto_free char *ref = NULL;
+
+    index_lock(engine->index);
+    if (sandbox->record->state == SANDBOX_CREATING && sandbox->record->disk.backing_path == NULL)
+        ref = mem_dup(sandbox->record->snapshot);
+    index_unlock(engine->index);
+    return ref != NULL && images_progress(sandbox->host->images, ref, ret);
+}
+
+static void add_members(const struct sandbox *sandbox, bool is_pulling, struct str *out)
 {
     const struct record *record = sandbox->record;
 
     json_add_text(out, "id", record->id);
     json_add_text(out, "name", json_text(record->request, "name", record->id));
-    json_add_text(out, "state", sandbox_state_name(record->state));
+    json_add_text(out, "state", is_pulling ? "pulling_snapshot" : sandbox_state_name(record->state));
     json_add_text(out, "snapshot", record->snapshot);
     json_add_int(out, "cpus", record->cpus);
     json_add_real(out, "memoryGiB", (double)record->memory_bytes / GIB);
@@ -83,9 +96,17 @@ static void look_at(struct engine *engine, const char *id, struct stats_look *re
 static void add_sandbox(struct engine *engine, struct runner_call *call, const struct stats_look *look, bool with_stats,
                         bool with_counters, struct str *out)
 {
+    struct image_progress progress;
+    bool pulls = is_pulling(engine, look->sandbox, &progress);
+
     index_lock(engine->index);
-    add_members(look->sandbox, out);
+    add_members(look->sandbox, pulls, out);
     index_unlock(engine->index);
+    if (pulls) {
+        json_open(out, "pull", '{');
+        image_add_progress(&progress, out);
+        json_close(out, '}');
+    }
     call->host = look->sandbox->host;
     if (look->pid > 0)
         json_add_int(out, "pid", look->pid);

@@ -108,7 +108,8 @@ void reply_add_error(struct str *out, const struct reply_error *error, int *ret_
     auto_str struct str inner = STR_INIT, time_text = STR_INIT;
     auto_free char *path = mem_dup_n(error->path, error->path_len);
     auto_free char *method = mem_dup_n(error->method, error->method_len);
-    bool recoverable = recoverable_is(error->message);
+    /* 422: that a pull failed, once and for all; of another status the API takes that it is still to come. */
+    bool recoverable = error->status != 422 && recoverable_is(error->message);
     const char *code = recoverable ? "BAD_REQUEST" : error->code;
 
     *ret_status = recoverable ? 400 : error->status;

@@ -1,11 +1,11 @@
-/* Fetching: one flight for all who want the same. */
+/* Fetching: one flight for all who want the same; who waits for it, and how it ended. */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "core/figures.h"
 #include "core/images/inner.h"
 #include "core/log.h"
 #include "core/util/error.h"
@@ -14,7 +14,6 @@
 
 #define REMEMBERED_MS  (10 * 60 * 1000) /* how long a failure can be asked for */
 #define REMEMBERED_MAX 256
-#define UNPACKED       4 /* times as large as it is kept, a guess for the room that it needs */
 
 void flight_put(struct flight *flight)
 {
@@ -66,212 +65,7 @@ static struct flight *running(struct images *images, const struct image_wish *wi
     return NULL;
 }
 
-/* ---- the way there ---- */
-
-static struct runner_object object_of(const struct image_object *object)
-{
-    return (struct runner_object){.size = sizeof(struct runner_object),
-                                  .ref = object->ref,
-                                  .server = object->server,
-                                  .username = object->username,
-                                  .password = object->password};
-}
-
-static void on_progress(void *ctx, const struct runner_progress *progress)
-{
-    struct flight *flight = ctx;
-
-    pthread_mutex_lock(&flight->images->mutex);
-    (void)snprintf(flight->phase, sizeof flight->phase, "%s", progress->phase != NULL ? progress->phase : "");
-    flight->done_bytes = progress->done_bytes;
-    flight->total_bytes = progress->total_bytes;
-    pthread_mutex_unlock(&flight->images->mutex);
-}
-
-/* Whoever makes the same base now is waited for: two would fetch it twice. */
-static int claim(struct flight *flight, const char *key, struct runner_error *err)
-{
-    struct images *images = flight->images;
-
-    for (;;) {
-        struct flight *other;
-        int events, saved;
-
-        pthread_mutex_lock(&images->mutex);
-        TAILQ_FOREACH(other, &images->flights, link)
-            if (other != flight && !other->is_over && is_same(other->key, key))
-                break;
-        if (other == NULL) {
-            free(flight->key);
-            flight->key = mem_dup(key);
-            pthread_mutex_unlock(&images->mutex);
-            return 0;
-        }
-        other->holders++;
-        pthread_mutex_unlock(&images->mutex);
-        events = call_wait(&flight->call, other->over_fd, POLLIN, -1);
-        saved = errno;
-        put(other);
-        if (events < 0)
-            return fail_errno(err, saved, "wait for the same image");
-    }
-}
-
-/* A version is as its plugin's author likes. */
-static char *key_of(const struct images *images, const struct runner_object_info *info)
-{
-    const struct plugin *plugin = images->host->instances[RUNNER_STORAGE]->plugin;
-    char *key = mem_printf("%.64s-%.32s-%.30s", info->digest, plugin->desc.name, plugin->desc.version);
-
-    for (char *p = key; *p != '\0'; p++)
-        if (strchr("abcdefghijklmnopqrstuvwxyz0123456789.-", *p) == NULL)
-            *p = '-';
-    return key;
-}
-
-static void base_done(struct runner_base *base)
-{
-    const struct runner_host *host = host_services();
-
-    host->release((void *)base->disk);
-    host->release((void *)base->format);
-    host->release((void *)base->image_json);
-}
-
-static int pull(struct flight *flight, const char *key, struct runner_error *err)
-{
-    struct images *images = flight->images;
-    struct runner_object from = object_of(&flight->from), also = object_of(&flight->also);
-    struct runner_base base = {.size = sizeof base, .info = {.size = sizeof base.info}};
-    auto_free char *dir = images_make_dir(images, &flight->call, err);
-    auto_free char *made = NULL;
-    int status;
-
-    if (dir == NULL)
-        return -1;
-    status = HOST_CALL(images->host, RUNNER_STORAGE, storage, pull, &flight->call, &from,
-                       flight->also.ref != NULL ? &also : NULL, dir, on_progress, flight, &base, err);
-    if (status == 0)
-        status = images_check_info(&base.info, err);
-    if (status == 0) { /* the ref may have moved on since it was looked up */
-        made = key_of(images, &base.info);
-        status = strcmp(made, key) == 0 ? 0
-                                        : fail(err, RUNNER_E_BUSY, 0, "image '%s' changed meanwhile", flight->from.ref);
-    }
-    if (status == 0)
-        status = images_keep_base(images, &flight->call, dir, key, &base, err);
-    if (status < 0) {
-        images_remove_dir(images, dir);
-    } else {
-        pthread_mutex_lock(&images->mutex);
-        images->stats.fetched_bytes += (uint64_t)base.info.size_bytes;
-        pthread_mutex_unlock(&images->mutex);
-    }
-    base_done(&base);
-    return status;
-}
-
-static int copy(struct flight *flight, struct runner_error *err)
-{
-    struct runner_object from = object_of(&flight->from), also = object_of(&flight->also);
-    struct runner_object_info info = {.size = sizeof info};
-
-    if (flight->also.ref == NULL)
-        return 0;
-    return HOST_CALL(flight->images->host, RUNNER_STORAGE, storage, copy, &flight->call, &from, &also, on_progress,
-                     flight, &info, err);
-}
-
-/* A file system that is full of bases that nobody uses has room. What could not be on it at all makes none: an image that
- * says so would cost everybody else's. */
-static void make_room(struct flight *flight, int64_t stored_bytes)
-{
-    struct images *images = flight->images;
-    struct figures figures;
-    int64_t size;
-
-    figures_refresh(images->engine, &flight->call, &figures);
-    size = figures.has.of[RESOURCE_DISK];
-    if (size > 0 && stored_bytes <= size / UNPACKED)
-        images_collect(images, &flight->call,
-                       stored_bytes * UNPACKED + images->host->config->capacity.disk_reserve - figures.disk_free);
-}
-
-/* "registry/daytona/daytona-": which digest it is was not known when it was asked for. */
-static int complete_also(struct flight *flight, const char *digest, struct runner_error *err)
-{
-    char *ref = flight->also.ref;
-    size_t len = ref != NULL ? strlen(ref) : 0;
-
-    if (len == 0 || ref[len - 1] != '-')
-        return 0;
-    ref = mem_printf("%s%.64s:daytona", flight->also.ref, digest);
-    pthread_mutex_lock(&flight->images->mutex); /* others read it */
-    free(flight->also.ref);
-    flight->also.ref = ref;
-    pthread_mutex_unlock(&flight->images->mutex);
-    return text_is_ref(ref) ? 0 : fail(err, RUNNER_E_INVALID, 0, "'%.100s' is not a snapshot reference", ref);
-}
-
-static int keep_refs(struct flight *flight, const char *key, struct runner_error *err)
-{
-    const char *refs[] = {flight->ref, flight->other_ref, flight->also.ref};
-
-    for (size_t i = 0; i < ARRAY_LEN(refs); i++)
-        if (refs[i] != NULL && images_keep_ref(flight->images, &flight->call, key, refs[i], err) < 0)
-            return -1;
-    return 0;
-}
-
-static int make(struct flight *flight, const char *key, int64_t stored_bytes, struct runner_error *err)
-{
-    if (claim(flight, key, err) < 0)
-        return -1;
-    if (images_has_base(flight->images, &flight->call, key))
-        return copy(flight, err);
-    make_room(flight, stored_bytes);
-    return pull(flight, key, err);
-}
-
-/* Whether all that is wanted is here. A snapshot of the host's own is what its name means, tag or no tag. */
-static bool is_here(struct flight *flight)
-{
-    auto_snapshot struct snapshot *snapshot = NULL;
-
-    return flight->also.ref == NULL && flight->other_ref == NULL &&
-           snapshot_find(&flight->call, flight->images->host->config->root, flight->ref, &snapshot, NULL) == 0 &&
-           (snapshot->base == NULL || !image_is_moving(flight->ref));
-}
-
-static int check_names(struct flight *flight, struct runner_error *err)
-{
-    const char *refs[] = {flight->ref, flight->other_ref, flight->also.ref};
-
-    for (size_t i = 0; i < ARRAY_LEN(refs); i++)
-        if (refs[i] != NULL && refs[i][strlen(refs[i]) - 1] != '-' &&
-            images_check_name(flight->images, &flight->call, refs[i], err) < 0)
-            return -1;
-    return 0;
-}
-
-static int fetch(struct flight *flight, struct runner_error *err)
-{
-    struct images *images = flight->images;
-    struct runner_object_info info = {.size = sizeof info};
-    auto_free char *key = NULL;
-
-    if (host_wait_up(images->host, &flight->call, err) < 0 || images_load(images, &flight->call, err) < 0)
-        return -1;
-    if (is_here(flight))
-        return 0;
-    if (check_names(flight, err) < 0 || images_inspect(images, &flight->call, &flight->from, &info, err) < 0 ||
-        snapshot_check_boot(&flight->call, images->host->config->root, err) < 0) /* it would be fetched in vain */
-        return -1;
-    key = key_of(images, &info);
-    if (complete_also(flight, info.digest, err) < 0 || make(flight, key, info.size_bytes, err) < 0)
-        return -1;
-    return keep_refs(flight, key, err);
-}
+/* ---- its way ---- */
 
 static void report(const struct flight *flight)
 {
@@ -322,13 +116,13 @@ static void run(struct task *task)
     uint64_t one = 1;
 
     flight->call.deadline_us = num_now_us() + images->engine->config->timeouts.pull_ms * 1000;
-    if (fetch(flight, &flight->err) == 0)
+    if (flight_fetch(flight, &flight->err) == 0)
         error_clear(&flight->err);
     report(flight);
     pthread_mutex_lock(&images->mutex);
     flight->is_over = true;
     flight->over_ms = num_now_ms();
-    *(flight->err.code == 0 ? &images->stats.done : &images->stats.failed) += 1;
+    images_count_flight(flight);
     image_object_forget(&flight->from);
     image_object_forget(&flight->also);
     (void)!write(flight->over_fd, &one, sizeof one);
@@ -353,6 +147,7 @@ static struct flight *flight_new(struct images *images, const struct image_wish 
         image_object_copy(&flight->also, wish->also);
     flight->err.size = sizeof flight->err;
     flight->begun_us = num_now_us();
+    LIST_INIT(&flight->waiters);
     flight->over_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     call_init(&flight->call, images->host, NULL, images->engine->config->timeouts.pull_ms);
     return flight;
@@ -410,23 +205,124 @@ int images_begin(struct images *images, const struct image_wish *wish, struct ru
     return 0;
 }
 
+/* ---- waiting for it ---- */
+
+static struct unwanted *find_unwanted(struct images *images, const char *id)
+{
+    struct unwanted *unwanted;
+
+    LIST_FOREACH(unwanted, &images->unwanteds, link)
+        if (strcmp(unwanted->id, id) == 0)
+            return unwanted;
+    return NULL;
+}
+
+/* So that what begins to wait from now on does not, and what waits does no longer. */
+void images_abandon(struct images *images, const char *id)
+{
+    struct unwanted *unwanted;
+    struct flight *flight;
+    struct waiter *waiter;
+
+    pthread_mutex_lock(&images->mutex);
+    unwanted = find_unwanted(images, id);
+    if (unwanted == NULL) {
+        unwanted = mem_alloc(sizeof *unwanted);
+        (void)snprintf(unwanted->id, sizeof unwanted->id, "%s", id);
+        LIST_INSERT_HEAD(&images->unwanteds, unwanted, link);
+    }
+    unwanted->n++;
+    TAILQ_FOREACH(flight, &images->flights, link)
+        LIST_FOREACH(waiter, &flight->waiters, link)
+            if (waiter->call->id != NULL && strcmp(waiter->call->id, id) == 0)
+                call_cancel(waiter->call);
+    pthread_mutex_unlock(&images->mutex);
+}
+
+void images_abandon_over(struct images *images, const char *id)
+{
+    struct unwanted *unwanted;
+
+    pthread_mutex_lock(&images->mutex);
+    unwanted = find_unwanted(images, id);
+    if (unwanted != NULL && --unwanted->n == 0) {
+        LIST_REMOVE(unwanted, link);
+        free(unwanted);
+    }
+    pthread_mutex_unlock(&images->mutex);
+}
+
+/* Joins those who wait; the caller of images_fetch() does not, when the sandbox that it is for is to be destroyed. */
+static bool begin_to_wait(struct flight *flight, struct waiter *waiter)
+{
+    struct images *images = flight->images;
+    bool is_wanted;
+
+    pthread_mutex_lock(&images->mutex);
+    is_wanted = waiter->call->id == NULL || find_unwanted(images, waiter->call->id) == NULL;
+    if (is_wanted)
+        LIST_INSERT_HEAD(&flight->waiters, waiter, link);
+    pthread_mutex_unlock(&images->mutex);
+    return is_wanted;
+}
+
+/* How long an image takes says nothing of the rest that the call is for: its time stands still meanwhile, and what ends
+ * the wait is the time of a pull. Returns 0 or an errno. */
+static int wait_over(struct flight *flight, struct runner_call *call)
+{
+    int64_t begin_us = num_now_us(), deadline_us = call->deadline_us;
+    int saved = 0;
+
+    call->deadline_us = begin_us + flight->images->engine->config->timeouts.pull_ms * 1000;
+    if (call_wait(call, flight->over_fd, POLLIN, -1) < 0)
+        saved = errno;
+    call->deadline_us = deadline_us + (num_now_us() - begin_us);
+    return saved;
+}
+
+static int fail_waiting(struct flight *flight, int saved, bool is_wanted, struct runner_error *err)
+{
+    struct image_progress p;
+
+    if (!is_wanted)
+        return fail(err, RUNNER_E_BUSY, 0, "image '%s' is not waited for: the sandbox is being destroyed", flight->ref);
+    if (saved != ETIMEDOUT)
+        return fail_errno(err, saved, "wait for image '%s'", flight->ref);
+    if (!images_progress(flight->images, flight->ref, &p))
+        return fail_errno(err, saved, "image '%s'", flight->ref);
+    (void)fail(err, RUNNER_E_TIMEOUT, 0,
+               "image '%s' is still being fetched (%s, %" PRIu64 " of %" PRIu64 " MiB, after %" PRId64
+               " s): that goes on, for who asks again",
+               flight->ref, p.phase, p.done_bytes >> 20, p.total_bytes >> 20, p.seconds);
+    err->retry = 1;
+    return -1;
+}
+
 int images_fetch(struct images *images, struct runner_call *call, const struct image_wish *wish,
                  struct runner_error *err)
 {
     struct flight *flight = check(wish, err) == 0 ? join(images, wish, err) : NULL;
-    int status = 0;
+    struct waiter waiter = {.call = call};
+    bool has_waited, is_wanted;
+    int saved = 0, status = 0;
 
     if (flight == NULL)
         return -1;
-    if (call_wait(call, flight->over_fd, POLLIN, -1) < 0)
-        status = fail_errno(err, errno, "image '%s' is still being fetched", wish->ref);
+    has_waited = begin_to_wait(flight, &waiter);
+    if (has_waited)
+        saved = wait_over(flight, call);
     pthread_mutex_lock(&images->mutex); /* in which it ended */
-    if (status == 0 && flight->err.code != 0) {
+    if (has_waited)
+        LIST_REMOVE(&waiter, link);
+    is_wanted = call->id == NULL || find_unwanted(images, call->id) == NULL;
+    if (has_waited && saved == 0 && flight->err.code != 0) {
         error_copy(err, &flight->err);
         status = -1;
     }
-    flight_put(flight);
     pthread_mutex_unlock(&images->mutex);
+    if (!has_waited || saved != 0)
+        status = fail_waiting(flight, saved, is_wanted, err);
+    put(flight);
     return status;
 }
 
@@ -468,9 +364,7 @@ bool images_progress(struct images *images, const char *ref, struct image_progre
     pthread_mutex_lock(&images->mutex);
     TAILQ_FOREACH(flight, &images->flights, link)
         if (!flight->is_over && (is_same(flight->ref, ref) || is_same(flight->other_ref, ref))) {
-            (void)snprintf(ret->phase, sizeof ret->phase, "%s", flight->phase);
-            ret->done_bytes = flight->done_bytes;
-            ret->total_bytes = flight->total_bytes;
+            *ret = flight->progress;
             ret->seconds = (num_now_us() - flight->begun_us) / 1000000;
             is_found = true;
         }

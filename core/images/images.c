@@ -49,7 +49,9 @@ struct images *images_new(struct engine *engine, struct host *host)
     pthread_mutex_init(&images->mutex, NULL);
     images->last_dir = num_wall_ms();
     LIST_INIT(&images->nameds);
+    LIST_INIT(&images->unwanteds);
     TAILQ_INIT(&images->flights);
+    TAILQ_INIT(&images->queue);
     return images;
 }
 
@@ -63,6 +65,7 @@ static void named_free(struct named *named)
 
 void images_free(struct images *images)
 {
+    struct unwanted *unwanted;
     struct flight *flight;
     struct named *named;
 
@@ -74,6 +77,10 @@ void images_free(struct images *images)
     }
     while ((named = LIST_FIRST(&images->nameds)) != NULL)
         named_free(named);
+    while ((unwanted = LIST_FIRST(&images->unwanteds)) != NULL) {
+        LIST_REMOVE(unwanted, link);
+        free(unwanted);
+    }
     pthread_mutex_destroy(&images->mutex);
     pthread_rwlock_destroy(&images->going);
     pthread_mutex_destroy(&images->load_mutex);
@@ -153,13 +160,16 @@ static int find_or_fetch(struct images *images, struct runner_call *call, const 
     struct image_wish wish = {.ref = ref, .from = from};
     struct runner_error absent = ERROR_INIT;
 
-    if (find(images, call, ref, ret, err) == 0)
+    if (find(images, call, ref, ret, err) == 0) {
+        images_count_open(images, true);
         return 0;
+    }
     if (err->code != RUNNER_E_NOTFOUND)
         return -1;
     error_clear(err);
     if (from == NULL || images->host->instances[RUNNER_STORAGE] == NULL)
         return snapshot_fail_absent(call, images->host->config->root, ref, err);
+    images_count_open(images, false);
     if (images_fetch(images, call, &wish, err) == 0 && find(images, call, ref, ret, err) == 0)
         return 0;
     (void)snapshot_fail_absent(call, images->host->config->root, ref, &absent);
@@ -182,45 +192,6 @@ int images_open(struct images *images, struct runner_call *call, const char *ref
     *ret = snapshot;
     snapshot = NULL;
     return 0;
-}
-
-/* ---- counting ---- */
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The caller has the mutex. */
-static void count_names(struct images *images, struct image_stats *ret)
-{
-    auto_free const char **bases = NULL;
-    const struct named *named;
-    size_t n = 0;
-
-    LIST_FOREACH(named, &images->nameds, link)
-        ret->names += named->base != NULL;
-    bases = mem_array(ret->names, sizeof *bases);
-    LIST_FOREACH(named, &images->nameds, link)
-        if (named->base != NULL)
-            bases[n++] = named->base;
-    if (n > 0)
-        qsort(bases, n, sizeof *bases, by_text);
-    for (size_t i = 0; i < n; i++)
-        ret->images += i == 0 || strcmp(bases[i - 1], bases[i]) != 0;
-}
-
-void images_read_stats(struct images *images, struct runner_call *call, struct image_stats *ret)
-{
-    const struct flight *flight;
-
-    (void)images_load(images, call, NULL);
-    pthread_mutex_lock(&images->mutex);
-    *ret = images->stats;
-    count_names(images, ret);
-    TAILQ_FOREACH(flight, &images->flights, link)
-        ret->running += !flight->is_over;
-    pthread_mutex_unlock(&images->mutex);
 }
 
 /* ---- in the storage ---- */
@@ -305,7 +276,7 @@ static int remove_path(struct runner_call *call, const char *path, uint32_t flag
     struct runner_step step = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = flags, .path = path, .to = last};
 
-    return batch_add(batch, &step, err) < 0 || batch_run(call, batch, err) < 0 ? -1 : 0;
+    return batch_run_step(call, batch, &step, err);
 }
 
 /* Whether it could be taken from the books: nobody holds it. */
@@ -359,7 +330,7 @@ int images_remove(struct images *images, struct runner_call *call, const char *r
             log_event(RUNNER_LOG_INFO, "image.kept", "ref", ref, "why", "in use", NULL);
         return status < 0 ? -1 : 0;
     }
-    images_collect(images, call, 0);
+    (void)images_collect(images, call, 0);
     log_event(RUNNER_LOG_INFO, "image.removed", "ref", ref, NULL);
     return 0;
 }

@@ -41,9 +41,15 @@ void images_cancel(struct images *images);
 
 /* Begins to fetch what is not here, or joins who does; returns at once. BUSY: the runner stops, or too much waits. */
 int images_begin(struct images *images, const struct image_wish *wish, struct runner_error *err);
-/* The same, and waits for the end of it. */
+/* The same, and waits for the end of it, for timeouts.pull: meanwhile the call's own time stands still. TIMEOUT: it goes
+ * on without who waited. */
 int images_fetch(struct images *images, struct runner_call *call, const struct image_wish *wish,
                  struct runner_error *err);
+
+/* A sandbox is to be destroyed, or was: between the two no call for it (runner_call.id) waits for an image: BUSY. As often
+ * the one as the other. */
+void images_abandon(struct images *images, const char *id);
+void images_abandon_over(struct images *images, const char *id);
 
 /* Opens what is here, fetching it first where `from` says how, and holds it: until images_release() its base stays. */
 int images_open(struct images *images, struct runner_call *call, const char *ref, const struct image_object *from,
@@ -63,17 +69,27 @@ int images_tag(struct images *images, struct runner_call *call, const char *from
 /* How the last fetch of a ref ended, when it failed and that was lately; else false. */
 bool images_failure(struct images *images, const char *ref, struct runner_error *ret);
 
-struct image_stats {
-    uint64_t running, done, failed; /* fetches; done and failed since the runner started */
-    uint64_t fetched_bytes;         /* of what became a base, as its storage keeps it */
-    uint64_t names, images;         /* refs of what was pulled, and the bases that they name */
-    uint64_t bases;                 /* those without a name too */
-    int64_t bases_bytes;            /* what is in them */
+#define IMAGE_BUCKETS 10
+#define IMAGE_CODES   32 /* of RUNNER_E_*: there are fewer */
+extern const int image_bucket_s[IMAGE_BUCKETS]; /* upper ends; what takes longer is in one bucket more */
+
+struct image_stats { /* counts are since the runner started */
+    uint64_t running, waiting; /* fetches; waiting: for others, of which there may be only so many at once */
+    int64_t oldest_us;         /* how long that of them has taken so far that takes longest */
+    uint64_t done, failed, failures[IMAGE_CODES]; /* fetches that ended; by RUNNER_E_* */
+    uint64_t fetched_bytes;                       /* of what became a base, as its storage keeps it */
+    uint64_t buckets[IMAGE_BUCKETS + 1];          /* those that made one, by how long they took */
+    int64_t pulled_us;                            /* all of these together */
+    uint64_t opened, missed;                      /* creates whose image was here, or was not */
+    uint64_t evicted, evicted_bytes;              /* bases that went though they had names, to make room */
+    uint64_t names, images; /* refs of what was pulled, and the bases that they name */
+    uint64_t bases;         /* those without a name too */
+    int64_t bases_bytes;    /* what is in them */
 };
 void images_read_stats(struct images *images, struct runner_call *call, struct image_stats *ret);
 
 struct image_progress { /* of a fetch under way */
-    char phase[16];
+    char phase[16]; /* "resolve", "wait" (for others), or what the storage says: "fetch", "convert" */
     uint64_t done_bytes, total_bytes;
     int64_t seconds; /* since it began */
 };

@@ -161,6 +161,14 @@ void image_add_info(const struct runner_object_info *info, struct str *out)
     json_close(out, '}');
 }
 
+void image_add_progress(const struct image_progress *progress, struct str *out)
+{
+    json_add_text(out, "phase", progress->phase);
+    json_add_int(out, "doneBytes", (int64_t)progress->done_bytes);
+    json_add_int(out, "totalBytes", (int64_t)progress->total_bytes);
+    json_add_int(out, "seconds", progress->seconds);
+}
+
 static void add_list(const struct snapshot *snapshot, const char *member, struct str *out)
 {
     const struct json *list = json_get(snapshot->config, member);

@@ -3,6 +3,7 @@
 #define CORE_IMAGES_REQUEST_H
 
 #include "core/images/images.h"
+#include "core/util/json.h"
 
 struct pull_request {
     struct image_object from, also; /* also.ref NULL: it is kept nowhere else */
@@ -23,6 +24,8 @@ int image_source_read(const struct json *body, const char *ref, struct image_obj
 
 /* {"hash","sizeGB"} */
 void image_add_info(const struct runner_object_info *info, struct str *out);
+/* The members "phase", "doneBytes", "totalBytes", "seconds" of an object. */
+void image_add_progress(const struct image_progress *progress, struct str *out);
 /* SnapshotInfoResponse. */
 void image_add_snapshot(const struct snapshot *snapshot, struct str *out);
 

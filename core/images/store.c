@@ -1,4 +1,4 @@
-/* Bases and names on the host. */
+/* Bases and names on the host: what there is, how it is made. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -13,18 +13,11 @@
 #define REFS_MAX     20000 /* whose manifests are read */
 #define REMOVE_MS    60000
 #define NEW_PREFIX   ".new-"
-#define OLD_PREFIX   ".old-"
 
-static char *base_path(const struct images *images, const char *key, const char *file)
+char *images_base_path(const struct images *images, const char *key, const char *file)
 {
     return mem_printf("%s/bases%s%s%s%s", images->host->config->root, key[0] != '\0' ? "/" : "", key,
                       file[0] != '\0' ? "/" : "", file);
-}
-
-static int run_one(struct runner_call *call, struct runner_batch *batch, const struct runner_step *step,
-                   struct runner_error *err)
-{
-    return batch_add(batch, step, err) < 0 || batch_run(call, batch, err) < 0 ? -1 : 0;
 }
 
 void images_remove_dir(struct images *images, const char *dir)
@@ -37,7 +30,7 @@ void images_remove_dir(struct images *images, const char *dir)
 
     call_init_alone(&call, images->host, NULL, REMOVE_MS);
     batch = batch_new(&call);
-    if (run_one(&call, batch, &step, &err) < 0)
+    if (batch_run_step(&call, batch, &step, &err) < 0)
         log_event(RUNNER_LOG_WARN, "image.not_removed", "path", dir, "error", err.message, NULL);
     batch_free(batch);
     call_done(&call);
@@ -54,7 +47,7 @@ static int add_mode(struct runner_batch *batch, const char *path, int64_t mode, 
 char *images_make_dir(struct images *images, struct runner_call *call, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *bases = base_path(images, "", "");
+    auto_free char *bases = images_base_path(images, "", "");
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .number = 0755};
     int64_t number;
     char *dir;
@@ -68,7 +61,7 @@ char *images_make_dir(struct images *images, struct runner_call *call, struct ru
     if (batch_add(batch, &step, err) >= 0 && add_mode(batch, bases, 0711, err) >= 0) {
         step.path = dir;
         step.flags = RUNNER_S_EXCL;
-        if (run_one(call, batch, &step, err) == 0)
+        if (batch_run_step(call, batch, &step, err) == 0)
             return dir;
     }
     free(dir);
@@ -80,12 +73,12 @@ static bool exists(struct runner_call *call, const char *path)
     auto_batch struct runner_batch *batch = batch_new(call);
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
 
-    return run_one(call, batch, &step, NULL) == 0 && batch_result(batch, 0)->status == 0;
+    return batch_run_step(call, batch, &step, NULL) == 0 && batch_result(batch, 0)->status == 0;
 }
 
 bool images_has_base(struct images *images, struct runner_call *call, const char *key)
 {
-    auto_free char *path = base_path(images, key, "manifest.json");
+    auto_free char *path = images_base_path(images, key, "manifest.json");
     bool is_there;
 
     pthread_rwlock_rdlock(&images->going); /* one that goes right now has gone then */
@@ -184,19 +177,11 @@ static int print_manifest(const char *key, const struct runner_base *base, struc
     return out->len <= MANIFEST_MAX ? 0 : fail(err, RUNNER_E_INVALID, 0, "image: more than 64 KiB of configuration");
 }
 
-static void count_base(struct images *images, int n, int64_t bytes)
-{
-    pthread_mutex_lock(&images->mutex);
-    images->stats.bases += (uint64_t)n;
-    images->stats.bases_bytes += n * bytes;
-    pthread_mutex_unlock(&images->mutex);
-}
-
 int images_keep_base(struct images *images, struct runner_call *call, const char *dir, const char *key,
                      const struct runner_base *base, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *path = mem_printf("%s/manifest.json", dir), *to = base_path(images, key, "");
+    auto_free char *path = mem_printf("%s/manifest.json", dir), *to = images_base_path(images, key, "");
     auto_snapshot struct snapshot *read = NULL;
     auto_str struct str text = STR_INIT;
     struct runner_step write = {
@@ -214,9 +199,9 @@ int images_keep_base(struct images *images, struct runner_call *call, const char
     disk = mem_printf("%s/%s", dir, base->disk);
     if (batch_add(batch, &write, err) < 0 || add_mode(batch, disk, 0444, err) < 0 ||
         add_mode(batch, path, 0444, err) < 0 || add_mode(batch, dir, 0755, err) < 0 ||
-        run_one(call, batch, &rename, err) < 0)
+        batch_run_step(call, batch, &rename, err) < 0)
         return error_wrap(err, "base '%s'", key);
-    count_base(images, 1, base->content_bytes);
+    images_count_base(images, 1, base->content_bytes);
     return 0;
 }
 
@@ -238,20 +223,20 @@ static int write_ref(struct runner_call *call, const char *dir, const struct run
                                       .len = manifest->len,
                                       .number = 0644};
 
-    return batch_add(batch, &mkdir, err) < 0 ? -1 : run_one(call, batch, &write, err);
+    return batch_add(batch, &mkdir, err) < 0 ? -1 : batch_run_step(call, batch, &write, err);
 }
 
 int images_keep_ref(struct images *images, struct runner_call *call, const char *key, const char *ref,
                     struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *from = base_path(images, key, "manifest.json");
+    auto_free char *from = images_base_path(images, key, "manifest.json");
     auto_free char *dir = mem_printf("%s/snapshots/%s", images->host->config->root, ref);
     struct runner_step read = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = from, .number = MANIFEST_MAX};
     int status;
 
-    if (images_check_name(images, call, ref, err) < 0 || run_one(call, batch, &read, err) < 0)
+    if (images_check_name(images, call, ref, err) < 0 || batch_run_step(call, batch, &read, err) < 0)
         return -1;
     pthread_rwlock_rdlock(&images->going); /* a removal comes before or after, not between */
     status = write_ref(call, dir, batch_result(batch, 0), err);
@@ -266,32 +251,30 @@ int images_keep_ref(struct images *images, struct runner_call *call, const char 
 
 /* ---- what there is ---- */
 
-/* The names in bases/, NUL after each; NULL: none. */
-static const struct runner_result *list_bases(struct images *images, struct runner_call *call,
+const struct runner_result *images_list_bases(struct images *images, struct runner_call *call,
                                               struct runner_batch *batch)
 {
-    auto_free char *path = base_path(images, "", "");
+    auto_free char *path = images_base_path(images, "", "");
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_LIST, .flags = RUNNER_S_OPTIONAL, .path = path};
 
-    return run_one(call, batch, &step, NULL) == 0 && batch_result(batch, 0)->status == 0 ? batch_result(batch, 0)
+    return batch_run_step(call, batch, &step, NULL) == 0 && batch_result(batch, 0)->status == 0 ? batch_result(batch, 0)
                                                                                           : NULL;
 }
 
 static bool is_half(const char *name)
 {
-    return strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0 || strncmp(name, OLD_PREFIX, strlen(OLD_PREFIX)) == 0;
+    return strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0 || strncmp(name, IMAGES_OLD_PREFIX, strlen(IMAGES_OLD_PREFIX)) == 0;
 }
 
-/* Its disk and how much that holds; NULL: it cannot be read, and so is of no use. */
-static char *disk_of(struct images *images, struct runner_call *call, const char *key, int64_t *ret_bytes)
+char *images_disk_of(struct images *images, struct runner_call *call, const char *key, int64_t *ret_bytes)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *path = base_path(images, key, "manifest.json");
+    auto_free char *path = images_base_path(images, key, "manifest.json");
     auto_snapshot struct snapshot *snapshot = NULL;
     struct runner_step read = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = path, .number = MANIFEST_MAX};
     char *disk_path;
 
-    if (run_one(call, batch, &read, NULL) < 0 ||
+    if (batch_run_step(call, batch, &read, NULL) < 0 ||
         snapshot_parse(batch_result(batch, 0)->out, batch_result(batch, 0)->len, images->host->config->root, "base",
                        &snapshot, NULL) < 0)
         return NULL;
@@ -305,17 +288,17 @@ static char *disk_of(struct images *images, struct runner_call *call, const char
 static void look_at_bases(struct images *images, struct runner_call *call)
 {
     auto_batch struct runner_batch *batch = batch_new(call);
-    const struct runner_result *names = list_bases(images, call, batch);
+    const struct runner_result *names = images_list_bases(images, call, batch);
 
     for (const char *p = names != NULL ? names->out : NULL; p != NULL && p < names->out + names->len;
          p += strlen(p) + 1) {
-        auto_free char *path = base_path(images, p, ""), *disk = NULL;
+        auto_free char *path = images_base_path(images, p, ""), *disk = NULL;
         int64_t bytes = 0;
 
         if (is_half(p))
             images_remove_dir(images, path);
-        else if (snapshot_is_base_key(p) && (disk = disk_of(images, call, p, &bytes)) != NULL)
-            count_base(images, 1, bytes);
+        else if (snapshot_is_base_key(p) && (disk = images_disk_of(images, call, p, &bytes)) != NULL)
+            images_count_base(images, 1, bytes);
     }
 }
 
@@ -327,7 +310,7 @@ static void load_ref(struct images *images, struct runner_call *call, const char
     struct runner_step read = {.size = RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = path, .number = MANIFEST_MAX};
     struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
 
-    if (batch_add(batch, &read, NULL) < 0 || run_one(call, batch, &stat, NULL) < 0 ||
+    if (batch_add(batch, &read, NULL) < 0 || batch_run_step(call, batch, &stat, NULL) < 0 ||
         snapshot_parse(batch_result(batch, 0)->out, batch_result(batch, 0)->len, images->host->config->root, ref,
                        &snapshot, NULL) < 0 ||
         snapshot->base == NULL)
@@ -355,123 +338,4 @@ int images_load(struct images *images, struct runner_call *call, struct runner_e
     }
     pthread_mutex_unlock(&images->load_mutex);
     return is_loaded ? 0 : -1;
-}
-
-/* ---- what goes ---- */
-
-struct base { /* one of those that may be taken away */
-    char *key;
-    int64_t used_ms; /* 0: it has no name any more */
-    int64_t bytes;
-};
-
-static int64_t used_ms(struct images *images, const char *key)
-{
-    struct named *named;
-    int64_t ms = 0;
-
-    LIST_FOREACH(named, &images->nameds, link)
-        if (named->base != NULL && strcmp(named->base, key) == 0 && named->used_ms > ms)
-            ms = named->used_ms;
-    return ms;
-}
-
-int images_add_removal(const struct images *images, struct runner_batch *batch, const char *ref,
-                       struct runner_error *err)
-{
-    auto_free char *path = mem_printf("%s/snapshots/%s/manifest.json", images->host->config->root, ref);
-    size_t top = strlen(images->host->config->root) + strlen("/snapshots");
-    uint32_t flags = 0;
-
-    for (char *slash = path + strlen(path); slash > path + top; slash = strrchr(path, '/')) {
-        const struct runner_step remove = {
-            .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = flags, .path = path};
-
-        *slash = '\0';
-        if (batch_add(batch, &remove, err) < 0)
-            return -1;
-        flags = RUNNER_S_EXCL;
-    }
-    return 0;
-}
-
-/* Its names first: what is left when that breaks off is a base without a name, which goes the next time. */
-static int move_away(struct images *images, struct runner_call *call, const char *key, char *refs, const char *to)
-{
-    auto_batch struct runner_batch *batch = batch_new(call);
-    auto_free char *from = base_path(images, key, "");
-    const struct runner_step rename = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RENAME, .path = from, .to = to};
-
-    for (char *ref = refs, *end; ref != NULL && (end = strchr(ref, '\n')) != NULL; ref = end + 1) {
-        *end = '\0';
-        (void)images_add_removal(images, batch, ref, NULL);
-    }
-    return run_one(call, batch, &rename, NULL);
-}
-
-/* Takes it away if nobody uses it; whether it did. */
-static bool drop(struct images *images, struct runner_call *call, const char *key, const char *disk_path)
-{
-    auto_free char *to = NULL;
-    auto_str struct str refs = STR_INIT;
-    bool is_free, is_gone;
-
-    pthread_rwlock_wrlock(&images->going);
-    pthread_mutex_lock(&images->mutex);
-    is_free = images_base_is_free(images, key, disk_path);
-    if (is_free) {
-        images_forget_base(images, key, &refs);
-        to = mem_printf("%s/bases/" OLD_PREFIX "%" PRId64, images->host->config->root, ++images->last_dir);
-    }
-    pthread_mutex_unlock(&images->mutex);
-    is_gone = is_free && move_away(images, call, key, refs.ptr, to) == 0;
-    pthread_rwlock_unlock(&images->going);
-    if (!is_gone)
-        return false;
-    images_remove_dir(images, to);
-    log_event(RUNNER_LOG_INFO, "image.dropped", "base", key, NULL);
-    return true;
-}
-
-static int by_use(const void *a, const void *b)
-{
-    int64_t x = ((const struct base *)a)->used_ms, y = ((const struct base *)b)->used_ms;
-
-    return x < y ? -1 : x > y;
-}
-
-void images_collect(struct images *images, struct runner_call *call, int64_t wanted_bytes)
-{
-    auto_batch struct runner_batch *batch = batch_new(call);
-    const struct runner_result *names = list_bases(images, call, batch);
-    struct base *bases = NULL;
-    size_t n = 0;
-
-    for (const char *p = names != NULL ? names->out : NULL; p != NULL && p < names->out + names->len;
-         p += strlen(p) + 1) {
-        if (!snapshot_is_base_key(p))
-            continue;
-        bases = mem_grow(bases, n + 1, sizeof *bases);
-        bases[n] = (struct base){.key = mem_dup(p)};
-        pthread_mutex_lock(&images->mutex);
-        bases[n++].used_ms = used_ms(images, p);
-        pthread_mutex_unlock(&images->mutex);
-    }
-    if (n > 0)
-        qsort(bases, n, sizeof *bases, by_use);
-    for (size_t i = 0; i < n; i++) {
-        int64_t bytes = 0;
-        auto_free char *disk_path = NULL;
-
-        if (bases[i].used_ms > 0 && wanted_bytes <= 0)
-            break;
-        disk_path = disk_of(images, call, bases[i].key, &bytes);
-        if (disk_path != NULL && drop(images, call, bases[i].key, disk_path)) {
-            count_base(images, -1, bytes);
-            wanted_bytes -= bytes;
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        free(bases[i].key);
-    free(bases);
 }

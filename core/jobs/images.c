@@ -49,6 +49,19 @@ static int remove_ref(struct image_job *j, struct str *result, struct runner_err
     return images_remove(images_of(j), &j->call, j->job->resource, err);
 }
 
+void image_job_add_progress(const struct agent *agent, const struct job *job, struct str *out)
+{
+    struct images *images = engine_pick_host(agent->config.engine)->images;
+    const char *ref = json_text(job->payload, "snapshot", NULL);
+    struct image_progress progress;
+
+    if (ref == NULL || !images_progress(images, ref, &progress))
+        return;
+    json_open(out, "pull", '{');
+    image_add_progress(&progress, out);
+    json_close(out, '}');
+}
+
 static void image_job_free(struct image_job *j)
 {
     pull_request_done(&j->request);

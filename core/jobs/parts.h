@@ -118,6 +118,8 @@ void executor_end(struct agent *agent, struct job *job, const struct runner_erro
 typedef int executor_begin_fn(struct agent *agent, struct job *job, struct runner_error *err);
 
 /* images.c */
+/* Of a job that waits for an image: how far that is, as members of an object. */
+void image_job_add_progress(const struct agent *agent, const struct job *job, struct str *out);
 executor_begin_fn image_job_pull, image_job_remove, image_job_inspect;
 
 #endif

@@ -182,6 +182,7 @@ static void send_beat(struct agent *agent, struct job *job, int64_t now_us)
     json_open(&result, NULL, '{');
     json_add_int(&result, "heartbeat", ++job->beats);
     json_add_int(&result, "seconds", (now_us - job->begun_us) / SECOND_US);
+    image_job_add_progress(agent, job, &result);
     json_close(&result, '}');
     json_open(&body, NULL, '{');
     json_add_text(&body, "status", "IN_PROGRESS");

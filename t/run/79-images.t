@@ -120,7 +120,7 @@ for i in $(seq 50); do
 done
 all_wait() {
     http GET /sandboxes
-    [ "$(grep -o '"state":"creating"' <<<"$out" | wc -l)" = 50 ]
+    [ "$(grep -o '"state":"pulling_snapshot"' <<<"$out" | wc -l)" = 50 ]
 }
 ok "fifty creates wait for one image" await 60 all_wait
 http POST /snapshots/inspect -d '{"snapshot": "reg.example:5000/team/app:1"}'
