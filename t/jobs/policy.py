@@ -122,13 +122,12 @@ class BridgeRunner(PolicyRunner):
             return None
         if port not in [key["concat"][0] for key in self.elements("set", "ident")]:
             return None
-        lists = {key: verdict["goto"]["target"] for key, verdict in self.elements("map", "lists")}
-        if port not in lists:
-            return OPEN if port in self.elements("set", "open") else \
-                "open restricted" if port in self.elements("set", "limited") else "block"
-        rules = subprocess.run(["nft", "list", "chain", "bridge", "runner_br_t", lists[port]], check=True,
-                               stdout=subprocess.PIPE, text=True).stdout
-        words = ["list"] + ["restricted"] * ("jump limits" in rules)
+        restricted = ["restricted"] * (port in self.elements("set", "limited"))
+        if port in self.elements("set", "open"):  # before a list, which it may have had before
+            return " ".join([OPEN] + restricted)
+        if port not in [key for key, _ in self.elements("map", "lists")]:
+            return "block"
+        words = ["list"] + restricted
         for element in self.elements("set", f"s_{port}"):
             prefix = element["prefix"] if isinstance(element, dict) else {"addr": element, "len": 32}
             words.append(f"{prefix['addr']}/{prefix['len']}")
