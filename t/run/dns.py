@@ -573,7 +573,7 @@ def check_command_line(place):
         tap.ok(f"{' '.join(argv)}: {text}", done.returncode != 0 and text in done.stdout, done.stdout)
 
 
-def main():
+def require():
     if os.getuid() != 0:
         skip("needs root")
     for program in ("ip", "nft", "unshare", "nsenter"):
@@ -581,6 +581,10 @@ def main():
             skip(f"{program} is not installed")
     if not os.path.exists(PROGRAM):
         skip("runner-dns was not built: a library is missing")
+
+
+def main():
+    require()
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         place = Place(base)
         try:

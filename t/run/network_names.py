@@ -36,9 +36,14 @@ def ask(n, what, name="a", mac=A, address=A_IP, seconds=SECONDS):
     return None
 
 
+def forwarders():
+    """Who serves, and who keeps that up, which is the older one."""
+    return sorted(int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/cmdline") if is_ours(path))
+
+
 def end_forwarders():
     """How many there were."""
-    pids = [int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/cmdline") if is_ours(path)]
+    pids = forwarders()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     return len(pids)
@@ -55,7 +60,7 @@ def is_ours(path):
 
 
 def main():
-    params = ("dns=true", "dns_program=" + os.path.abspath(PROGRAM), "dns_upstream=127.0.0.1:5300")
+    params = ("dns_program=" + os.path.abspath(PROGRAM), "dns_upstream=127.0.0.1:5300")
     network_packets.Driver = functools.partial(Driver, *params)
     n = Net()
     try:
@@ -88,7 +93,19 @@ def check(n):
     query = dns.question("allowed.example")
     send_query(n, "a", query, A, A_IP, ELSEWHERE)
     tap.equal("s03: nor another server", n.places(query[12:], set()), set())
-    tap.ok("s03: runner-dns is killed: what was open is open, and no more", end_forwarders() == 1 and passes(n, OUT_IP) and is_refused(n, ELSEWHERE))
+    serving = forwarders()[-1]
+    os.kill(serving, signal.SIGKILL)
+    tap.ok("who serves is killed: another comes by itself", await_true(lambda: ask(n, "allowed.example", seconds=1) is not None)
+           and serving not in forwarders())
+    found = ask(n, "other.example")
+    tap.ok("s03: with the same list", found and found.rcode == dns.REFUSED and passes(n, OUT_IP) and is_refused(n, ELSEWHERE))
+    n.driver.do("policy", "a", network_packets.BLOCK)
+    found = ask(n, "allowed.example")
+    tap.ok("s03: who is blocked asks for nothing", found and found.rcode == dns.REFUSED and is_refused(n, OUT_IP))
+    n.driver.do("policy", "a", LISTED, "allowed.example")
+    tap.ok("a list anew: it asks, and reaches", ask(n, "allowed.example") and passes(n, OUT_IP))
+    tap.ok("s03: all of runner-dns is killed: what was open is open, and no more",
+           end_forwarders() == 2 and passes(n, OUT_IP) and is_refused(n, ELSEWHERE))
     n.driver.kill()
     n.driver = network_packets.Driver()
     n.driver.do("setup")

@@ -348,6 +348,45 @@ Test(bridge, domains_are_told_before_the_set_changes)
     cr_expect_eq(fake_host_live(), 0);
 }
 
+Test(bridge, who_is_blocked_asks_for_no_names)
+{
+    const struct runner_policy policy = {.size = sizeof policy, .flags = RUNNER_POLICY_BLOCK};
+    void *self = NULL;
+    auto_free char *text = NULL;
+
+    cr_assert_eq(create("dns", "true", 1, &self), 0, "%s", err.message);
+    text = plan_policy_of(self, &policy);
+    cr_assert_not_null(text, "%s", err.message);
+    cr_expect(strncmp(text, "WRITE /root-of-host/network/br0/10.0.0.7 mode=0600", 50) == 0 &&
+                  strstr(text, "data=\"none\\x0a\"") != NULL,
+              "%s", text);
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, a_forwarder_that_is_not_there_is_done_without)
+{
+    const char *const domains[] = {"example.org"};
+    const struct runner_policy policy = {
+        .size = sizeof policy, .flags = RUNNER_POLICY_LISTED, .n_domains = 1, .domains = domains};
+    struct runner_nic nic = make_nic();
+    void *self = NULL;
+
+    cr_assert_eq(create("dns", "true", 1, &self), 0, "%s", err.message);
+    fake_host_answer(RUNNER_STAT, "/usr/libexec/runner-dns", 1, 0, NULL);
+    cr_expect_eq(ops->setup(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect_null(strstr(fake_host_ran(), "SPAWN"));
+    cr_expect_not_null(strstr(fake_host_log(), "network.no_forwarder dns_program=/usr/libexec/runner-dns"), "%s",
+                       fake_host_log());
+    cr_expect_null(plan_policy_of(self, &policy));
+    cr_expect(err.code == RUNNER_E_NOTSUP && strstr(err.message, "/usr/libexec/runner-dns") != NULL, "%s", err.message);
+    free(plan(self, true, "a", &nic));
+    cr_expect_str_eq(nic.dns, "", "what ipam says holds");
+    cr_expect_eq(ops->setup(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect_not_null(strstr(fake_host_ran(), "[--keep][/root-of-host/network/br0.state]"),
+                       "found by the next setup: %s", fake_host_ran());
+    runner_plugin_1()->destroy(self);
+}
+
 Test(bridge, domains_without_a_forwarder_are_refused)
 {
     const char *const domains[] = {"example.org"};

@@ -54,8 +54,9 @@ static const struct runner_param bridge_params[] = {
      .min = 0,
      .max = INT32_MAX},
     {.name = "dns",
-     .dflt = "false",
-     .doc = "run a forwarder of names on the bridge's address (runner-dns); lists of allowed domains need it",
+     .dflt = "true",
+     .doc = "run a forwarder of names on the bridge's address (runner-dns): the guests' server, whatever ipam says; "
+            "lists of allowed domains need it",
      .type = RUNNER_T_BOOL},
     {.name = "dns_upstream",
      .doc = "servers that it asks, ADDRESS or ADDRESS:PORT, at most 3; none given: those of the host's resolv.conf",
@@ -254,6 +255,7 @@ static int bridge_create(const struct runner_value *values, size_t n, void **ret
     b->dns_program = given.has_dns ? given.dns_program : NULL;
     set_never(b, &given.allowed);
     b->names = names_new(b->name, given.pool);
+    names_set_forwarder(b->names, b->dns_program != NULL);
     *ret_self = b;
     return 0;
 }
@@ -343,7 +345,7 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     memcpy(nic->name, name, sizeof nic->name);
     if (b->mtu > 0)
         nic->mtu = (uint32_t)b->mtu;
-    if (b->dns_program != NULL) /* a sandbox that may reach only some names can ask no other */
+    if (names_has_forwarder(b->names)) /* a sandbox that may reach only some names can ask no other */
         (void)snprintf(nic->dns, sizeof nic->dns, "%s", b->address);
     return 0;
 }

@@ -27,7 +27,7 @@ struct bridge {                                  /* one instance; constant after
     struct ranges restricted; /* where one of a limited organization may go; empty: as others */
     int64_t restricted_mark;  /* of its packets; 0: none */
     bool has_nat, is_isolating;
-    const char *dns_program; /* the forwarder of names; NULL: none */
+    const char *dns_program; /* the forwarder of names, where the host has it; NULL: none is wanted */
     const char *upstreams[UPSTREAMS_MAX];
     size_t n_upstreams;
     int64_t owner_uid, mtu; /* mtu 0: the default */
@@ -69,6 +69,8 @@ int plan_cut(struct runner_batch *batch, uint32_t address, struct runner_error *
 /* names-allowed.c: what the forwarder of names (runner-dns) is told. Nothing, where there is none. */
 int allowed_start(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
                   struct runner_error *err);
+int allowed_stop(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
+                 struct runner_error *err);
 /* Before the sandbox's set changes. ret_is_same: it was told just this before. NOTSUP: domains without a forwarder. */
 int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
                  const struct runner_nic *nic, const struct runner_policy *policy, bool *ret_is_same,

@@ -67,6 +67,21 @@ static void add_never(const struct bridge *b, struct words *w)
     }
 }
 
+/* That of before may have been told other things, or be of an older version; it leaves nothing behind. */
+static int add_end(struct runner_batch *batch, const char *pid, struct runner_error *err)
+{
+    const struct runner_step end = {.size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = pid, .number = SIGKILL};
+
+    return bridge_host->add(batch, &end, err) < 0 ? -1 : 0;
+}
+
+int allowed_stop(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, struct runner_error *err)
+{
+    auto_free char *folder = folder_of(b, call), *pid = mem_printf("%s.pid", folder);
+
+    return add_end(batch, pid, err);
+}
+
 int allowed_start(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
                   struct runner_error *err)
 {
@@ -76,19 +91,18 @@ int allowed_start(const struct bridge *b, struct runner_call *call, struct runne
     struct words w = {NULL, NULL, 0};
     struct runner_step make = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .flags = RUNNER_S_PARENTS, .path = folder, .number = 0700};
-    /* That of before may have been told other things, or be of an older version; it leaves nothing behind. */
-    struct runner_step end = {.size = RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = pid, .number = SIGKILL};
     struct runner_step start = {.size = RUNNER_STEP_INIT, .kind = RUNNER_SPAWN, .spawn = &how};
     int r = 0;
 
     add_words(&w, b->dns_program, NULL);
+    add_words(&w, "--keep", mem_printf("%s.state", folder));
     add_words(&w, "--listen", mem_dup(b->address));
     add_words(&w, "--policies", mem_dup(folder));
     for (size_t i = 0; i < b->n_upstreams; i++)
         add_words(&w, "--upstream", mem_dup(b->upstreams[i]));
     add_never(b, &w);
     start.argv = w.list;
-    if (bridge_host->add(batch, &make, err) < 0 || bridge_host->add(batch, &end, err) < 0 ||
+    if (bridge_host->add(batch, &make, err) < 0 || add_end(batch, pid, err) < 0 ||
         bridge_host->add(batch, &start, err) < 0)
         r = -1;
     words_done(&w);
@@ -146,10 +160,20 @@ static int is_told(struct runner_call *call, const char *path, const struct str 
 int allowed_forget(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, const char *address,
                    struct runner_error *err)
 {
-    auto_free char *path = b->dns_program != NULL ? path_of(b, call, address) : NULL;
+    auto_free char *path = names_has_forwarder(b->names) ? path_of(b, call, address) : NULL;
     const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
 
     return path != NULL && bridge_host->add(batch, &step, err) < 0 ? -1 : 0;
+}
+
+static int fail_without(const struct bridge *b, struct runner_error *err)
+{
+    if (b->dns_program == NULL)
+        return fail(err, RUNNER_E_NOTSUP, 0,
+                    "network/bridge: a list of domains needs its forwarder of names: network: {dns: on}");
+    return fail(err, RUNNER_E_NOTSUP, 0,
+                "network/bridge: a list of domains needs its forwarder of names, and the host has no %s (dns_program)",
+                b->dns_program);
 }
 
 int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
@@ -161,15 +185,18 @@ int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner
     const struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
     struct runner_step step = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .path = path, .number = 0600, .undo = &undo};
+    bool is_blocked = policy->flags & RUNNER_POLICY_BLOCK;
 
     *ret_is_same = false;
-    if (policy->n_domains == 0 || !(policy->flags & RUNNER_POLICY_LISTED))
+    if (!is_blocked && (policy->n_domains == 0 || !(policy->flags & RUNNER_POLICY_LISTED)))
         return allowed_forget(b, call, batch, nic->address, err);
-    if (b->dns_program == NULL)
-        return fail(err, RUNNER_E_NOTSUP, 0,
-                    "network/bridge: a list of domains needs its forwarder of names: network: {dns: on}");
-    if (path == NULL || make_text(b, nic->name, policy, &text, err) < 0 ||
-        is_told(call, path, &text, ret_is_same, err) < 0)
+    if (!names_has_forwarder(b->names))
+        return is_blocked ? 0 : fail_without(b, err);
+    if (is_blocked)
+        str_add(&text, "none\n"); /* a question is a way to say something to the outside */
+    else if (path != NULL && make_text(b, nic->name, policy, &text, err) < 0)
+        return -1;
+    if (path == NULL || (!is_blocked && is_told(call, path, &text, ret_is_same, err) < 0))
         return -1;
     step.data = text.ptr;
     step.len = text.len;
@@ -195,7 +222,7 @@ int allowed_sweep(const struct bridge *b, struct runner_call *call, const struct
     struct runner_batch *batch, *removal;
     int index, r = -1;
 
-    if (b->dns_program == NULL)
+    if (!names_has_forwarder(b->names))
         return 0;
     batch = bridge_host->batch_new(call);
     removal = bridge_host->batch_new(call);

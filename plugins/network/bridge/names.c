@@ -25,6 +25,7 @@ struct names {
     char prefix[IFNAME_SIZE]; /* of idle TAPs */
     size_t pool;
     bool is_full[POOL_MAX];
+    bool has_forwarder;
 };
 
 struct names *names_new(const char *bridge, size_t pool)
@@ -54,6 +55,23 @@ void names_free(struct names *names)
     }
     pthread_mutex_destroy(&names->lock);
     free(names);
+}
+
+void names_set_forwarder(struct names *names, bool is_there)
+{
+    pthread_mutex_lock(&names->lock);
+    names->has_forwarder = is_there;
+    pthread_mutex_unlock(&names->lock);
+}
+
+bool names_has_forwarder(struct names *names)
+{
+    bool is_there;
+
+    pthread_mutex_lock(&names->lock);
+    is_there = names->has_forwarder;
+    pthread_mutex_unlock(&names->lock);
+    return is_there;
 }
 
 /* ---- reserved names: called with the lock held ------------------------------------------------------------------ */

@@ -10,6 +10,10 @@
 struct names *names_new(const char *bridge, size_t pool);
 void names_free(struct names *names); /* takes NULL */
 
+/* Whether a forwarder of names runs: said by setup. */
+void names_set_forwarder(struct names *names, bool is_there);
+bool names_has_forwarder(struct names *names);
+
 /* The name of this sandbox's TAP, reserved for it: the one it has already, else `wanted` when it is set and free, else
  * tap- and 11 characters of the id, else a variant of it. BUSY when all variants are taken. */
 int names_reserve(struct names *names, const char *id, const char *wanted, char ret_name[IFNAME_SIZE],

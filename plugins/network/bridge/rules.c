@@ -1,5 +1,5 @@
 /* The nftables rules of one bridge: two tables of its own, nothing outside them is touched. */
-#include "plugins/network/bridge/bridge.h"
+#include "plugins/network/bridge/names.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -164,7 +164,7 @@ static void add_input(const struct bridge *b, struct str *s)
                "  chain guest_in {\n"
                "    ct state established ct direction reply accept\n");
     str_addf(s, "    icmp type echo-request ip daddr %s limit rate 100/second accept\n", b->address);
-    if (b->dns_program != NULL)
+    if (names_has_forwarder(b->names))
         str_addf(s, "    ip daddr %s meta l4proto { tcp, udp } th dport 53 accept\n", b->address);
     str_add(s, "    counter drop\n"
                "  }\n");

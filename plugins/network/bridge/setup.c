@@ -1,5 +1,5 @@
 /* What all sandboxes of a host share: the bridge, its address, forwarding, the rules. */
-#include "plugins/network/bridge/bridge.h"
+#include "plugins/network/bridge/names.h"
 
 #include <string.h>
 
@@ -80,6 +80,25 @@ void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IF
         best = metric;
         (void)snprintf(ret, IFNAME_SIZE, "%s", dev);
     }
+}
+
+/* Without its program there is no forwarder, and lists of domains are refused. */
+static int find_forwarder(const struct bridge *b, struct runner_call *call, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
+    const struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = b->dns_program};
+    const struct runner_field field = {"dns_program", b->dns_program};
+    bool is_there;
+
+    if (b->dns_program == NULL)
+        return 0;
+    if (bridge_host->add(batch, &stat, err) < 0 || bridge_host->run(call, batch, err) < 0)
+        return -1;
+    is_there = bridge_host->result(batch, 0)->status == 0;
+    names_set_forwarder(b->names, is_there);
+    if (!is_there)
+        bridge_host->log(call, RUNNER_LOG_WARN, "network.no_forwarder", &field, 1);
+    return 0;
 }
 
 static int look(const struct bridge *b, struct runner_call *call, char marks[][32], struct state *ret,
@@ -171,6 +190,8 @@ int setup_run(const struct bridge *b, struct runner_call *call, struct runner_er
     struct state state = {0};
     char marks[ARRAY_LEN(families)][32];
 
+    if (find_forwarder(b, call, err) < 0)
+        return error_wrap(err, "network/bridge");
     for (size_t i = 0; i < ARRAY_LEN(families); i++) {
         auto_str struct str script = STR_INIT;
         rules_script(b, families[i], &script, marks[i]);
@@ -185,7 +206,7 @@ int setup_run(const struct bridge *b, struct runner_call *call, struct runner_er
         return -1;
     if (add_bridge(b, &state, batch, err) < 0 || add_settings(b, &state, batch, err) < 0)
         return -1;
-    if (b->dns_program != NULL && allowed_start(b, call, batch, err) < 0)
+    if ((names_has_forwarder(b->names) ? allowed_start : allowed_stop)(b, call, batch, err) < 0)
         return -1;
     if (bridge_host->run(call, batch, err) < 0)
         return error_wrap(err, "network/bridge: set up '%s'", b->name);

@@ -300,7 +300,7 @@ struct lookup *lookup_begin(const struct client *client, const struct question *
     l->question = *q;
     l->fd = -1;
     l->timer = evtimer_new(server->base, on_time, l);
-    for (; l->timer != NULL && l->tries < TRIES; l->tries++) {
+    for (; l->timer != NULL && server->options->n_upstreams > 0 && l->tries < TRIES; l->tries++) {
         close_try(l);
         if (ask(l))
             return l;

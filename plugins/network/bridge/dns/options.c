@@ -99,17 +99,23 @@ static bool is_ours(const struct upstream *upstream, const struct options *optio
     return false;
 }
 
-static void read_resolv_conf(struct options *ret)
+void options_follow(struct options *options)
 {
-    auto_fclose FILE *file = fopen(RESOLV_CONF, "re");
+    auto_fclose FILE *file = NULL;
     char line[256], text[128];
 
-    while (file != NULL && fgets(line, sizeof line, file) != NULL && ret->n_upstreams < OPTIONS_UPSTREAMS) {
-        struct upstream *next = &ret->upstreams[ret->n_upstreams];
+    if (!options->is_following)
+        return;
+    file = fopen(options->resolv_conf, "re");
+    options->n_upstreams = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL && options->n_upstreams < OPTIONS_UPSTREAMS) {
+        struct upstream *next = &options->upstreams[options->n_upstreams];
 
-        if (sscanf(line, " nameserver %127s", text) == 1 && read_upstream(text, next) == 0 && !is_ours(next, ret))
-            ret->n_upstreams++;
+        if (sscanf(line, " nameserver %127s", text) == 1 && read_upstream(text, next) == 0 && !is_ours(next, options))
+            options->n_upstreams++;
     }
+    if (options->n_upstreams == 0)
+        fprintf(stderr, "runner-dns: no server to ask: %s names none\n", options->resolv_conf);
 }
 
 static int finish(struct options *ret)
@@ -120,12 +126,8 @@ static int finish(struct options *ret)
     }
     if (ret->n_never == 0 && add_default_never(ret) < 0)
         return -1;
-    if (ret->n_upstreams == 0)
-        read_resolv_conf(ret);
-    if (ret->n_upstreams == 0) {
-        fprintf(stderr, "runner-dns: no server to ask: neither --upstream nor a nameserver in " RESOLV_CONF "\n");
-        return -1;
-    }
+    ret->is_following = ret->n_upstreams == 0;
+    options_follow(ret);
     for (unsigned i = 0; i < ret->n_upstreams; i++)
         if (is_ours(&ret->upstreams[i], ret)) {
             fprintf(stderr, "runner-dns: --upstream: it would ask itself\n");
@@ -136,27 +138,35 @@ static int finish(struct options *ret)
 
 static void usage(void)
 {
-    puts("Usage: runner-dns --listen ADDRESS... --policies DIRECTORY [OPTION]...\n"
-         "Forwards the DNS questions of guests, and tells the packet filter what the names stand for.\n\n"
-         "  --listen ADDRESS     of the host, where guests ask; its interface says who they are\n"
-         "  --policies DIRECTORY with a file for each guest, named by its address\n"
-         "  --upstream ADDRESS[:PORT]  a server that is asked (default: those of " RESOLV_CONF ")\n"
-         "  --never A.B.C.D/N    no listed name stands for an address in it (default: private and special ones)\n"
-         "  --port PORT          where it listens (default: 53)\n"
-         "  --help, --version\n\nSee runner-dns(8).");
+    puts(
+        "Usage: runner-dns --listen ADDRESS... --policies DIRECTORY [OPTION]...\n"
+        "Forwards the DNS questions of guests, and tells the packet filter what the names stand for.\n\n"
+        "  --listen ADDRESS     of the host, where guests ask; its interface says who they are\n"
+        "  --policies DIRECTORY with a file for each guest, named by its address\n"
+        "  --upstream ADDRESS[:PORT]  a server that is asked (default: those of " RESOLV_CONF ")\n"
+        "  --never A.B.C.D/N    no listed name stands for an address in it (default: private and special ones)\n"
+        "  --port PORT          where it listens (default: 53)\n"
+        "  --resolv-conf FILE   names the servers where no --upstream does (default: " RESOLV_CONF ")\n"
+        "  --keep FILE          serve in a process of its own, and in another whenever it ends; FILE says how it goes\n"
+        "  --help, --version\n\nSee runner-dns(8).");
 }
 
 int options_read(int argc, char **argv, struct options *ret)
 {
-    static const struct option list[] = {
-        {"listen", required_argument, NULL, 'l'},   {"policies", required_argument, NULL, 'd'},
-        {"upstream", required_argument, NULL, 'u'}, {"never", required_argument, NULL, 'n'},
-        {"port", required_argument, NULL, 'p'},     {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},        {NULL, 0, NULL, 0}};
+    static const struct option list[] = {{"listen", required_argument, NULL, 'l'},
+                                         {"policies", required_argument, NULL, 'd'},
+                                         {"upstream", required_argument, NULL, 'u'},
+                                         {"never", required_argument, NULL, 'n'},
+                                         {"port", required_argument, NULL, 'p'},
+                                         {"keep", required_argument, NULL, 'k'},
+                                         {"help", no_argument, NULL, 'h'},
+                                         {"version", no_argument, NULL, 'v'},
+                                         {"resolv-conf", required_argument, NULL, 'r'},
+                                         {NULL, 0, NULL, 0}};
     int64_t port = 53;
     int option, status = 0;
 
-    *ret = (struct options){.n_listen = 0};
+    *ret = (struct options){.resolv_conf = RESOLV_CONF};
     while (status == 0 && (option = getopt_long(argc, argv, "", list, NULL)) != -1) {
         switch (option) {
         case 'l':
@@ -170,6 +180,12 @@ int options_read(int argc, char **argv, struct options *ret)
             break;
         case 'n':
             status = add_never(optarg, ret);
+            break;
+        case 'k':
+            ret->state = optarg;
+            break;
+        case 'r':
+            ret->resolv_conf = optarg;
             break;
         case 'p':
             status = num_int(optarg, 1, 65535, &port) ? 0 : wrong("--port", optarg, "a port");

@@ -20,6 +20,9 @@ struct options {
     unsigned n_listen;
     uint16_t port;
     const char *policies;
+    const char *state;       /* NULL: one process, that ends when it ends */
+    const char *resolv_conf; /* its servers are asked, when none was named */
+    bool is_following;
     struct upstream upstreams[OPTIONS_UPSTREAMS];
     unsigned n_upstreams;
     struct {
@@ -30,5 +33,7 @@ struct options {
 
 /* -1: what is wrong was said; 1: --help or --version was answered. */
 int options_read(int argc, char **argv, struct options *ret);
+/* The servers that resolv.conf names now, if none was named; there may be none. */
+void options_follow(struct options *options);
 
 #endif
