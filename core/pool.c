@@ -1,84 +1,17 @@
 #include "core/pool.h"
 
-#include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdint.h>
-#include <string.h>
 #include <time.h>
 
-#include "core/lane.h"
+#include "core/pool-inner.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
 #include "core/util/str.h"
 
-#define STACK_SIZE    (256 * 1024)
-#define IDLE_MS       1000 /* without work: memory goes back to the system, threads beyond those that stay end */
-#define TRIM_AGAIN_MS 50
-#define STAYING       1    /* threads: each keeps a stack, and of what it freed up to 200 KiB (malloc's cache) */
-#define RUNNING_MAX   1024 /* tasks of a class that run at once, those included that count no more */
+#define STAYING 1 /* threads: each keeps a stack, and of what it freed up to 200 KiB (malloc's cache) */
 
 /* A task that has run for so long waits for something outside: it counts no more. */
 static const int64_t patience_ms[TASK_CLASSES] = {[TASK_LIGHT] = 50, [TASK_HEAVY] = 5000};
-
-/* The one that went idle last is woken first: its stack and its share of the heap are warm, the others need none, and
- * end. */
-struct worker {
-    struct pool *pool;
-    pthread_t thread;
-    pthread_cond_t wake;
-    bool is_idle; /* in the pool's list */
-    struct worker *next_idle;
-    struct worker *next, *prev; /* in the pool's list of all */
-    bool is_counted;            /* in its task's class */
-    struct worker *next_counted, *prev_counted;
-    int64_t began_ms;
-};
-
-struct class_state {
-    struct lane *first_ready, *last_ready;
-    struct worker *first_counted, *last_counted; /* in the order in which they began */
-    size_t n_counted, n_running;
-};
-
-struct pool {
-    pthread_mutex_t mutex; /* guards all below */
-    struct class_state classes[TASK_CLASSES];
-    unsigned turn; /* the class that is asked first */
-    struct worker *idlers;
-    bool is_watched;     /* an idle worker wakes when a running task counts no more */
-    pthread_cond_t idle; /* n_tasks became 0 */
-    struct lanes lanes;
-    size_t n_tasks, n_running, limit;
-    bool is_draining, is_stopping;
-    bool has_worked;  /* since memory was last given back */
-    bool has_trimmer; /* an idle worker that will give it back */
-    struct worker *workers;
-    struct worker *ended;         /* at most one, not in the list any more, to be joined */
-    size_t n_workers, n_starting; /* starting: has not looked for work yet */
-    size_t n_at_once;             /* tasks of a class */
-    size_t n_staying;             /* workers that wait for work however long it takes */
-};
-
-static void wake_one(struct pool *pool)
-{
-    struct worker *worker = pool->idlers;
-
-    pool->idlers = worker->next_idle;
-    worker->is_idle = false;
-    pthread_cond_signal(&worker->wake);
-}
-
-static void unlist_idle(struct pool *pool, struct worker *self)
-{
-    struct worker **link = &pool->idlers;
-
-    while (*link != self)
-        link = &(*link)->next_idle;
-    *link = self->next_idle;
-    self->is_idle = false;
-}
 
 /* ---- what counts ---- */
 
@@ -119,16 +52,14 @@ static int64_t wait_of(struct pool *pool, enum task_class which, int64_t now_ms)
 
     while (class->first_counted != NULL && now_ms - class->first_counted->began_ms >= patience_ms[which])
         uncount(class, class->first_counted);
-    if (class->n_running >= RUNNING_MAX)
+    if (class->n_running >= POOL_RUNNING_MAX)
         return -1;
     if (class->n_counted < pool->n_at_once || pool->is_draining)
         return 0;
     return class->first_counted->began_ms + patience_ms[which] - now_ms;
 }
 
-/* The class of which a lane may be taken, or TASK_CLASSES: none, and in how many milliseconds one may be; -1: nobody
- * knows. */
-static enum task_class next_class(struct pool *pool, int64_t *ret_ms)
+enum task_class pool_next_class(struct pool *pool, int64_t *ret_ms)
 {
     int64_t now_ms = num_now_ms();
 
@@ -148,52 +79,7 @@ static enum task_class next_class(struct pool *pool, int64_t *ret_ms)
     return TASK_CLASSES;
 }
 
-/* ---- threads ---- */
-
-static void *work(void *arg);
-
-/* Without a thread more, what is ready waits for those that are there. */
-static void start_worker(struct pool *pool)
-{
-    struct worker *worker = mem_alloc(sizeof *worker);
-    pthread_condattr_t monotonic;
-    pthread_attr_t attr;
-    sigset_t all, before;
-    int status;
-
-    worker->pool = pool;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&worker->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    status = pthread_create(&worker->thread, &attr, work, worker);
-    pthread_attr_destroy(&attr);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (status != 0) {
-        pthread_cond_destroy(&worker->wake);
-        free(worker);
-        return;
-    }
-    worker->next = pool->workers;
-    if (pool->workers != NULL)
-        pool->workers->prev = worker;
-    pool->workers = worker;
-    pool->n_workers++;
-    pool->n_starting++;
-}
-
-static void join(struct worker *worker)
-{
-    if (worker == NULL)
-        return;
-    pthread_join(worker->thread, NULL);
-    pthread_cond_destroy(&worker->wake);
-    free(worker);
-}
+/* ---- what is ready ---- */
 
 /* A lane is ready that may be taken, or will be and nobody watches for that: somebody has to. Who takes one calls the
  * next. */
@@ -201,12 +87,12 @@ static void call_one(struct pool *pool)
 {
     int64_t ms;
 
-    if (next_class(pool, &ms) == TASK_CLASSES && (ms < 0 || pool->is_watched))
+    if (pool_next_class(pool, &ms) == TASK_CLASSES && (ms < 0 || pool->is_watched))
         return;
     if (pool->idlers != NULL)
-        wake_one(pool);
-    else if (pool->n_starting == 0 && pool->n_workers < TASK_CLASSES * RUNNING_MAX)
-        start_worker(pool);
+        worker_wake_one(pool);
+    else if (pool->n_starting == 0 && pool->n_workers < TASK_CLASSES * POOL_RUNNING_MAX)
+        worker_start(pool);
 }
 
 static void make_ready(struct pool *pool, struct lane *lane)
@@ -232,84 +118,9 @@ static struct lane *take_ready(struct class_state *class)
     return lane;
 }
 
-static struct timespec in_ms(int64_t ms)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(ms / 1000);
-    until.tv_nsec += (long)(ms % 1000) * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
-    return until;
-}
-
-/* Called with the mutex held, as the next ones. Where nothing was done for a while, memory goes back to the system: that
- * which a thread kept for itself once the thread is joined, and each joins the one that ended before. */
-static void trim(struct pool *pool)
-{
-    struct worker *ended = pool->ended;
-
-    pool->ended = NULL;
-    pool->has_worked = false;
-    pthread_mutex_unlock(&pool->mutex);
-    join(ended);
-#ifndef __SANITIZE_ADDRESS__ /* its heap is another; glibc's, unused, does not bear two threads that begin at once */
-    (void)malloc_trim(0);
-#endif
-    pthread_mutex_lock(&pool->mutex);
-}
-
-/* The trimmer has slept. It waits for those that are to end as well. */
-static bool is_trimmed(struct pool *pool)
-{
-    if (pool->n_tasks == 0 && pool->n_workers > pool->n_staying)
-        return false;
-    if (pool->n_tasks == 0)
-        trim(pool);
-    pool->has_trimmer = false;
-    return true;
-}
-
-/* Until woken, or for watch_ms (-1: does not watch). Whoever ended the last task, and threads beyond those that stay,
- * wake after IDLE_MS. False: this thread is to end. */
-static bool await_work(struct pool *pool, struct worker *self, int64_t watch_ms)
-{
-    bool is_watch = watch_ms >= 0, is_extra = pool->n_workers > pool->n_staying;
-    bool is_trimmer = !is_watch && pool->has_worked && pool->n_tasks == 0 && !pool->has_trimmer;
-    struct timespec until = in_ms(is_watch ? watch_ms : IDLE_MS);
-    int status = 0;
-
-    self->is_idle = true;
-    self->next_idle = pool->idlers;
-    pool->idlers = self;
-    pool->is_watched |= is_watch;
-    pool->has_trimmer |= is_trimmer;
-    while (self->is_idle && status == 0) {
-        status = is_watch || is_extra || is_trimmer ? pthread_cond_timedwait(&self->wake, &pool->mutex, &until)
-                                                    : pthread_cond_wait(&self->wake, &pool->mutex);
-        if (status == 0 || !is_trimmer)
-            continue;
-        is_trimmer = !is_trimmed(pool);
-        is_extra = pool->n_workers > pool->n_staying;
-        until = in_ms(is_trimmer ? TRIM_AGAIN_MS : IDLE_MS);
-        status = 0;
-    }
-    if (is_watch)
-        pool->is_watched = false;
-    if (is_trimmer)
-        pool->has_trimmer = false;
-    if (!self->is_idle)
-        return true;
-    unlist_idle(pool, self);
-    return is_watch || pool->is_stopping || pool->n_workers <= pool->n_staying;
-}
-
-/* Called with the mutex held. A lane is off the ready list while one of its tasks runs: that is what keeps it in
+/* A lane is off the ready list while one of its tasks runs: that is what keeps it in
  * order. */
-static void run_next(struct pool *pool, struct worker *self, enum task_class which)
+void pool_run_next(struct pool *pool, struct worker *self, enum task_class which)
 {
     struct class_state *class = &pool->classes[which];
     struct lane *lane = take_ready(class);
@@ -338,47 +149,7 @@ static void run_next(struct pool *pool, struct worker *self, enum task_class whi
         pthread_cond_broadcast(&pool->idle);
 }
 
-/* Called with the mutex held: the thread leaves the pool while that goes on. */
-static struct worker *leave(struct pool *pool, struct worker *self)
-{
-    struct worker *before = pool->ended;
-
-    if (self->prev != NULL)
-        self->prev->next = self->next;
-    else
-        pool->workers = self->next;
-    if (self->next != NULL)
-        self->next->prev = self->prev;
-    pool->n_workers--;
-    pool->ended = self;
-    return before;
-}
-
-static void *work(void *arg)
-{
-    struct worker *self = arg, *before = NULL;
-    struct pool *pool = self->pool;
-
-    (void)pthread_setname_np(pthread_self(), "worker");
-    pthread_mutex_lock(&pool->mutex);
-    pool->n_starting--;
-    for (;;) {
-        int64_t ms;
-        enum task_class which = next_class(pool, &ms);
-
-        if (which != TASK_CLASSES) {
-            run_next(pool, self, which);
-        } else if (pool->is_stopping && ms < 0) {
-            break;
-        } else if (!await_work(pool, self, pool->is_watched ? -1 : ms)) {
-            before = leave(pool, self);
-            break;
-        }
-    }
-    pthread_mutex_unlock(&pool->mutex);
-    join(before);
-    return NULL;
-}
+/* ---- from outside ---- */
 
 struct pool *pool_new(size_t at_once, size_t limit)
 {
@@ -395,7 +166,7 @@ struct pool *pool_new(size_t at_once, size_t limit)
     pool->n_staying = at_once < STAYING ? at_once : STAYING;
     pthread_mutex_lock(&pool->mutex);
     for (size_t i = 0; i < pool->n_staying; i++)
-        start_worker(pool);
+        worker_start(pool);
     pthread_mutex_unlock(&pool->mutex);
     if (pool->n_workers == 0) {
         pool_free(pool);
@@ -450,7 +221,7 @@ bool pool_is_draining(struct pool *pool)
 
 size_t pool_wait_idle(struct pool *pool, int64_t timeout_ms)
 {
-    struct timespec until = in_ms(timeout_ms);
+    struct timespec until = worker_deadline(timeout_ms);
     size_t left;
     int status = 0;
 
@@ -478,15 +249,15 @@ void pool_free(struct pool *pool)
     pthread_mutex_lock(&pool->mutex);
     pool->is_stopping = true; /* nobody leaves any more: the list stays as it is */
     while (pool->idlers != NULL)
-        wake_one(pool);
+        worker_wake_one(pool);
     pthread_mutex_unlock(&pool->mutex);
     while (pool->workers != NULL) {
         struct worker *next = pool->workers->next;
 
-        join(pool->workers);
+        worker_join(pool->workers);
         pool->workers = next;
     }
-    join(pool->ended);
+    worker_join(pool->ended);
     pthread_cond_destroy(&pool->idle);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
