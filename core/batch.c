@@ -172,13 +172,13 @@ static const struct {
     [RUNNER_WAIT] = {"WAIT", NEED_PATH},       [RUNNER_CGROUP_DEL] = {"CGROUP_DEL", NEED_PATH},
     [RUNNER_ADOPT] = {"ADOPT", NEED_PATH | NEED_TO | NEED_ARGV},
     [RUNNER_CGROUP_SET] = {"CGROUP_SET", NEED_PATH},
-    [RUNNER_NETLINK] = {"NETLINK", NEED_DATA},
+    [RUNNER_NETLINK] = {"NETLINK", NEED_DATA}, [RUNNER_CONNTRACK_DEL] = {"CONNTRACK_DEL", NEED_PATH},
 };
 
 static int validate(const struct runner_step *step, struct runner_error *err)
 {
     bool is_name = step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL || step->kind == RUNNER_CGROUP_DEL ||
-                   step->kind == RUNNER_CGROUP_SET;
+                   step->kind == RUNNER_CGROUP_SET || step->kind == RUNNER_CONNTRACK_DEL;
     int needs;
 
     if (step->size < offsetof(struct runner_step, undo) || step->kind == 0 || step->kind >= ARRAY_LEN(kinds) ||

@@ -175,7 +175,11 @@ enum {
     RUNNER_NETLINK,
     /* path: a name as runner_spawn.cgroup, number: bytes. The cgroup's limit of memory is that from now on. out: status =
      * 1: there is no such cgroup, or it has no limits, and nothing was changed. */
-    RUNNER_CGROUP_SET
+    RUNNER_CGROUP_SET,
+    /* path: an IPv4 address, dotted. The kernel forgets the connections that this address began, and so what it did to
+     * their packets (NAT); of one that goes on it sees a new one. None: fine. out: status = 1: the kernel keeps no
+     * connections, or nobody can ask it. */
+    RUNNER_CONNTRACK_DEL
 };
 
 enum { /* runner_step.flags */

@@ -16,7 +16,7 @@ static const char *const kind_names[] = {
     [RUNNER_PATCH] = "PATCH",     [RUNNER_OWN] = "OWN",
     [RUNNER_WAIT] = "WAIT",       [RUNNER_CGROUP_DEL] = "CGROUP_DEL",
     [RUNNER_ADOPT] = "ADOPT",     [RUNNER_CGROUP_SET] = "CGROUP_SET",
-    [RUNNER_NETLINK] = "NETLINK",
+    [RUNNER_NETLINK] = "NETLINK", [RUNNER_CONNTRACK_DEL] = "CONNTRACK_DEL",
 };
 
 static const char *kind_name(uint32_t kind)

@@ -38,6 +38,6 @@ typedef int world_do_fn(struct world *w, const struct runner_step *step, struct 
                         struct runner_error *err);
 /* By kind of step; NULL: another file's. */
 extern world_do_fn *const world_file_steps[], *const world_machine_steps[];
-enum { WORLD_STEPS = RUNNER_CGROUP_SET + 1 };
+enum { WORLD_STEPS = RUNNER_CONNTRACK_DEL + 1 };
 
 #endif

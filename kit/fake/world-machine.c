@@ -140,5 +140,5 @@ world_do_fn *const world_machine_steps[WORLD_STEPS] = {
     [RUNNER_TAP_DEL] = do_tap_del, [RUNNER_KILL] = do_kill,           [RUNNER_ALIVE] = do_alive,
     [RUNNER_WAIT] = do_wait,       [RUNNER_CGROUP_DEL] = do_nothing,  [RUNNER_ADOPT] = do_adopt,
     [RUNNER_CGROUP_SET] = do_nothing,
-    [RUNNER_NETLINK] = do_nothing,
+    [RUNNER_NETLINK] = do_nothing, [RUNNER_CONNTRACK_DEL] = do_nothing,
 };

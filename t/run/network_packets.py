@@ -280,6 +280,22 @@ def check_open_connections(n):
         n.driver.do("policy", "a", *policy)
         tap.equal(f"{name}: the reply comes no more", n.places(reply(n, port), set()) & {"a", "b"}, set())
         tap.ok(f"{name}: nor goes anything", is_refused(n, OUT_IP))
+    check_forgotten(n)
+
+
+def check_forgotten(n):
+    """Who was blocked has no connections any more, when it is open again; its neighbour keeps its own."""
+    flows = {"a": (A, A_IP, 3150), "b": (B, B_IP, 3151)}
+    n.driver.do("policy", "a", OPEN)
+    for name, (mac, address, port) in flows.items():
+        tag = n.tag()
+        n.send(name, eth(n.mac, mac, 0x800, ip(address, OUT_IP, udp(tag, port))))
+        n.places(tag, {"out"})
+        tap.equal(f"a connection of {name}", n.places(reply(n, port), {name}) & {"a", "b"}, {name})
+    n.driver.do("policy", "a", BLOCK)
+    n.driver.do("policy", "a", OPEN)
+    tap.equal("the one that was blocked is forgotten", n.places(reply(n, 3150), set()) & {"a", "b"}, set())
+    tap.equal("its neighbour's is not", n.places(reply(n, 3151), {"b"}) & {"a", "b"}, {"b"})
 
 
 def check_kept_connections(n):

@@ -374,7 +374,7 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
         if (bridge_host->add(batch, &step, err) < 0 ||
             plan_removal(b, batch, &guest, names_lists(b->names, nic->name), names_has_rates(b->names, nic->name),
                          err) < 0 ||
-            plan_cut(batch, guest.address, err) < 0 || allowed_forget(b, call, batch, nic->address, err) < 0)
+            plan_cut(batch, nic->address, err) < 0 || allowed_forget(b, call, batch, nic->address, err) < 0)
             return -1;
     }
     names_release(b->names, id, nic->name);
@@ -410,7 +410,7 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
         names_set_lists(b->names, nic->name, LISTS_UNKNOWN); /* none, unless the steps fail */
     else if (policy->flags & RUNNER_POLICY_LISTED)
         names_set_lists(b->names, nic->name, LISTS_EXPECTED);
-    return allows_nothing(policy) && plan_cut(batch, guest.address, err) < 0 ? -1 : 0;
+    return allows_nothing(policy) && plan_cut(batch, nic->address, err) < 0 ? -1 : 0;
 }
 
 static int bridge_counters(void *self, struct runner_call *call, const struct runner_nic *const *nics, size_t n,

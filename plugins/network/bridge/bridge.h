@@ -64,7 +64,7 @@ int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct
 struct nft;
 void plan_forget(struct nft *t, const char *port);
 /* The connections of an address are forgotten, and their ports at the uplink free. */
-int plan_cut(struct runner_batch *batch, uint32_t address, struct runner_error *err);
+int plan_cut(struct runner_batch *batch, const char *address, struct runner_error *err);
 
 /* names-allowed.c: what the forwarder of names (runner-dns) is told. Nothing, where there is none. */
 int allowed_start(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,

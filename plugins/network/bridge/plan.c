@@ -1,8 +1,5 @@
 /* A sandbox in the bridge table: who it is, and where it may go. Each change is one transaction. */
 #include <arpa/inet.h>
-#include <libmnl/libmnl.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/ether.h>
 #include <string.h>
 
@@ -305,31 +302,9 @@ int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct
 
 /* ---- connections ------------------------------------------------------------------------------------------------ */
 
-int plan_cut(struct runner_batch *batch, uint32_t address, struct runner_error *err)
+int plan_cut(struct runner_batch *batch, const char *address, struct runner_error *err)
 {
-    char buffer[256] = {0};
-    struct nlmsghdr *head = mnl_nlmsg_put_header(buffer);
-    struct nfgenmsg *about;
-    struct nlattr *outer, *inner;
-    struct runner_step step = {.size = RUNNER_STEP_INIT,
-                               .kind = RUNNER_NETLINK,
-                               .flags = RUNNER_S_OPTIONAL,
-                               .number = NETLINK_NETFILTER,
-                               .data = buffer};
+    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_CONNTRACK_DEL, .path = address};
 
-    head->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE;
-    head->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-    about = mnl_nlmsg_put_extra_header(head, sizeof *about);
-    *about = (struct nfgenmsg){.nfgen_family = AF_INET, .version = NFNETLINK_V0};
-    outer = mnl_attr_nest_start(head, CTA_TUPLE_ORIG);
-    inner = mnl_attr_nest_start(head, CTA_TUPLE_IP);
-    mnl_attr_put_u32(head, CTA_IP_V4_SRC, address);
-    mnl_attr_nest_end(head, inner);
-    mnl_attr_nest_end(head, outer);
-    outer = mnl_attr_nest_start(head, CTA_FILTER);
-    mnl_attr_put_u32(head, CTA_FILTER_ORIG_FLAGS, 1); /* of the first direction the source alone is looked at */
-    mnl_attr_put_u32(head, CTA_FILTER_REPLY_FLAGS, 0);
-    mnl_attr_nest_end(head, outer);
-    step.len = head->nlmsg_len;
     return bridge_host->add(batch, &step, err);
 }

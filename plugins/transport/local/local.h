@@ -3,6 +3,7 @@
 #define LOCAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -30,6 +31,7 @@ struct local {            /* one instance */
     size_t n_idle_inotify;
     pthread_mutex_t netfilter_lock; /* the socket, while a step speaks by it */
     int netfilter_fd;               /* -1: none yet */
+    atomic_bool conntrack_is_old;   /* it deletes one connection at a time, see conntrack.c */
     struct held *held;   /* TAPs that wait to be dialled */
     struct grave *grave; /* guards itself */
 };
@@ -82,6 +84,11 @@ int tap_dial(struct local *self, const char *name, int *ret_fd, struct runner_er
 void tap_free_all(struct local *self);
 /* messages.c */
 step_fn messages_run;
+/* Whole messages, as of a NETLINK step; what comes in reply is added to ret_out, which may be NULL. */
+int messages_exchange(struct local *self, int protocol, const void *data, size_t len, struct str *ret_out,
+                      struct runner_error *err);
+/* conntrack.c */
+step_fn conntrack_del;
 /* dial.c */
 int dial_address(const struct act *a, const char *address, int *ret_fd, struct runner_error *err);
 

@@ -281,33 +281,46 @@ static int talk(struct talk *t, int protocol, uint32_t n, struct runner_error *e
     return status;
 }
 
+int messages_exchange(struct local *self, int protocol, const void *data, size_t len, struct str *ret_out,
+                      struct runner_error *err)
+{
+    struct talk t = {.fd = -1, .is_netfilter = protocol == NETLINK_NETFILTER, .len = len};
+    uint32_t n = 0;
+    int status;
+
+    t.data = mem_alloc(NLMSG_ALIGN(len)); /* aligned, and the last message's padding is there */
+    memcpy(t.data, data, len);
+    t.buffer = mem_array(1, BUFFER_SIZE);
+    status = check_messages(&t, &n, err);
+    if (status == 0)
+        status = t.is_netfilter ? talk_netfilter(self, &t, n, err) : talk(&t, protocol, n, err);
+    if (status == 0 && ret_out != NULL && t.out.len > 0)
+        str_add_mem(ret_out, t.out.ptr, t.out.len);
+    str_done(&t.out);
+    free(t.data);
+    free(t.buffer);
+    return status;
+}
+
 int messages_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
                  struct runner_error *err)
 {
-    struct talk t = {.fd = -1, .is_netfilter = step->number == NETLINK_NETFILTER, .len = step->len};
     struct runner_error cause = ERROR_INIT;
-    uint32_t n = 0;
+    struct str out = {0};
     int status;
 
     if (step->data == NULL || step->len == 0 || step->len > DATA_MAX || step->number < 0 || step->number >= MAX_LINKS)
         return fail(err, RUNNER_E_INVALID, 0, "netlink: %zu bytes for protocol %lld", step->len,
                     (long long)step->number);
-    t.data = mem_alloc(NLMSG_ALIGN(step->len)); /* aligned, and the last message's padding is there */
-    memcpy(t.data, step->data, step->len);
-    t.buffer = mem_array(1, BUFFER_SIZE);
-    status = check_messages(&t, &n, &cause);
-    if (status == 0)
-        status = t.is_netfilter ? talk_netfilter(a->self, &t, n, &cause) : talk(&t, (int)step->number, n, &cause);
-    if (status == 0 && t.out.len > 0)
-        status = act_output(result, t.out.ptr, t.out.len, &cause);
+    status = messages_exchange(a->self, (int)step->number, step->data, step->len, &out, &cause);
+    if (status == 0 && out.len > 0)
+        status = act_output(result, out.ptr, out.len, &cause);
     if (status < 0 && cause.code == RUNNER_E_NOTFOUND && (step->flags & RUNNER_S_OPTIONAL)) {
         result->status = 1;
         status = 0;
     } else if (status < 0 && err != NULL) {
         error_copy(err, &cause);
     }
-    str_done(&t.out);
-    free(t.data);
-    free(t.buffer);
+    str_done(&out);
     return status;
 }

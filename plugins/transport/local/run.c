@@ -33,6 +33,7 @@ static const struct {
     [RUNNER_WAIT] = {"wait", growth_run, NEEDS_PATH},
     [RUNNER_ADOPT] = {"adopt", adopt_run, NEEDS_PATH | NEEDS_TO | NEEDS_ARGV},
     [RUNNER_NETLINK] = {"netlink", messages_run, 0},
+    [RUNNER_CONNTRACK_DEL] = {"conntrack_del", conntrack_del, IS_NAME},
 };
 
 static int check_path(const char *kind, const char *path, struct runner_error *err)
