@@ -120,11 +120,32 @@ void plan_forget(struct nft *t, const char *port)
     forget_rates(t, port);
 }
 
+/* An element that is added and then deleted, so that it is absent whatever was there, is there for a moment while the
+ * kernel carries the transaction out, one message after the other. So who is a member is in two sets, of which the rules
+ * look at the second one first: when a packet finds it there, the moment of the first is over. */
+static void set_member(struct nft *t, bool is_member, const char *first, const char *second, const char *port)
+{
+    enum nft_change change = is_member ? NFT_ADD : NFT_CLEAR;
+
+    nft_port(t, change, first, port);
+    nft_port(t, change, second, port);
+}
+
+static void set_open(struct nft *t, bool is_open, const char *port)
+{
+    set_member(t, is_open, "open", "open_too", port);
+}
+
+static void set_limited(struct nft *t, bool is_limited, const char *port)
+{
+    set_member(t, is_limited, "limited", "limited_too", port);
+}
+
 /* It may speak to nobody but the host. */
 static void set_closed(struct nft *t, const struct guest *g)
 {
-    nft_port(t, NFT_CLEAR, "open", g->port);
-    nft_port(t, NFT_CLEAR, "limited", g->port);
+    set_open(t, false, g->port);
+    set_limited(t, false, g->port);
 }
 
 int plan_identity(const struct bridge *b, struct runner_batch *batch, const struct guest *g, struct runner_error *err)
@@ -227,8 +248,8 @@ static void set_membership(struct nft *t, const struct change *c)
     const struct guest *g = c->guest;
 
     set_identity(t, NFT_ADD, g);
-    nft_port(t, c->is_blocked || c->is_listed ? NFT_CLEAR : NFT_ADD, "open", g->port);
-    nft_port(t, c->is_limited ? NFT_ADD : NFT_CLEAR, "limited", g->port);
+    set_open(t, !c->is_blocked && !c->is_listed, g->port);
+    set_limited(t, c->is_limited, g->port);
     if (c->has_rates) {
         struct lists_of l = names_of(g->port);
 

@@ -40,14 +40,17 @@ static void add_range_set(const char *name, const struct ranges *r, struct str *
     str_add(s, "  }\n");
 }
 
-/* Who is where, and what each may: the elements are set by plan.c. A port without any is closed. */
+/* Who is where, and what each may: the elements are set by plan.c. A port without any is closed. A port that is open or
+ * limited is in two sets of that name: see plan.c. */
 static void add_sets(const struct bridge *b, struct str *s)
 {
     str_add(s, "  set ident {\n    type ifname . ether_addr . ipv4_addr\n    counter\n  }\n"
                "  set omac {\n    type ifname . ether_addr\n    counter\n  }\n"
                "  set refused {\n    type ifname\n    counter\n  }\n"
                "  set open {\n    type ifname\n  }\n"
+               "  set open_too {\n    type ifname\n  }\n"
                "  set limited {\n    type ifname\n  }\n"
+               "  set limited_too {\n    type ifname\n  }\n"
                "  map lists {\n    type ifname : verdict\n  }\n"
                "  map lists_in {\n    type ifname : verdict\n  }\n"
                "  map rates {\n    type ifname : verdict\n  }\n"
@@ -86,8 +89,8 @@ static void add_from_guest(const struct bridge *b, struct str *s)
     if (!b->is_isolating)
         str_addf(s, "    ip daddr %s accept\n", b->subnet);
     str_add(s, "    ip daddr @never goto refuse\n"
-               "    iifname @limited jump limits\n"
-               "    iifname @open accept\n"
+               "    iifname @limited_too iifname @limited jump limits\n"
+               "    iifname @open_too iifname @open accept\n"
                "    iifname vmap @lists\n"
                "    goto refuse\n"
                "  }\n"
@@ -129,8 +132,8 @@ static void add_to_guest(const struct bridge *b, struct str *s)
                "    ip saddr @host accept\n");
     if (!b->is_isolating)
         str_addf(s, "    ip saddr %s accept\n", b->subnet);
-    str_add(s, "    oifname @limited jump limits_in\n"
-               "    oifname @open accept\n"
+    str_add(s, "    oifname @limited_too oifname @limited jump limits_in\n"
+               "    oifname @open_too oifname @open accept\n"
                "    oifname vmap @lists_in\n"
                "    goto refuse_in\n"
                "  }\n"
