@@ -15,6 +15,7 @@ AUTH = b"Authorization: Bearer secret\r\n"
 DIR = tempfile.mkdtemp(prefix="rct.")
 TESTS = []
 COUNT = [0]
+PATIENT = "linger_ms=60000"  # an option of Front: else a slow machine is cut off before it has read the answer
 PATIENCE = 60  # seconds until a wait counts as failed, on the slowest machine
 
 
