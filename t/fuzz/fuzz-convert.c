@@ -229,7 +229,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             while (add_record(&tar, &in))
                 ;
         write_file(path, str_text(&tar), tar.len);
-        layers[n++] = (struct convert_layer){path, media_types[kind <= 3 ? kind - 1 : 0], "layer"};
+        layers[n++] = (struct convert_layer){
+            .path = path, .media_type = media_types[kind <= 3 ? kind - 1 : 0], .name = "layer"};
     } while (kind > 3 && in.len > 0 && n < LAYERS_MAX);
     convert(folder, layers, n);
     for (size_t i = 0; i < n; i++) {

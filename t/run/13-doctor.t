@@ -292,6 +292,7 @@ if [ -f "$top_builddir/plugins/storage/oci.so" ]; then
     write_config
     doctor
     says "the program that speaks to registries" registry-client ok 'runner-oci [0-9]'
+    says "what it may do here is tried" registry-client-confined '(ok|warn)' '(user [0-9]+, its own view|: )'
     says "nothing to boot images with" image-kernel warn
     fixed_by "how that is made" image-kernel "runner-image boot --force --root $root"
     make_boot_kit
@@ -308,7 +309,7 @@ if [ -f "$top_builddir/plugins/storage/oci.so" ]; then
     runner_storage=none
     write_config
 else
-    skip "storage/oci is not built" 6
+    skip "storage/oci is not built" 7
 fi
 in_world "mount -t tmpfs -o size=8m none $root"
 is "a full file system: status" "$code" 1

@@ -125,7 +125,8 @@ int main(int argc, char **argv)
     if (config == NULL)
         return usage();
     for (; at < argc; at += 2)
-        layers[request.n_layers++] = (struct convert_layer){argv[at + 1], argv[at], strrchr(argv[at + 1], '/') + 1};
+        layers[request.n_layers++] = (struct convert_layer){
+            .path = argv[at + 1], .media_type = argv[at], .name = strrchr(argv[at + 1], '/') + 1};
     request.layers = layers;
     status = convert_image(&request, &result, &err);
     (void)printf("rss_kb %" PRId64 "\nms %" PRId64 "\n", peak_kb(), num_now_ms() - start);

@@ -134,6 +134,7 @@ int main(int argc, char **argv)
     json_add_text(&out, "code", error_name(err.code));
     json_add_text(&out, "text", err.message);
     json_add_bool(&out, "retry", err.retry != 0);
+    json_add_text(&out, "log", fake_host_log());
     json_close(&out, '}');
     puts(str_text(&out));
     plugin->destroy(self);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "plugins/storage/oci/convert-unpack.h"
+#include "plugins/storage/oci/digest.h"
 
 #define CHUNK       ((size_t)256 << 10)
 #define CHUNKS      8
@@ -69,7 +70,8 @@ struct source { /* one layer; the thread's */
     uint64_t size, unpacked;
     struct unpack unpack;
     struct unpack_io io;
-    bool is_at_end; /* of the blob */
+    struct digest *digest; /* of the blob, so far */
+    bool is_at_end;        /* of the blob */
 };
 
 static int source_fill(struct source *from, struct runner_error *err)
@@ -81,6 +83,7 @@ static int source_fill(struct source *from, struct runner_error *err)
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return fail_errno(err, errno, "read");
+    digest_add(from->digest, from->s->in, (size_t)n);
     from->io.in = from->s->in;
     from->io.in_len = n;
     from->is_at_end = n == 0;
@@ -127,8 +130,18 @@ static int source_chunk(struct source *from, struct chunk *c, struct runner_erro
     return source_check_bounds(from, err);
 }
 
-/* 1: nobody wants more. */
-static int source_run(struct source *from, struct runner_error *err)
+static int source_check_digest(const struct source *from, const char *wanted, struct runner_error *err)
+{
+    char hex[65];
+
+    digest_end(from->digest, hex);
+    if (wanted != NULL && strcmp(hex, wanted) != 0)
+        return fail(err, RUNNER_E_INVALID, 0, "its blob is sha256:%s by now", hex);
+    return 0;
+}
+
+/* 1: nobody wants more. The last chunk is not given before the digest is known to be right. */
+static int source_run(struct source *from, const char *wanted, struct runner_error *err)
 {
     struct chunk *c;
 
@@ -136,7 +149,7 @@ static int source_run(struct source *from, struct runner_error *err)
         c = chunk_wait(from->s);
         if (c == NULL)
             return 1;
-        if (source_chunk(from, c, err) < 0)
+        if (source_chunk(from, c, err) < 0 || (c->is_last && source_check_digest(from, wanted, err) < 0))
             return -1;
         chunk_give(from->s);
     } while (!c->is_last);
@@ -157,8 +170,10 @@ static int layer_run(struct stream *s, const struct convert_layer *layer, struct
     from.size = st.st_size;
     if (unpack_init(&from.unpack, layer->media_type, err) < 0)
         return -1;
-    status = source_run(&from, err);
+    from.digest = digest_new();
+    status = source_run(&from, layer->digest, err);
     unpack_done(&from.unpack);
+    digest_free(from.digest);
     return status;
 }
 

@@ -15,10 +15,14 @@
 #define CONVERT_VERSION 1
 
 struct convert_layer {
-    const char *path;       /* the blob; its digest was verified, what is in it was not */
+    const char *path;       /* the blob */
     const char *media_type; /* of Docker or OCI: a tar, plain or by gzip or zstd; parameters behind a ';' are ignored */
     const char *name;       /* how errors call it: its digest */
+    const char *digest;     /* what the blob's bytes must have as they are read, 64 hexadecimal digits; NULL: any */
 };
+
+/* No file is larger at any time, though holes are most of it. */
+#define CONVERT_FILE_MAX ((INT64_C(1) << 40) + (INT64_C(1) << 36))
 
 /* What an image may be; 0: the default, in brackets. */
 struct convert_bounds {

@@ -35,6 +35,8 @@ static const struct runner_param params[] = {
      1000, 600000, NULL},
     {"memory", "512M", "bytes of memory that the program of one operation may use, its page cache included",
      RUNNER_T_BYTES, 0, 64 << 20, INT64_C(1) << 40, NULL},
+    {"uid", "1900065536", "user and group that the program runs as when root is the runner; 0: the runner's", RUNNER_T_INT,
+     0, 0, UINT32_MAX - 1, NULL},
     {"program", NULL, "the program " PROGRAM " on the host; default: the one beside the plugin", RUNNER_T_PATH, 0, 0, 0,
      NULL},
 };
@@ -82,7 +84,7 @@ static void take_value(struct oci *self, const struct runner_value *value)
         {"program", NULL, &self->program},           {"parallel", &self->parallel, NULL},
         {"max_image", &self->max_image_bytes, NULL}, {"max_layers", &self->max_layers, NULL},
         {"cache", &self->cache_bytes, NULL},         {"stall", &self->stall_ms, NULL},
-        {"memory", &self->memory_bytes, NULL},
+        {"memory", &self->memory_bytes, NULL},       {"uid", &self->uid, NULL},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(members); i++)
@@ -124,10 +126,9 @@ static int oci_create(const struct runner_value *values, size_t n, void **ret_se
     return 0;
 }
 
-/* *ret_text: what the program says of itself; the caller frees. */
-static int ask_version(const struct oci *self, struct runner_call *call, char **ret_text, struct runner_error *err)
+/* *ret_text: what the program says to an option of its; the caller frees. */
+static int ask(struct runner_call *call, const char *const *argv, char **ret_text, struct runner_error *err)
 {
-    const char *const argv[] = {self->program, "--version", NULL};
     const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv, .number = 10000};
     struct runner_batch *batch = oci_host->batch_new(call);
     const struct runner_result *result;
@@ -139,10 +140,44 @@ static int ask_version(const struct oci *self, struct runner_call *call, char **
     status = index < 0 ? -1 : oci_host->run(call, batch, err);
     result = status == 0 ? oci_host->result(batch, index) : NULL;
     if (result != NULL)
-        *ret_text =
-            mem_dup_n(result->out != NULL ? result->out : "", result->out != NULL ? strcspn(result->out, "\r\n") : 0);
+        *ret_text = mem_dup(result->out != NULL ? result->out : "");
     oci_host->batch_free(batch);
-    return status < 0 ? error_wrap(err, "images cannot be pulled") : 0;
+    return status;
+}
+
+static int ask_version(const struct oci *self, struct runner_call *call, char **ret_text, struct runner_error *err)
+{
+    const char *const argv[] = {self->program, "--version", NULL};
+
+    if (ask(call, argv, ret_text, err) < 0)
+        return error_wrap(err, "images cannot be pulled");
+    (*ret_text)[strcspn(*ret_text, "\r\n")] = '\0';
+    return 0;
+}
+
+/* Tries to confine the program: each line that it prints is something that this host cannot do. -1: cancelled. */
+static int diagnose_confinement(const struct oci *self, struct runner_call *call, const struct finding_sink *to,
+                                struct runner_error *err)
+{
+    auto_free char *uid = mem_printf("%lld", (long long)self->uid), *gaps = NULL;
+    const char *const argv[] = {self->program, "--try", uid, NULL};
+    struct runner_error cause = ERROR_INIT;
+    char *save = NULL;
+
+    if (ask(call, argv, &gaps, &cause) < 0) {
+        if (oci_host->cancelled(call) != 0) {
+            error_copy(err, &cause);
+            return -1;
+        }
+        finding_say(to, RUNNER_FINDING_FAIL, "registry-client-confined", NULL, "%s", cause.message);
+        return 0;
+    }
+    if (gaps[0] == '\0')
+        finding_say(to, RUNNER_FINDING_OK, "registry-client-confined", NULL,
+                    "user %s, its own view of files, landlock, seccomp", uid);
+    for (char *line = strtok_r(gaps, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
+        finding_say(to, RUNNER_FINDING_WARN, "registry-client-confined", NULL, "%s", line);
+    return 0;
 }
 
 static int oci_check(void *self, struct runner_call *call, struct runner_error *err)
@@ -162,7 +197,7 @@ static int oci_diagnose(void *arg, struct runner_call *call, void (*say)(void *c
 
     if (ask_version(self, call, &text, &cause) == 0) {
         finding_say(&to, RUNNER_FINDING_OK, "registry-client", NULL, "%s", text[0] != '\0' ? text : self->program);
-        return 0;
+        return diagnose_confinement(self, call, &to, err);
     }
     if (oci_host->cancelled(call) != 0) {
         error_copy(err, &cause);

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 #define LINE_MAX_ (1 << 20)
 #define ENDING_MS 400
 #define LISTEN_FD 3
+#define TASKS_MAX 64 /* of one operation: threads, of which there are some ten */
 
 /* Which names of files and cgroups are in use, by all instances. */
 static pthread_mutex_t slots_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -88,6 +90,8 @@ static void add_settings(const struct run *r, struct str *out)
     json_add_int(out, "max_layers", self->max_layers);
     json_add_int(out, "cache_bytes", self->cache_bytes);
     json_add_int(out, "stall_ms", self->stall_ms);
+    json_add_int(out, "uid", self->uid);
+    json_add_int(out, "memory_bytes", self->memory_bytes);
     json_add_int(out, "deadline_ms", oci_host->left_ms(r->call));
 }
 
@@ -124,7 +128,8 @@ static int add_start(const struct run *r, const struct str *request, struct runn
                                      .fds = &fd,
                                      .pid_path = r->pid_path,
                                      .cgroup = r->cgroup,
-                                     .cgroup_memory_bytes = (uint64_t)r->self->memory_bytes};
+                                     .cgroup_memory_bytes = (uint64_t)r->self->memory_bytes,
+                                     .cgroup_tasks = TASKS_MAX};
     const char *const argv[] = {r->self->program, r->socket_path, NULL};
     const struct runner_step kill = kill_step(r);
     const struct runner_step mkdir = {
@@ -200,6 +205,15 @@ static void tell(const struct run *r, const struct json *line)
         r->task->progress(r->task->ctx, &progress);
 }
 
+/* A host that cannot do something cannot do it the next time either. */
+static void warn(const struct run *r, const char *text)
+{
+    struct runner_field fields[] = {{"program", r->self->program}, {"reason", text}};
+
+    if (!atomic_exchange(&((struct oci *)(uintptr_t)r->self)->has_warned, true))
+        oci_host->log(r->call, RUNNER_LOG_WARN, "storage.unconfined", fields, ARRAY_LEN(fields));
+}
+
 static int take_error(const struct json *error, struct runner_error *err)
 {
     int64_t code = json_int(error, "code", RUNNER_E_IO);
@@ -219,6 +233,10 @@ static int take_line(struct run *r, const char *text, size_t len, struct runner_
         return error_wrap(err, "runner-oci");
     if (json_get(line, "error") != NULL)
         return take_error(json_get(line, "error"), err);
+    if (json_get(line, "warning") != NULL) {
+        warn(r, json_text(line, "warning", ""));
+        return 0;
+    }
     if (json_get(line, "result") == NULL) {
         tell(r, line);
         return 0;

@@ -2,6 +2,8 @@
 #ifndef OCI_TASK_H
 #define OCI_TASK_H
 
+#include <stdbool.h>
+
 #include "core/util/json.h"
 #include "include/runner-plugin.h"
 
@@ -9,7 +11,8 @@ struct oci {                          /* an instance */
     char *program, *ca_file, *mirror; /* NULL: not set, the program's never */
     char **insecure;
     size_t n_insecure;
-    int64_t parallel, max_image_bytes, max_layers, cache_bytes, stall_ms, memory_bytes;
+    int64_t parallel, max_image_bytes, max_layers, cache_bytes, stall_ms, memory_bytes, uid;
+    _Atomic bool has_warned; /* of what a host cannot do: once is enough */
 };
 
 extern const struct runner_host *oci_host;

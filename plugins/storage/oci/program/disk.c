@@ -28,7 +28,8 @@ static void list_layers(const struct image *image, struct convert_layer *ret)
     for (size_t i = 0; i < m->n_layers; i++)
         ret[i] = (struct convert_layer){.path = image_blob(image, m->layers[i].digest)->path,
                                         .media_type = m->layers[i].media_type,
-                                        .name = m->layers[i].digest};
+                                        .name = m->layers[i].digest,
+                                        .digest = REF_HEX(m->layers[i].digest)};
 }
 
 static void add_result(const struct convert_result *made, struct str *out)
@@ -82,6 +83,14 @@ static int unpack(const struct image *image, const char *path, struct convert_re
     return pack_unpack(image, packed.disk_bytes, path, &ret->content_bytes, err);
 }
 
+/* A blob that became another one since it came: the next try fetches it. */
+static void drop_false(const struct image *image, struct runner_error *err)
+{
+    for (size_t i = 0; i < image->n_blobs; i++)
+        if (blob_drop_false(&image->blobs[i]))
+            err->retry = 1;
+}
+
 int disk_make(const struct image *image, const char *dir, struct str *ret_members, struct runner_error *err)
 {
     auto_free char *path = mem_printf("%s/" DISK_NAME, dir);
@@ -89,6 +98,8 @@ int disk_make(const struct image *image, const char *dir, struct str *ret_member
     int status =
         manifest_is_disk(&image->manifest) ? unpack(image, path, &made, err) : convert(image, path, &made, err);
 
+    if (status < 0 && err->code == RUNNER_E_INVALID)
+        drop_false(image, err);
     if (status == 0 && chmod(path, 0444) < 0) /* all VMMs' users read it, nobody writes it */
         status = fail_errno(err, errno, "disk '%s'", path);
     if (status == 0)

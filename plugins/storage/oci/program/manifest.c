@@ -1,12 +1,12 @@
 #include "plugins/storage/oci/program/manifest.h"
 
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <strings.h>
 
 #include "core/util/json.h"
 #include "core/util/text.h"
+#include "plugins/storage/oci/digest.h"
 #include "plugins/storage/oci/program/ref.h"
 
 #define ENTRIES_MAX 1000
@@ -15,13 +15,11 @@
 
 void manifest_hash(const void *data, size_t len, char ret_hex[65])
 {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
+    struct digest *digest = digest_new();
 
-    if (EVP_Digest(data, len, sum, &n, EVP_sha256(), NULL) != 1 || n != 32)
-        mem_die();
-    for (unsigned i = 0; i < n; i++)
-        (void)snprintf(ret_hex + 2 * i, 3, "%02x", sum[i]);
+    digest_add(digest, data, len);
+    digest_end(digest, ret_hex);
+    digest_free(digest);
 }
 
 /* ---- descriptors ---- */

@@ -20,7 +20,7 @@ struct packing {
     int from, to;
     int64_t size, read;
     ZSTD_CCtx *zstd;
-    struct store_hash *hash;
+    struct digest *digest;
     char in[CHUNK_BYTES], out[CHUNK_BYTES];
 };
 
@@ -53,7 +53,7 @@ static int write_out(struct packing *p, size_t len, struct runner_error *err)
             return fail_errno(err, errno, "packed disk");
         done += n > 0 ? (size_t)n : 0;
     }
-    store_hash_add(p->hash, p->out, len);
+    digest_add(p->digest, p->out, len);
     return 0;
 }
 
@@ -101,7 +101,7 @@ static int pack_file(int from, int64_t size, const struct store *store, struct d
     p->from = from;
     p->size = size;
     p->to = made.fd;
-    p->hash = made.hash;
+    p->digest = made.digest;
     p->zstd = ZSTD_createCCtx();
     if (p->zstd == NULL)
         mem_die();
@@ -136,7 +136,7 @@ static int pack_config(int64_t size, const char *image_json, const struct store 
     if (store_begin(store, &made, err) < 0)
         return -1;
     n = write(made.fd, text.ptr, text.len);
-    store_hash_add(made.hash, text.ptr, text.len);
+    digest_add(made.digest, text.ptr, text.len);
     if (n != (ssize_t)text.len)
         (void)fail_errno(err, n < 0 ? errno : ENOSPC, "configuration of the disk");
     if (store_end(store, &made, n == (ssize_t)text.len, ret, err) < 0 || n != (ssize_t)text.len)
@@ -170,15 +170,14 @@ static int make_manifest(const struct descriptor *config, const struct descripto
     return manifest_parse(text.ptr, text.len, MANIFEST, limits, ret, err);
 }
 
-int pack_disk(const char *path, const char *image_json, const struct store *store, const struct manifest_limits *limits,
-              struct image *ret, struct runner_error *err)
+int pack_disk(int fd, const char *path, const char *image_json, const struct store *store,
+              const struct manifest_limits *limits, struct image *ret, struct runner_error *err)
 {
-    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct descriptor config = {.digest = NULL}, layer = {.digest = NULL};
     struct stat st;
     int status;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
+    if (fstat(fd, &st) < 0)
         return fail_errno(err, errno, "disk '%s'", path);
     if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > PACK_DISK_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "disk '%s': no file of 1 byte to 16 TiB", path);
@@ -225,6 +224,7 @@ struct unpacking {
     const struct blob *blob;
     int to;
     int64_t size, written, taken;
+    struct digest *digest; /* of what is taken */
     ZSTD_DCtx *zstd;
     char in[CHUNK_BYTES], out[CHUNK_BYTES];
 };
@@ -276,16 +276,21 @@ static int unpack_chunk(struct unpacking *u, size_t len, size_t *ret_left, struc
 static int unpack_all(struct unpacking *u, struct runner_error *err)
 {
     size_t left = 1;
+    char hex[65];
     ssize_t n;
 
     while ((n = pread(u->blob->fd, u->in, sizeof u->in, u->taken)) > 0) {
         if (report_check(err) < 0 || unpack_chunk(u, (size_t)n, &left, err) < 0)
             return -1;
+        digest_add(u->digest, u->in, (size_t)n);
         u->taken += n;
         report_progress("convert", (uint64_t)u->taken, (uint64_t)u->blob->have);
     }
     if (n < 0)
         return fail_errno(err, errno, "blob '%s'", u->blob->path);
+    digest_end(u->digest, hex);
+    if (strcmp(hex, REF_HEX(u->blob->d->digest)) != 0)
+        return fail(err, RUNNER_E_INVALID, 0, "disk: its blob is sha256:%s by now", hex);
     if (left != 0 || u->written != u->size)
         return fail(err, RUNNER_E_INVALID, 0, "disk: %lld bytes, its configuration says %lld", (long long)u->written,
                     (long long)u->size);
@@ -307,12 +312,14 @@ int pack_unpack(const struct image *image, int64_t disk_bytes, const char *path,
     u->blob = image_blob(image, image->manifest.layers[0].digest);
     u->to = fd;
     u->size = disk_bytes;
+    u->digest = digest_new();
     u->zstd = ZSTD_createDCtx();
     if (u->zstd == NULL)
         mem_die();
     (void)ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_windowLogMax, WINDOW_LOG);
     status = unpack_all(u, err);
     ZSTD_freeDCtx(u->zstd);
+    digest_free(u->digest);
     if (status == 0 && fstat(fd, &st) < 0)
         status = fail_errno(err, errno, "disk '%s'", path);
     if (status < 0) {

@@ -6,9 +6,10 @@
 
 #define PACK_DISK_MAX (INT64_C(16) << 40) /* bytes of a disk */
 
-/* The image of the disk at path, its blobs in the store. image_json: how it wants to be run, an object. */
-int pack_disk(const char *path, const char *image_json, const struct store *store, const struct manifest_limits *limits,
-              struct image *ret, struct runner_error *err);
+/* The image of the disk that is open as fd, and was found at path; its blobs in the store. image_json: how it wants to be
+ * run, an object. */
+int pack_disk(int fd, const char *path, const char *image_json, const struct store *store,
+              const struct manifest_limits *limits, struct image *ret, struct runner_error *err);
 
 struct packed { /* what the configuration says */
     int64_t disk_bytes;

@@ -31,19 +31,16 @@ int report_open(const char *socket_path, struct runner_error *err)
         close(p[1].fd);
     if (n > 0 && p[0].revents != 0)
         report.fd = accept4(REPORT_LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
-    if (socket_path != NULL)
-        (void)unlink(socket_path);
+    (void)unlink(socket_path);
     close(REPORT_LISTEN_FD);
     return report.fd >= 0 ? 0 : fail(err, RUNNER_E_TIMEOUT, 0, "nobody dialled");
 }
 
-void report_close(const char *socket_path)
+void report_remove_pid(const char *socket_path)
 {
     auto_free char *pid_path = mem_dup(socket_path);
     char *end = strrchr(pid_path, '.');
 
-    if (report.fd >= 0 && report_cancelled() != RUNNER_E_CANCELLED)
-        return;
     if (end != NULL && strcmp(end, ".sock") == 0) {
         memcpy(end, ".pid", sizeof ".pid");
         (void)unlink(pid_path); /* while it is locked */
@@ -107,6 +104,17 @@ void report_progress(const char *phase, uint64_t done_bytes, uint64_t total_byte
     json_add_text(&line, "phase", phase);
     json_add_int(&line, "done", (int64_t)done_bytes);
     json_add_int(&line, "total", (int64_t)total_bytes);
+    json_close(&line, '}');
+    str_add_char(&line, '\n');
+    say(&line);
+}
+
+void report_warning(const char *text)
+{
+    auto_str struct str line = STR_INIT;
+
+    json_open(&line, NULL, '{');
+    json_add_text(&line, "warning", text);
     json_close(&line, '}');
     str_add_char(&line, '\n');
     say(&line);

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #define PARALLEL_MAX 16
+#define LAYERS_MAX   4096
+#define MEMORY_MAX   (INT64_C(1) << 50)
 
 static int read_object(const struct json *j, struct object *ret, struct runner_error *err)
 {
@@ -52,14 +54,15 @@ static int check(const struct request *r, struct runner_error *err)
         (r->operation == OPERATION_PUSH && (r->path == NULL || r->path[0] != '/')))
         return fail(err, RUNNER_E_INVALID, 0, "request: a path is missing or not absolute");
     if (r->parallel < 1 || r->parallel > PARALLEL_MAX || r->stall_ms < 1 || r->limits.bytes < 1 ||
-        r->limits.blobs < 1 || r->cache_bytes < 0)
+        r->limits.blobs < 1 || r->limits.blobs > LAYERS_MAX || r->cache_bytes < 0 || r->uid < 0 || r->uid >= UINT32_MAX ||
+        r->memory_bytes < 0 || r->memory_bytes > MEMORY_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "request: a setting is out of bounds");
     return 0;
 }
 
 int request_parse(const char *text, size_t len, struct request *ret, struct runner_error *err)
 {
-    struct request r = {.tree = NULL};
+    struct request r = {.tree = NULL, .disk_fd = -1};
 
     if (json_parse(text, len, &r.tree, err) < 0)
         return error_wrap(err, "request");
@@ -75,6 +78,8 @@ int request_parse(const char *text, size_t len, struct request *ret, struct runn
     r.cache_bytes = json_int(r.tree, "cache_bytes", 0);
     r.stall_ms = json_int(r.tree, "stall_ms", 30000);
     r.deadline_ms = json_int(r.tree, "deadline_ms", 0);
+    r.uid = json_int(r.tree, "uid", 0);
+    r.memory_bytes = json_int(r.tree, "memory_bytes", 0);
     r.limits.bytes = json_int(r.tree, "max_image_bytes", INT64_C(64) << 30);
     r.limits.blobs = json_int(r.tree, "max_layers", 256);
     if (read_operation(&r, err) < 0 || read_object(json_get(r.tree, "from"), &r.from, err) < 0 ||
@@ -115,8 +120,14 @@ void request_done(struct request *r)
             explicit_bzero((char *)(uintptr_t)secrets[i], strlen(secrets[i]));
     ref_done(&r->from.ref);
     ref_done(&r->to.ref);
+    cleanup_close(&r->disk_fd);
     json_free(r->tree);
-    *r = (struct request){.tree = NULL};
+    *r = (struct request){.tree = NULL, .disk_fd = -1};
+}
+
+bool request_has_blobs(const struct request *r)
+{
+    return r->operation != OPERATION_INSPECT && r->operation != OPERATION_REMOVE;
 }
 
 bool request_may_be_plain(const struct request *r, const char *server)

@@ -28,6 +28,8 @@ struct request {
     const char *ca_file, *mirror;
     const struct json *insecure;
     int64_t parallel, cache_bytes, stall_ms, deadline_ms;
+    int64_t uid, memory_bytes; /* who it shall run as, 0: as it was started; what it may use, 0: no limit */
+    int disk_fd;               /* PUSH: path, once it is open; else -1 */
     struct manifest_limits limits;
 };
 
@@ -36,6 +38,8 @@ int request_read(struct request *ret, struct runner_error *err);
 int request_parse(const char *text, size_t len, struct request *ret, struct runner_error *err);
 void request_done(struct request *request);
 
+/* Whether the operation touches the blobs on the host. */
+bool request_has_blobs(const struct request *request);
 /* Whether that server may be spoken to in plain text. */
 bool request_may_be_plain(const struct request *request, const char *server);
 

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -20,17 +19,8 @@
 int store_open(const char *path, struct store *ret, struct runner_error *err)
 {
     auto_free char *dir = mem_printf("%s/blobs", path);
-    int fd;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
-    for (char *p = dir + 1; (p = strchr(p, '/')) != NULL; p++) {
-        *p = '\0';
-        if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-            return fail_errno(err, errno, "directory '%s'", dir);
-        *p = '/';
-    }
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-        return fail_errno(err, errno, "directory '%s'", dir);
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return fail_errno(err, errno, "directory '%s'", dir);
     *ret = (struct store){.dir = dir, .fd = fd};
@@ -111,11 +101,8 @@ void store_trim(const struct store *store, int64_t bytes)
 int store_begin(const struct store *store, struct store_new *ret, struct runner_error *err)
 {
     struct store_new made = {.fd = -1};
-    EVP_MD_CTX *hash = EVP_MD_CTX_new();
 
-    if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1)
-        mem_die();
-    made.hash = (struct store_hash *)hash;
+    made.digest = digest_new();
     (void)snprintf(made.name, sizeof made.name, NEW "%d", (int)getpid());
     (void)unlinkat(store->fd, made.name, 0); /* of a process that had our number */
     made.fd = openat(store->fd, made.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -128,22 +115,13 @@ int store_begin(const struct store *store, struct store_new *ret, struct runner_
     return 0;
 }
 
-void store_hash_add(struct store_hash *hash, const void *data, size_t len)
-{
-    (void)EVP_DigestUpdate((EVP_MD_CTX *)hash, data, len);
-}
-
 static int keep_new(const struct store *store, const struct store_new *made, struct descriptor *ret,
                     struct runner_error *err)
 {
-    unsigned char sum[EVP_MAX_MD_SIZE];
     char digest[72] = "sha256:", name[72];
-    unsigned n = 0;
     struct stat st;
 
-    (void)EVP_DigestFinal_ex((EVP_MD_CTX *)made->hash, sum, &n);
-    for (unsigned i = 0; i < n && i < 32; i++)
-        (void)snprintf(digest + 7 + 2 * i, 3, "%02x", sum[i]);
+    digest_end(made->digest, digest + strlen(digest));
     (void)snprintf(name, sizeof name, "sha256-%.64s", REF_HEX(digest));
     if (fsync(made->fd) < 0 || fstat(made->fd, &st) < 0 || renameat(store->fd, made->name, store->fd, name) < 0 ||
         fsync(store->fd) < 0)
@@ -159,10 +137,10 @@ int store_end(const struct store *store, struct store_new *made, bool is_good, s
 
     if (!is_good || status < 0)
         (void)unlinkat(store->fd, made->name, 0);
-    EVP_MD_CTX_free((EVP_MD_CTX *)made->hash);
+    digest_free(made->digest);
     cleanup_close(&made->fd);
     made->fd = -1;
-    made->hash = NULL;
+    made->digest = NULL;
     return status;
 }
 
@@ -178,8 +156,8 @@ void blob_close(struct blob *b)
 {
     cleanup_close(&b->fd);
     b->fd = -1;
-    EVP_MD_CTX_free(b->hash);
-    b->hash = NULL;
+    digest_free(b->digest);
+    b->digest = NULL;
     free(b->path);
     b->path = NULL;
     b->is_whole = false;
@@ -187,10 +165,9 @@ void blob_close(struct blob *b)
 
 static void hash_restart(struct blob *b)
 {
-    if (b->hash == NULL)
-        b->hash = EVP_MD_CTX_new();
-    if (b->hash == NULL || EVP_DigestInit_ex(b->hash, EVP_sha256(), NULL) != 1)
-        mem_die();
+    if (b->digest == NULL)
+        b->digest = digest_new();
+    digest_restart(b->digest);
 }
 
 int blob_restart(struct blob *b, struct runner_error *err)
@@ -219,20 +196,10 @@ static int take_up(struct blob *b, struct runner_error *err)
         n = pread(b->fd, buffer, READ_BYTES, b->have);
         if (n <= 0)
             return fail_errno(err, n < 0 ? errno : EIO, "blob '%s'", b->path);
-        (void)EVP_DigestUpdate(b->hash, buffer, (size_t)n);
+        digest_add(b->digest, buffer, (size_t)n);
     }
     b->is_resumed = b->have > 0;
     return 0;
-}
-
-static void hex_of(EVP_MD_CTX *hash, char ret[65])
-{
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-
-    (void)EVP_DigestFinal_ex(hash, sum, &n);
-    for (unsigned i = 0; i < n && i < 32; i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", sum[i]);
 }
 
 /* Whether the file that has its name is what the name says. */
@@ -240,23 +207,36 @@ static bool is_genuine(const struct blob *b)
 {
     auto_close int fd = open(b->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     auto_free char *buffer = mem_alloc(READ_BYTES);
-    EVP_MD_CTX *hash = EVP_MD_CTX_new();
-    char hex[65] = "";
+    struct digest *digest = digest_new();
+    char hex[65];
     ssize_t n = -1;
 
-    if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1)
-        mem_die();
     while (fd >= 0 && (n = read(fd, buffer, READ_BYTES)) > 0)
-        (void)EVP_DigestUpdate(hash, buffer, (size_t)n);
-    hex_of(hash, hex);
-    EVP_MD_CTX_free(hash);
+        digest_add(digest, buffer, (size_t)n);
+    digest_end(digest, hex);
+    digest_free(digest);
     return n == 0 && strcmp(hex, REF_HEX(b->d->digest)) == 0;
+}
+
+bool blob_drop_false(const struct blob *b)
+{
+    return !is_genuine(b) && unlink(b->path) == 0;
+}
+
+/* One that is another user's, for whom this program worked before, is of no use: it goes. */
+static int open_own(const char *path, int flags)
+{
+    int fd = open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd >= 0 || errno != EACCES || unlink(path) < 0)
+        return fd;
+    return open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
 /* A whole one: 1, and it stays. */
 static int take_whole(struct blob *b)
 {
-    auto_close int fd = open(b->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    auto_close int fd = open_own(b->path, 0);
     struct stat st;
 
     if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0 || fstat(fd, &st) < 0 || st.st_nlink == 0 || !S_ISREG(st.st_mode) ||
@@ -278,7 +258,7 @@ int blob_begin(struct blob *b, struct runner_error *err)
 
     if (take_whole(b) > 0)
         return 1;
-    fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = open_own(part, O_CREAT);
     if (fd < 0)
         return fail_errno(err, errno, "blob '%s'", part);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
@@ -318,7 +298,7 @@ bool blob_add(struct blob *b, const void *data, size_t len)
         }
         done += n > 0 ? (size_t)n : 0;
     }
-    (void)EVP_DigestUpdate(b->hash, data, len);
+    digest_add(b->digest, data, len);
     b->have += (int64_t)len;
     return true;
 }
@@ -326,9 +306,9 @@ bool blob_add(struct blob *b, const void *data, size_t len)
 int blob_commit(struct blob *b, struct runner_error *err)
 {
     auto_free char *part = mem_printf("%s" PART, b->path);
-    char hex[65] = "";
+    char hex[65];
 
-    hex_of(b->hash, hex);
+    digest_end(b->digest, hex);
     if (strcmp(hex, REF_HEX(b->d->digest)) != 0) {
         (void)unlink(part);
         return fail(err, RUNNER_E_INVALID, 0, "blob %s: what came has the digest sha256:%s", b->d->digest, hex);
@@ -337,21 +317,5 @@ int blob_commit(struct blob *b, struct runner_error *err)
         return fail_errno(err, errno, "blob '%s'", b->path);
     (void)flock(b->fd, LOCK_SH | LOCK_NB);
     b->is_whole = true;
-    return 0;
-}
-
-int blob_read(const struct blob *b, char **ret, struct runner_error *err)
-{
-    auto_free char *text = mem_alloc((size_t)b->have + 1);
-
-    for (int64_t done = 0; done < b->have;) {
-        ssize_t n = pread(b->fd, text + done, (size_t)(b->have - done), done);
-
-        if (n <= 0)
-            return fail_errno(err, n < 0 ? errno : EIO, "blob '%s'", b->path);
-        done += n;
-    }
-    *ret = text;
-    text = NULL;
     return 0;
 }

@@ -6,6 +6,7 @@
 #ifndef OCI_STORE_H
 #define OCI_STORE_H
 
+#include "plugins/storage/oci/digest.h"
 #include "plugins/storage/oci/program/manifest.h"
 
 struct store {
@@ -13,20 +14,19 @@ struct store {
     int fd; /* of dir */
 };
 
+/* Below path; blobs is there. */
 int store_open(const char *path, struct store *ret, struct runner_error *err);
 void store_close(struct store *store); /* takes a zeroed one */
 /* Removes the blobs that were used longest ago until all have at most so many bytes; never those in use. */
 void store_trim(const struct store *store, int64_t bytes);
 
 /* A blob that is made here: its digest shows at the end. */
-struct store_hash;
 struct store_new {
-    int fd; /* written to from its beginning on; each byte is told to hash, too */
-    struct store_hash *hash;
+    int fd; /* written to from its beginning on; each byte is told to digest, too */
+    struct digest *digest;
     char name[48];
 };
 int store_begin(const struct store *store, struct store_new *ret, struct runner_error *err);
-void store_hash_add(struct store_hash *hash, const void *data, size_t len);
 /* is_good: it becomes a whole blob, of which ret is told digest (the caller frees) and size; else it goes. -1: it could not
  * be kept, see err, which is left alone when it was not good. */
 int store_end(const struct store *store, struct store_new *made, bool is_good, struct descriptor *ret,
@@ -40,7 +40,7 @@ struct blob {
     bool is_whole;   /* it is there, verified, and stays as long as it is open */
     bool is_resumed; /* some of it was there before */
     int64_t have;
-    void *hash;                /* of what there is */
+    struct digest *digest;     /* of what there is */
     struct runner_error fault; /* of blob_add() */
 };
 
@@ -53,7 +53,7 @@ bool blob_add(struct blob *blob, const void *data, size_t len);
 int blob_restart(struct blob *blob, struct runner_error *err); /* nothing of it came */
 /* All came: verified, on stable storage, whole under its name. INVALID: another digest; then nothing of it stays. */
 int blob_commit(struct blob *blob, struct runner_error *err);
-/* A whole one's bytes; the caller frees. For small ones. */
-int blob_read(const struct blob *blob, char **ret, struct runner_error *err);
+/* Takes away what has its name on the host and is not what the name says. True: it did. */
+bool blob_drop_false(const struct blob *blob);
 
 #endif

@@ -74,7 +74,7 @@ static int push(struct work *w, struct str *out, struct runner_error *err)
     if (r->format == NULL || strcmp(r->format, "raw") != 0)
         return fail(err, RUNNER_E_NOTSUP, 0, "only raw disks can be kept in a registry, not %s", r->format);
     if (open_to(w, err) < 0 ||
-        pack_disk(r->path, r->image_json != NULL ? r->image_json : "{}", &w->store, &r->limits, &w->image, err) < 0 ||
+        pack_disk(r->disk_fd, r->path, r->image_json != NULL ? r->image_json : "{}", &w->store, &r->limits, &w->image, err) < 0 ||
         image_push(NULL, &w->to, &w->store, &w->image, err) < 0)
         return -1;
     add_info(&w->image.manifest, out);
@@ -104,9 +104,8 @@ int work_run(const struct request *request, struct str *ret_members, struct runn
         [OPERATION_INSPECT] = inspect, [OPERATION_PULL] = pull,      [OPERATION_PUSH] = push,
         [OPERATION_COPY] = copy,       [OPERATION_REMOVE] = remove_,
     };
-    bool has_blobs = request->operation != OPERATION_INSPECT && request->operation != OPERATION_REMOVE;
     struct work w = {.request = request, .settings = {request->ca_file, request->stall_ms}};
-    int status = has_blobs ? store_open(request->store, &w.store, err) : 0;
+    int status = request_has_blobs(request) ? store_open(request->store, &w.store, err) : 0;
 
     if (status == 0)
         status = http_new(&w.settings, &w.http, err);
