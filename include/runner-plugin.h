@@ -138,7 +138,7 @@ enum {
     RUNNER_TAP_ADD,
     /* path: interface name. data: NULL, or the name (ends with NUL) under which it is kept, down and off its bridge,
      * for a later TAP_ADD. to, port: as its TAP_ADD had them, or NULL. Absent: fine. Never removes an interface that is
-     * not a TAP. */
+     * not a TAP, or an ifb, by which a guest's packets go. */
     RUNNER_TAP_DEL,
     /* path: pid file of a SPAWN, number: signal. Only ever reaches the process that SPAWN started (see runner_spawn).
      * With SIGKILL the step ends when the process has. out: status = 1 when it had ended already. */
@@ -170,8 +170,10 @@ enum {
      * each that is to be acknowledged has NLM_F_ACK, or NLM_F_DUMP; they are as the runner's own machine lays them out,
      * and go one after another, but those between NFNL_MSG_BATCH_BEGIN and _END at once. Ends when all are acknowledged;
      * the first error is the step's (EEXIST: EXISTS, ENOENT: NOTFOUND), and of one transaction then nothing is done.
-     * RUNNER_S_OPTIONAL: NOTFOUND is status = 1 instead. out: out, len: the messages that came in reply, other than
-     * acknowledgements, at most 16 MiB. */
+     * path: NULL, or the name of the interface (NOTFOUND) that all the messages are about, of protocol 0 (NETLINK_ROUTE):
+     * its index is put where an ifinfomsg and a tcmsg have it. RUNNER_S_OPTIONAL: NOTFOUND is status = 1 instead, of
+     * protocol 0 NOTSUP as well: what a kernel does not know is not there. out: out, len: the messages that came in reply,
+     * other than acknowledgements, at most 16 MiB. */
     RUNNER_NETLINK,
     /* path: a name as runner_spawn.cgroup, number: bytes. The cgroup's limit of memory is that from now on. out: status =
      * 1: there is no such cgroup, or it has no limits, and nothing was changed. */

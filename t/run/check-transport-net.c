@@ -304,8 +304,21 @@ static void check_netlink(void)
     drop.head.nlmsg_type = RTM_DELLINK;
     drop.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
     drop.about.ifi_index = 999999;
-    tap_ok(RUN(.kind = RUNNER_NETLINK, .data = &drop, .len = sizeof drop) < 0 && says(RUNNER_E_NOTFOUND, "message 1 of 1"),
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .data = &drop, .len = sizeof drop) < 0 &&
+               says(RUNNER_E_NOTFOUND, "message 1 of 1"),
            "NETLINK: the error is the kernel's");
+    drop.head.nlmsg_type = RTM_GETLINK;
+    drop.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    drop.about.ifi_index = 0;
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .path = "lo", .data = &drop, .len = sizeof drop) == 0 &&
+               result.len >= sizeof drop && ((const struct ifinfomsg *)NLMSG_DATA(result.out))->ifi_index == 1,
+           "NETLINK: about an interface that is named");
+    tap_ok(RUN(.kind = RUNNER_NETLINK, .path = "ct-absent", .data = &drop, .len = sizeof drop) < 0 &&
+               says(RUNNER_E_NOTFOUND, "ct-absent") &&
+               RUN(.kind = RUNNER_NETLINK, .flags = RUNNER_S_OPTIONAL, .path = "ct-absent", .data = &drop,
+                   .len = sizeof drop) == 0 &&
+               result.status == 1,
+           "NETLINK: which may not be there");
     two[0].head.nlmsg_len = 8;
     tap_ok(RUN(.kind = RUNNER_NETLINK, .data = two, .len = sizeof two) < 0 && says(RUNNER_E_INVALID, "message 1") &&
                RUN(.kind = RUNNER_NETLINK, .data = &ask, .len = sizeof ask - 4) < 0 &&
@@ -335,8 +348,8 @@ static void check_port(void)
                says(RUNNER_E_INVALID, "'01:00:00:00:00:07' is no MAC"),
            "TAP_ADD: a MAC address of many is nobody's");
     port.mac = "02:00:00:00:00:07";
-    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_ISOLATED, .path = "ct-port", .to = "ct-port-br", .port = &port) ==
-                   0 &&
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_ISOLATED, .path = "ct-port", .to = "ct-port-br",
+               .port = &port) == 0 &&
                RUN(.kind = RUNNER_RUN, .argv = argv) == 0 && strstr(result.out, "learning off") != NULL &&
                strstr(result.out, " flood off") != NULL && strstr(result.out, "bcast_flood off") != NULL &&
                strstr(result.out, "isolated on") != NULL && strstr(result.out, "locked on") != NULL,

@@ -2,10 +2,14 @@
  * waited for; what it answers is taken with as much care as what comes from elsewhere. */
 #include "plugins/transport/local/local.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -19,7 +23,7 @@ struct talk { /* one step */
     int fd;
     bool is_netfilter;
     bool is_broken; /* there may be something left in the socket */
-    char *data; /* ours, so that messages can be numbered */
+    char *data;     /* ours, so that messages can be numbered */
     size_t len;
     char *buffer; /* of BUFFER_SIZE */
     struct str out;
@@ -49,6 +53,21 @@ static int check_messages(struct talk *t, uint32_t *ret_n, struct runner_error *
         at += NLMSG_ALIGN(head->nlmsg_len);
     }
     *ret_n = n;
+    return 0;
+}
+
+/* The interface of that name is the one they are about: ifinfomsg and tcmsg have its index in the same place. */
+static int put_index(struct talk *t, const char *name, struct runner_error *err)
+{
+    const size_t at = NLMSG_HDRLEN + offsetof(struct ifinfomsg, ifi_index);
+    int index = (int)if_nametoindex(name);
+
+    static_assert(offsetof(struct ifinfomsg, ifi_index) == offsetof(struct tcmsg, tcm_ifindex), "one place for both");
+    if (index == 0)
+        return fail_errno(err, errno, "netlink: interface '%s'", name);
+    for (size_t i = 0; i < t->len; i += NLMSG_ALIGN(((struct nlmsghdr *)(t->data + i))->nlmsg_len))
+        if (((struct nlmsghdr *)(t->data + i))->nlmsg_len >= at + sizeof index)
+            memcpy(t->data + i + at, &index, sizeof index);
     return 0;
 }
 
@@ -281,8 +300,9 @@ static int talk(struct talk *t, int protocol, uint32_t n, struct runner_error *e
     return status;
 }
 
-int messages_exchange(struct local *self, int protocol, const void *data, size_t len, struct str *ret_out,
-                      struct runner_error *err)
+/* about: the interface that the messages are about, or NULL: they say it. */
+static int exchange(struct local *self, int protocol, const char *about, const void *data, size_t len,
+                    struct str *ret_out, struct runner_error *err)
 {
     struct talk t = {.fd = -1, .is_netfilter = protocol == NETLINK_NETFILTER, .len = len};
     uint32_t n = 0;
@@ -292,6 +312,8 @@ int messages_exchange(struct local *self, int protocol, const void *data, size_t
     memcpy(t.data, data, len);
     t.buffer = mem_array(1, BUFFER_SIZE);
     status = check_messages(&t, &n, err);
+    if (status == 0 && about != NULL)
+        status = put_index(&t, about, err);
     if (status == 0)
         status = t.is_netfilter ? talk_netfilter(self, &t, n, err) : talk(&t, protocol, n, err);
     if (status == 0 && ret_out != NULL && t.out.len > 0)
@@ -300,6 +322,12 @@ int messages_exchange(struct local *self, int protocol, const void *data, size_t
     free(t.data);
     free(t.buffer);
     return status;
+}
+
+int messages_exchange(struct local *self, int protocol, const void *data, size_t len, struct str *ret_out,
+                      struct runner_error *err)
+{
+    return exchange(self, protocol, NULL, data, len, ret_out, err);
 }
 
 int messages_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
@@ -312,10 +340,11 @@ int messages_run(const struct act *a, const struct runner_step *step, struct run
     if (step->data == NULL || step->len == 0 || step->len > DATA_MAX || step->number < 0 || step->number >= MAX_LINKS)
         return fail(err, RUNNER_E_INVALID, 0, "netlink: %zu bytes for protocol %lld", step->len,
                     (long long)step->number);
-    status = messages_exchange(a->self, (int)step->number, step->data, step->len, &out, &cause);
+    status = exchange(a->self, (int)step->number, step->path, step->data, step->len, &out, &cause);
     if (status == 0 && out.len > 0)
         status = act_output(result, out.ptr, out.len, &cause);
-    if (status < 0 && cause.code == RUNNER_E_NOTFOUND && (step->flags & RUNNER_S_OPTIONAL)) {
+    if (status < 0 && (step->flags & RUNNER_S_OPTIONAL) &&
+        (cause.code == RUNNER_E_NOTFOUND || (cause.code == RUNNER_E_NOTSUP && step->number == NETLINK_ROUTE))) {
         result->status = 1;
         status = 0;
     } else if (status < 0 && err != NULL) {

@@ -183,6 +183,21 @@ static const struct rtattr *find_nested(const struct rtattr *outer, unsigned sho
     return outer != NULL ? find_attr(RTA_DATA(outer), (int)RTA_PAYLOAD(outer), type) : NULL;
 }
 
+int netlink_is_ifb(int index)
+{
+    struct message m;
+    const struct rtattr *kind;
+    int r;
+
+    message_init(&m, RTM_GETLINK, 0, AF_UNSPEC, index);
+    r = exchange(&m);
+    if (r < 0)
+        return r;
+    kind = find_nested(find_attr(IFLA_RTA(NLMSG_DATA(&m.head)), (int)IFLA_PAYLOAD(&m.head), IFLA_LINKINFO),
+                       IFLA_INFO_KIND);
+    return kind != NULL && RTA_PAYLOAD(kind) == sizeof "ifb" && memcmp(RTA_DATA(kind), "ifb", sizeof "ifb") == 0;
+}
+
 int netlink_is_tap(int index)
 {
     struct message m;

@@ -30,5 +30,7 @@ int netlink_delete(int index);
 int netlink_delete_group(uint32_t group);
 /* Whether the link is a TAP (made by the tun driver): 1 or 0. */
 int netlink_is_tap(int index);
+/* The same of an interface by which packets go to wait (ifb). */
+int netlink_is_ifb(int index);
 
 #endif

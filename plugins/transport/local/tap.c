@@ -397,6 +397,8 @@ int tap_del(const struct act *a, const struct runner_step *step, struct runner_r
         return index < 0 ? error_wrap(err, "remove tap") : 0;
     r = netlink_is_tap(index);
     if (r == 0)
+        r = netlink_is_ifb(index);
+    if (r == 0)
         return fail(err, RUNNER_E_INVALID, 0, "remove tap '%s': it is not a TAP", step->path);
     if (r > 0 && idle != NULL && keep_idle(index, step->path, idle))
         return 0;
