@@ -2,7 +2,7 @@
  * answer each ("ok ..." or "error CODE ..."). It may be killed at any moment, as a runner may.
  *
  *   setup | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
- *   rate ID TX RX (bytes a second, open) | sweep ID... | counters ID | change N ID CIDR CIDR | anew N ID CIDR | come-and-go N
+ *   rate ID TX RX (bytes a second, open) | lack WORD | sweep ID... | counters ID | change N ID CIDR CIDR | anew N ID CIDR | come-and-go N
  *   fill N
  *
  * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. anew: N times a list for one that was
@@ -70,6 +70,36 @@ static int batch_end(struct runner_batch *batch, int planned)
 
     host_table()->batch_free(batch);
     return r;
+}
+
+/* ---- a kernel that lacks something -------------------------------------------------------------------------------- */
+
+static char lacked[16];
+static int (*add_step)(struct runner_batch *, const struct runner_step *, struct runner_error *);
+
+static int add_lacking(struct runner_batch *batch, const struct runner_step *step, struct runner_error *e)
+{
+    auto_free char *data = NULL;
+    struct runner_step changed = *step;
+    char *at;
+
+    if (step->kind == RUNNER_NETLINK && step->number == 0) {
+        data = mem_dup_n(step->data, step->len);
+        changed.data = data;
+        while ((at = memmem(data, step->len, lacked, strlen(lacked) + 1)) != NULL)
+            *at = 'x';
+    }
+    return add_step(batch, &changed, e);
+}
+
+static int lack(const char *word)
+{
+    (void)snprintf(lacked, sizeof lacked, "%s", word);
+    if (add_step == NULL) {
+        add_step = host_table()->add;
+        host_table()->add = add_lacking;
+    }
+    return 0;
 }
 
 /* ---- commands --------------------------------------------------------------------------------------------------- */
@@ -255,6 +285,8 @@ static int command(char **word, size_t n)
         return apply(b, (uint32_t)strtoul(word[2], NULL, 10), (const char *const *)word + 3, (uint32_t)n - 3);
     if (strcmp(word[0], "rate") == 0 && n == 4 && b != NULL)
         return set_rate(b, strtoull(word[2], NULL, 10), strtoull(word[3], NULL, 10));
+    if (strcmp(word[0], "lack") == 0 && n == 2)
+        return lack(word[1]);
     if (strcmp(word[0], "counters") == 0 && b != NULL)
         return tell_counters(b);
     if (strcmp(word[0], "change") == 0 && n == 5 && number > 0 && find(word[2]) != NULL)

@@ -7,8 +7,11 @@
 #include "core/util/num.h"
 #include "core/util/text.h"
 #include "plugins/network/bridge/names.h"
+#include "plugins/network/bridge/shaper.h"
 
-#define GROUP_OURS 0x72000000u /* above what people number by hand */
+#define MBIT_MAX   1000000
+#define MBIT       (1000000 / 8) /* bytes a second */
+#define GROUP_OURS 0x72000000u   /* above what people number by hand */
 
 const struct runner_host *bridge_host;
 
@@ -66,6 +69,18 @@ static const struct runner_param bridge_params[] = {
      .dflt = LIBEXEC_DIR "/runner-dns",
      .doc = "where it is on the host",
      .type = RUNNER_T_STRING},
+    {.name = "rx_mbit",
+     .dflt = "0",
+     .doc = "what a guest may receive, Mbit/s; 0: no limit",
+     .type = RUNNER_T_INT,
+     .min = 0,
+     .max = MBIT_MAX},
+    {.name = "tx_mbit",
+     .dflt = "0",
+     .doc = "what a guest may send, Mbit/s; 0: no limit",
+     .type = RUNNER_T_INT,
+     .min = 0,
+     .max = MBIT_MAX},
     {.name = "pool",
      .dflt = "8",
      .doc = "how many TAPs of removed sandboxes are kept for the next ones (deleting one takes 16 ms)",
@@ -204,6 +219,10 @@ static int set_value(struct bridge *b, const struct runner_value *v, struct give
         b->has_nat = v->number != 0;
     else if (strcmp(v->name, "isolate") == 0)
         b->is_isolating = v->number != 0;
+    else if (strcmp(v->name, "rx_mbit") == 0)
+        b->rx_bytes_per_s = (uint64_t)v->number * MBIT;
+    else if (strcmp(v->name, "tx_mbit") == 0)
+        b->tx_bytes_per_s = (uint64_t)v->number * MBIT;
     else if (strcmp(v->name, "pool") == 0)
         given->pool = (size_t)v->number;
     else if (strcmp(v->name, "owner") == 0)
@@ -371,7 +390,8 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
     } else {
         step.to = b->name;
         step.port = &port;
-        if (bridge_host->add(batch, &step, err) < 0 ||
+        if ((names_has_rates(b->names, nic->name) && shaper_remove(b, batch, &guest, err) < 0) ||
+            bridge_host->add(batch, &step, err) < 0 ||
             plan_removal(b, batch, &guest, names_lists(b->names, nic->name), names_has_rates(b->names, nic->name),
                          err) < 0 ||
             plan_cut(batch, nic->address, err) < 0 || allowed_forget(b, call, batch, nic->address, err) < 0)
@@ -389,11 +409,27 @@ static bool allows_nothing(const struct runner_policy *policy)
            ((policy->flags & RUNNER_POLICY_LISTED) && policy->n_cidrs == 0 && policy->n_domains == 0);
 }
 
+/* What queues keep of them is none of the rules' business. */
+static int set_limits(struct bridge *b, struct runner_call *call, struct runner_batch *batch, const struct guest *guest,
+                      struct runner_policy *policy, struct runner_error *err)
+{
+    if (policy->rx_bytes_per_s == 0)
+        policy->rx_bytes_per_s = b->rx_bytes_per_s;
+    if (policy->tx_bytes_per_s == 0)
+        policy->tx_bytes_per_s = b->tx_bytes_per_s;
+    if (policy->rx_bytes_per_s > 0 || policy->tx_bytes_per_s > 0)
+        names_set_rates(b->names, guest->port);
+    if (!names_has_rates(b->names, guest->port))
+        return 0;
+    return shaper_plan(b, call, batch, guest, &policy->rx_bytes_per_s, &policy->tx_bytes_per_s, err);
+}
+
 static int bridge_apply_policy(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
                                const struct runner_nic *nic, const struct runner_policy *policy,
                                struct runner_error *err)
 {
     struct bridge *b = self;
+    struct runner_policy rest = *policy;
     struct guest guest;
     bool are_names_same;
 
@@ -401,9 +437,8 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
         return fail(err, RUNNER_E_INVALID, 0, "network/bridge: '%s' is not attached", id);
     if (allowed_tell(b, call, batch, nic, policy, &are_names_same, err) < 0)
         return -1;
-    if (policy->rx_bytes_per_s > 0 || policy->tx_bytes_per_s > 0)
-        names_set_rates(b->names, nic->name);
-    if (plan_policy(b, batch, &guest, policy, names_lists(b->names, nic->name), names_has_rates(b->names, nic->name),
+    if (set_limits(b, call, batch, &guest, &rest, err) < 0 ||
+        plan_policy(b, batch, &guest, &rest, names_lists(b->names, nic->name), names_has_rates(b->names, nic->name),
                     are_names_same, err) < 0)
         return -1;
     if (policy->flags & RUNNER_POLICY_BLOCK)

@@ -2,6 +2,7 @@
 #ifndef BRIDGE_H
 #define BRIDGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "core/util/error.h"
@@ -17,7 +18,7 @@ struct names; /* names.c */
 /* Whether chains and sets of a sandbox's own are there. */
 enum lists { LISTS_NONE, LISTS_UNKNOWN, LISTS_EXPECTED /* as planned; the steps may have failed */ };
 
-struct bridge {                                  /* one instance; constant after create() but for names */
+struct bridge {                                  /* one instance; constant after create() but for names and limits */
     char name[IFNAME_SIZE], uplink[IFNAME_SIZE]; /* uplink: "auto" and "none" have their meaning */
     char address[16], subnet[24];                /* "10.0.0.1", "10.0.0.0/24" */
     char mac[18];                                /* of the bridge */
@@ -31,6 +32,8 @@ struct bridge {                                  /* one instance; constant after
     const char *upstreams[UPSTREAMS_MAX];
     size_t n_upstreams;
     int64_t owner_uid, mtu; /* mtu 0: the default */
+    uint64_t rx_bytes_per_s, tx_bytes_per_s; /* of a sandbox whose policy says nothing of them; 0: no limit */
+    atomic_uint limits;       /* shaper.c: what the kernel can; 0: not known yet */
     struct names *names;
 };
 

@@ -4,6 +4,7 @@
 #include "core/util/json.h"
 #include "core/util/text.h"
 #include "plugins/network/bridge/names.h"
+#include "plugins/network/bridge/shaper.h"
 
 static bool is_owned(const struct runner_nic *const *owned, size_t n, const char *name)
 {
@@ -80,6 +81,8 @@ int sweep_run(const struct bridge *b, struct runner_call *call, const struct run
     if (reconcile_rules(b, call, owned, n, err) < 0)
         return -1;
     if (reconcile_neighbours(b, call, owned, n, err) < 0)
+        return -1;
+    if (shaper_sweep(b, call, owned, n, err) < 0)
         return -1;
     return allowed_sweep(b, call, owned, n, err);
 }
