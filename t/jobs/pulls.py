@@ -1,54 +1,22 @@
 """Images that take long, by jobs: what the API is told meanwhile, and what comes of what it asks for too soon (trap 34)."""
 
-import glob
-import hashlib
 import json
 import os
 import tempfile
 
 import tap
 from daytona import DaytonaApi
-from rig import BUILD
 from rig_jobs import JobRunner, local_state, new_id
+from rig_shelf import STORAGE, Shelf
 
 REF, SOURCE = "in.example:5000/daytona/daytona-{}:daytona", "reg.example/team/app:1"
 
 
-class ShelfRunner(JobRunner):
-    """Whose images come from a shelf (t/plugin/shelf.c). A create may take 5 s, an image much longer."""
+class ShelfRunner(Shelf, JobRunner):
+    """A create may take 5 s, an image much longer."""
 
-    CONFIG = JobRunner.CONFIG.replace("storage: none", "storage: {{plugin: shelf, dir: {dir}/shelf}}") \
-        .replace("create: 20m", "create: 5s").replace("healthcheck_interval: 1s", "healthcheck_interval: 1s, heartbeat_interval: 1s")
-
-    def arrange(self):
-        self.plugins = os.path.join(self.dir, "plugins")
-        for plugin in glob.glob(os.path.join(BUILD, "plugins/*/*.so")) + [os.path.join(BUILD, "t/plugin/shelf.so")]:
-            kind = "storage" if plugin.endswith("shelf.so") else os.path.basename(os.path.dirname(plugin))
-            os.makedirs(os.path.join(self.plugins, kind), exist_ok=True)
-            os.symlink(plugin, os.path.join(self.plugins, kind, os.path.basename(plugin)))
-        os.makedirs(os.path.join(self.root, "boot"))
-        for name, text in (("vmlinux", "\x7fELF"), ("initramfs.img", "initramfs"), ("manifest.json", json.dumps(
-                {"schema": 1, "kernel": "vmlinux", "initramfs": "initramfs.img", "cmdline": "console=ttyS0"}))):
-            with open(os.path.join(self.root, "boot", name), "w") as file:
-                file.write(text)
-        return super().arrange()
-
-    def put_on_shelf(self, ref):
-        """An object whose pulls wait until go(); its digest."""
-        at, digest = os.path.join(self.dir, "shelf", ref), hashlib.sha256(ref.encode()).hexdigest()
-        os.makedirs(at)
-        for name, text in (("digest", digest), ("disk.raw", ref), ("hold", "")):
-            with open(os.path.join(at, name), "w") as file:
-                file.write(text)
-        os.truncate(os.path.join(at, "disk.raw"), 64 << 20)
-        return digest
-
-    def go(self, ref):
-        with open(os.path.join(self.dir, "shelf", ref, "hold"), "w") as file:
-            file.write("go\n")
-
-    def pulls(self):
-        return len(glob.glob(os.path.join(self.dir, "shelf/pulls/*")))
+    CONFIG = JobRunner.CONFIG.replace("storage: none", STORAGE).replace("create: 20m", "create: 5s") \
+        .replace("healthcheck_interval: 1s", "healthcheck_interval: 1s, heartbeat_interval: 1s")
 
 
 def told_of(api, job):
@@ -69,7 +37,7 @@ def registry(server):
 
 
 def check_pull(api, runner):
-    ref = REF.format(runner.put_on_shelf(SOURCE))
+    ref = REF.format(runner.put_on_shelf(SOURCE, is_held=True))
     payload = {"snapshot": SOURCE, "registry": registry("reg.example"), "destinationRegistry": registry("in.example:5000"),
                "destinationRef": ref, "sandboxClass": "linux-vm"}
     job = api.add_job("PULL_SNAPSHOT", ref, payload)
@@ -111,7 +79,7 @@ def check_removal(api, runner, ref, payload):
 def check_create(api, runner):
     """Longer than a create may take."""
     slow, id, gone = "reg.example/slow:1", new_id(), new_id()
-    runner.put_on_shelf(slow)
+    runner.put_on_shelf(slow, is_held=True)
     job = api.user(id, "create", snapshot=slow)
     unwanted = api.user(gone, "create", snapshot=slow)
     words = wait_for_words(api, job, 7)

@@ -3,6 +3,7 @@
  *   digest       64 hexadecimal digits
  *   disk.raw     what a pull makes a base of
  *   size         bytes that it says that it has; absent: 1 MiB
+ *   content      bytes that it says that are in its disk; absent: 1 MiB
  *   image.json   how it wants to be run; may be absent
  *   hold         while it is empty, a pull waits until something is written to it; may be absent
  *   password     what a pull has to bring; may be absent
@@ -88,6 +89,17 @@ static int read_file(const struct shelf *shelf, struct runner_call *call, const 
     return run(call, &step, ret, err);
 }
 
+static int read_number(const struct shelf *shelf, struct runner_call *call, const char *ref, const char *file,
+                       int64_t *ret, struct runner_error *err)
+{
+    auto_free char *text = NULL;
+
+    if (read_file(shelf, call, ref, file, RUNNER_S_OPTIONAL, &text, err) < 0)
+        return -1;
+    *ret = text[0] != '\0' ? strtoll(text, NULL, 10) : 1 << 20;
+    return 0;
+}
+
 static int clone(struct runner_call *call, const char *from, const char *to, struct runner_error *err)
 {
     const struct runner_step step = {
@@ -109,7 +121,7 @@ static int make_dir(struct runner_call *call, const char *path, struct runner_er
 static int shelf_inspect(void *self, struct runner_call *call, const struct runner_object *object,
                          struct runner_object_info *ret, struct runner_error *err)
 {
-    auto_free char *digest = NULL, *trouble = NULL, *size = NULL;
+    auto_free char *digest = NULL, *trouble = NULL;
     char *text;
     long code;
 
@@ -120,11 +132,8 @@ static int shelf_inspect(void *self, struct runner_call *call, const struct runn
         return fail(err, (int)code, 0, "%s", text);
     if (read_file(self, call, object->ref, "digest", 0, &digest, err) < 0)
         return err->code == RUNNER_E_NOTFOUND ? fail(err, RUNNER_E_NOTFOUND, 0, "no object '%s'", object->ref) : -1;
-    if (read_file(self, call, object->ref, "size", RUNNER_S_OPTIONAL, &size, err) < 0)
-        return -1;
     (void)snprintf(ret->digest, sizeof ret->digest, "%.64s", digest);
-    ret->size_bytes = size[0] != '\0' ? strtoll(size, NULL, 10) : 1 << 20;
-    return 0;
+    return read_number(self, call, object->ref, "size", &ret->size_bytes, err);
 }
 
 static int shelf_copy(void *self, struct runner_call *call, const struct runner_object *from,
@@ -207,13 +216,13 @@ static int shelf_pull(void *self, struct runner_call *call, const struct runner_
     if (shelf_inspect(self, call, object, &ret->info, err) < 0 || note_pull(self, call, err) < 0 ||
         hold(self, call, object->ref, err) < 0 || check_password(self, call, object, err) < 0 || clone(call, from, to, err) < 0 ||
         read_file(self, call, object->ref, "image.json", RUNNER_S_OPTIONAL, &image, err) < 0 ||
+        read_number(self, call, object->ref, "content", &ret->content_bytes, err) < 0 ||
         (also != NULL && shelf_copy(self, call, object, also, progress, ctx, &copied, err) < 0))
         return -1;
     ret->disk = hand_over("disk.raw");
     ret->format = hand_over("raw");
     ret->image_json = hand_over(image[0] != '\0' ? image : "{}");
     ret->size_bytes = 1 << 26;
-    ret->content_bytes = 1 << 20;
     return 0;
 }
 

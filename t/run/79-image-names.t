@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Names of images: those of the host's own snapshots, names within names, names whose base has gone, one name with several
-# accounts; what takes an image away while another asks for it.
+# accounts; what goes to make room.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 
 use_shelf
@@ -180,35 +180,4 @@ for ref in used:1 unused:1 wanted:1; do
     http POST "/snapshots/remove?snapshot=$ref"
 done
 is "no directory is left of names that are gone" "$(find "$root/snapshots" -type d -empty)" ""
-
-# ---- taken away while others ask for it ----
-
-put_on_shelf race:1 race
-lost=0 n=0
-for i in $(seq 12); do
-    pull race:1
-    tag race:1 race:2
-    for j in 1 2 3 4; do
-        curl -s -o "$dir/race$j" -w '%{http_code}\n' --unix-socket "$RUNNER_SOCKET" \
-            -H 'Content-Type: application/json' http://runner/sandboxes -d "{\"id\":\"r$j\",\"userId\":\"u\",
-            \"osUser\":\"root\",\"snapshot\":\"race:$((j % 2 + 1))\",\"cpuQuota\":1,\"memoryQuota\":1,\"storageQuota\":1,
-            \"skipStart\":true}" >"$dir/code$j" &
-        asking[j]=$!
-    done
-    http POST "/snapshots/remove?snapshot=race:1"
-    http POST "/snapshots/remove?snapshot=race:2"
-    wait "${asking[@]}"
-    for j in 1 2 3 4; do
-        if [ "$(cat "$dir/code$j")" = 201 ]; then
-            n=$((n + 1))
-            [ -f "$(json disk.backingPath "$(cat "$root/sandboxes/r$j/runner.json")")" ] || lost=$((lost + 1))
-        elif [ "$(cat "$dir/code$j")" != 404 ]; then
-            diag "create: $(cat "$dir/code$j" "$dir/race$j")"
-            lost=$((lost + 1))
-        fi
-        http POST "/sandboxes/r$j/destroy"
-    done
-done
-diag "$n creates"
-is "each sandbox that was made has its base" "$lost" 0
 done_testing
