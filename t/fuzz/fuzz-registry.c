@@ -1,8 +1,13 @@
-/* What storage/oci reads of who it speaks with: references, WWW-Authenticate, the request of its program. */
+/* What storage/oci reads of who it speaks with: references, WWW-Authenticate, tokens, refusals, ranges, addresses, the
+ * request of its program. */
 #include <string.h>
 
 #include "plugins/storage/oci/program/challenge.h"
+#include "plugins/storage/oci/program/http.h"
+#include "plugins/storage/oci/program/refusal.h"
 #include "plugins/storage/oci/program/request.h"
+#include "plugins/storage/oci/program/token.h"
+#include "plugins/storage/oci/program/upload.h"
 #include "t/fuzz/fuzz.h"
 
 static void need_line(const char *text)
@@ -84,6 +89,48 @@ static void read_request(const char *text, size_t size, struct runner_error *err
     request_done(&r);
 }
 
+static void read_token(const char *text, size_t size, struct runner_error *err)
+{
+    char *token = NULL;
+
+    if (token_parse(text, size, &token, err) < 0) {
+        need_reason(err);
+        need(token == NULL);
+        return;
+    }
+    need(token[0] != '\0' && strpbrk(token, "\r\n \t") == NULL);
+    free(token);
+}
+
+static void read_refusal(const char *text, size_t size)
+{
+    static const char *const secrets[] = {"hunter2", NULL};
+    auto_str struct str out = STR_INIT;
+
+    refusal_add_text(text, size, secrets, 2, &out);
+    need(out.len <= REFUSAL_TEXT_MAX && strstr(str_text(&out), "hunter2") == NULL);
+    for (size_t i = 0; i < out.len; i++)
+        need(out.ptr[i] >= ' ' && out.ptr[i] <= '~');
+}
+
+static void read_range(const char *text)
+{
+    int64_t next = upload_next(text);
+
+    need(next >= -1 && next != 1);
+}
+
+/* Where it sends on to: what is left of an address is one of a server, without a name and password. */
+static void read_location(const char *text)
+{
+    auto_free char *whole = http_resolve("https://registry.example.org/v2/a/blobs/uploads/1?x=y", text);
+    auto_free char *origin = whole != NULL ? http_origin(whole) : NULL;
+
+    need(http_shown(text) >= 0 && (size_t)http_shown(text) <= strlen(text));
+    need(origin == NULL || strncmp(origin, "https://", 8) == 0 || strncmp(origin, "http://", 7) == 0);
+    need(origin == NULL || strchr(origin, '@') == NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct runner_error err = ERROR_INIT;
@@ -97,6 +144,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 'c':
         read_challenge(text);
+        break;
+    case 't':
+        read_token(text, size - 1, &err);
+        break;
+    case 'e':
+        read_refusal(text, size - 1);
+        break;
+    case 'g':
+        read_range(text);
+        break;
+    case 'l':
+        read_location(text);
         break;
     case 'q':
         read_request(text, size - 1, &err);

@@ -90,6 +90,12 @@ class Registry:
         self.process.kill()
         self.process.wait()
 
+    def empty(self):
+        """Has nothing any more, no blob either."""
+        self.stop()
+        shutil.rmtree(f"{self.dir}/data")
+        self.start()
+
     def close(self):
         self.stop()
         shutil.rmtree(self.dir)
@@ -180,7 +186,8 @@ class TokenServer:
 class Proxy:
     """Before a registry. rule(request) may return an answer of its own, a dict of any of: status, headers, body; cut (bytes
     of the body, then the connection ends), corrupt (byte at that place), pause (seconds of nothing after `after` bytes),
-    rate (bytes a second). requests: (method, path, headers)."""
+    rate (bytes a second); drop (that many bytes of the request's body are read, then the connection ends, and nothing is
+    passed on), lose (it is passed on, but not answered). requests: (method, path, headers)."""
 
     def __init__(self, registry, rule=None):
         self.registry, self.rule, self.requests = registry, rule or (lambda request: None), []
@@ -222,6 +229,10 @@ class Proxy:
             self.requests.append((request.command, request.path, dict(request.headers)))
             change = self.rule(request) or {}
         length = int(request.headers.get("Content-Length") or 0)
+        if "drop" in change:
+            request.rfile.read(min(change["drop"], length))
+            self.hang_up(request)
+            return
         if "status" in change:
             request.rfile.read(length)
             self.send(request, change["status"], change.get("headers", {}), change.get("body", b""), change)
@@ -232,9 +243,16 @@ class Proxy:
         connection.request(request.command, request.path, request.rfile.read(length) if length else None, headers)
         answer = connection.getresponse()
         body = answer.read()
+        if "lose" in change:
+            self.hang_up(request)
+            return
         keep = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
         self.send(request, answer.status, {**keep, **change.get("headers", {})}, body, change)
         connection.close()
+
+    def hang_up(self, request):
+        request.connection.shutdown(socket.SHUT_RDWR)
+        request.close_connection = True
 
     def send(self, request, status, headers, body, change):
         headers = {k: v for k, v in headers.items() if k.lower() != "content-length"}
@@ -251,8 +269,7 @@ class Proxy:
         if "cut" in change:
             request.wfile.write(body[:change["cut"]])
             request.wfile.flush()
-            request.connection.shutdown(socket.SHUT_RDWR)
-            request.close_connection = True
+            self.hang_up(request)
         elif "pause" in change:
             request.wfile.write(body[:change["after"]])
             request.wfile.flush()

@@ -361,6 +361,72 @@ for what, rule in (("an upload is cut", lambda r: {"status": 500} if r.command =
     tap.ok(f"{what}: again", answer["status"] == 0, json.dumps(answer))
     tap.equal(f"{what}: the copy", inspect_raw(f"{target.server}/kept/{path}:1"), inspect_raw(f"{registry.server}/{IMAGE}"))
     proxy.close()
+
+# A large blob goes in pieces, of which one that breaks off is sent again, and no other.
+PIECE = 32 << 20
+large = layout.image([{"bin/large": os.urandom(PIECE + (5 << 20))}])
+layout.tag(large, "large")
+layout.push("large", f"{registry.server}/images/large:1")
+LARGE = f"{registry.server}/images/large:1"
+blob = json.loads(inspect_raw(LARGE))["layers"][0]
+LAST = f"{PIECE}-{blob['size'] - 1}"
+
+
+def push_large(name, rule):
+    """Answer, and what was sent: ranges of pieces, how often it was begun, asked how far it is, and sent whole."""
+    once = []
+    proxy = Proxy(target, lambda r: rule(r, once))
+    ref = f"{proxy.server}/large/{name}:1"
+    answer = host.do("copy", LARGE, ref)
+    pieces = [r[2].get("Content-Range") for r in proxy.seen("PATCH", "/uploads/")]
+    whole = [r for r in proxy.seen("PUT", "/uploads/") if r[2].get("Content-Length") == str(blob["size"])]
+    counts = len(proxy.seen("POST", "/uploads/")), len(proxy.seen("GET", "/uploads/")), len(whole)
+    proxy.close()
+    raw = target.raw(f"large/{name}", "1")
+    return answer, pieces, counts, raw == inspect_raw(LARGE), ref
+
+
+def at(once, is_it, change):
+    """The change, the first time."""
+    if not is_it or once:
+        return None
+    once.append(1)
+    return change
+
+
+def is_piece(request, range_):
+    return request.command == "PATCH" and request.headers.get("Content-Range") == range_
+
+
+def is_end(request):
+    return request.command == "PUT" and f"digest=sha256%3A{blob['digest'][7:]}" in request.path
+
+
+FIRST = f"0-{PIECE - 1}"
+answer, pieces, counts, is_same, ref = push_large("plain", lambda r, once: None)
+tap.ok("a large blob goes in pieces", answer["status"] == 0 and is_same and pieces == [FIRST, LAST], json.dumps(answer), pieces)
+for what, is_it, change in (("cut in its body", lambda r: is_piece(r, LAST), {"drop": 1 << 20}),
+                            ("refused for a time", lambda r: is_piece(r, LAST), {"status": 503})):
+    target.empty()
+    answer, pieces, counts, is_same, ref = push_large(what.replace(" ", "-"), lambda r, once: at(once, is_it(r), change))
+    tap.ok(f"a piece is {what}: it goes on from there", answer["status"] == 0 and is_same and
+           pieces == [FIRST, LAST, LAST] and counts == (2, 1, 0), json.dumps(answer), pieces, counts)
+for what, is_it, change, expected in (
+        ("the answer to a piece is lost: from the beginning, as this registry wants it", lambda r: is_piece(r, LAST), {"lose": True},
+         lambda: pieces[:2] == pieces[-2:] == [FIRST, LAST] and counts[0] == 3 and counts[2] == 0),
+        ("the answer to the end is lost: it is there", is_end, {"lose": True}, lambda: (pieces, counts[0]) == ([FIRST, LAST], 2)),
+        ("a registry that takes no pieces: whole", lambda r: is_piece(r, FIRST), {"status": 405},
+         lambda: pieces == [FIRST] and counts[0] == 3 and counts[2] == 1)):
+    target.empty()
+    answer, pieces, counts, is_same, ref = push_large("once", lambda r, once: at(once, is_it(r), change))
+    tap.ok(what, answer["status"] == 0 and is_same and expected(), json.dumps(answer), pieces, counts)
+target.empty()
+answer, pieces, counts, is_same, ref = push_large("odd", lambda r, once: {"headers": {"Range": "0-99999999999"}} if r.command == "PATCH" else None)
+says("a registry that has more than it was sent", answer, "io", "0-99999999999", blob["digest"], ref.split("/")[0])
+answer, pieces, counts, is_same, ref = push_large("never", lambda r, once: {"drop": 100} if is_piece(r, LAST) else None)
+says("a piece that never comes through", answer, "unreachable", blob["digest"], ref.split("/")[0], retry=True)
+tap.ok("is tried for a while", 2 < len(pieces) < 12, pieces)
+
 proxy = Proxy(target, lambda r: {"status": 403} if r.command in ("PUT", "POST") else None)
 says("no right to push", host.do("copy", f"{registry.server}/{IMAGE}", f"{proxy.server}/no/right:1"), "denied", "unauthorized")
 proxy.close()

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "plugins/storage/oci/program/refusal.h"
+
 #define TAGS_MAX     200 /* of one path, that are looked at */
 #define ANSWER_BYTES (1 << 20)
 #define SMALL_MS     20000
@@ -23,7 +25,7 @@ static int ask(struct registry *r, const char *method, const char *rest, char **
     if (status == 200 && ret_body != NULL)
         *ret_body = str_steal(&t.x.body);
     if (status >= 400 && status != 404 && status != 405 && status != 400)
-        status = registry_refuse(r, &t.x, r->object->text, err);
+        status = refusal(r, &t.x, r->object->text, err);
     try_done(r, &t);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/util/num.h"
+#include "plugins/storage/oci/program/refusal.h"
 #include "plugins/storage/oci/program/report.h"
 
 #define LOCK_MS 50 /* another process makes the blob: there is no event for the end of its lock */
@@ -121,6 +122,13 @@ static int finish(struct one *one, struct runner_error *err)
     return 0;
 }
 
+static int refuse(const struct fetch *f, const struct one *one, struct runner_error *err)
+{
+    auto_free char *what = mem_printf("blob %s", one->blob->d->digest);
+
+    return refusal(f->registry, &one->t.x, what, err);
+}
+
 static int take_end(struct fetch *f, struct one *one, struct runner_error *err)
 {
     struct blob *b = one->blob;
@@ -136,14 +144,14 @@ static int take_end(struct fetch *f, struct one *one, struct runner_error *err)
         one->t.failures = 0; /* it goes on, if in pieces */
     verdict = registry_judge(f->registry, &one->t, err);
     if (verdict < 0)
-        return error_wrap(err, "blob %s", b->d->digest);
+        return error_wrap(err, "blob %s from '%s'", b->d->digest, f->registry->server);
     if (verdict == TRY_AGAIN)
         return 0;
     if (status == 200 || status == 206)
         return finish(one, err);
     if (status == 416 && b->have > 0)
         return blob_restart(b, err);
-    return registry_refuse(f->registry, &one->t.x, b->d->digest, err);
+    return refuse(f, one, err);
 }
 
 static int64_t until_next(const struct fetch *f)

@@ -123,7 +123,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         (void)(take_header(line, len, "Location", &x->location) ||
                take_header(line, len, "Content-Type", &x->answer_type) ||
                take_header(line, len, "Docker-Content-Digest", &x->digest) ||
-               take_header(line, len, "Content-Range", &x->range));
+               take_header(line, len, "Content-Range", &x->range) || take_header(line, len, "Range", &x->range));
     }
     return whole;
 }
@@ -206,6 +206,8 @@ static void set_headers(struct exchange *x)
     if (x->accept != NULL)
         add_header(x, "Accept", x->accept);
     add_header(x, "Content-Type", x->content_type); /* without one: none, and not curl's own */
+    if (x->content_range != NULL)
+        add_header(x, "Content-Range", x->content_range);
     if (x->authorization != NULL)
         add_header(x, "Authorization", x->authorization);
     (void)curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->headers);

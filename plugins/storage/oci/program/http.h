@@ -25,6 +25,7 @@ struct exchange {
     const char *method, *url;
     const char *accept, *content_type;
     const char *authorization; /* "Basic ...", "Bearer ...", or NULL */
+    const char *content_range; /* what of the whole is sent: "0-1023" */
     int64_t from;              /* > 0: only the bytes from there on */
     int64_t limit_ms;          /* of the whole; 0: none but the stall's */
     size_t body_max;           /* without a sink: more are is_refused */
@@ -42,7 +43,8 @@ struct exchange {
     char failure[300];
     struct str body;      /* also of a status that is not 2xx, at most 64 KiB of it */
     struct str challenge; /* values of WWW-Authenticate, a line each */
-    char *location, *answer_type, *digest, *range;
+    char *location, *answer_type, *digest;
+    char *range; /* Content-Range of a part, Range of an upload */
     int64_t retry_after_ms; /* -1: not said */
 
     /* Inside of http.c. */

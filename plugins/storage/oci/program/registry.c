@@ -6,6 +6,7 @@
 
 #include "core/util/num.h"
 #include "core/util/text.h"
+#include "plugins/storage/oci/program/refusal.h"
 #include "plugins/storage/oci/program/token.h"
 
 #define FAILURES_MAX    6 /* of one exchange, without any progress */
@@ -76,7 +77,7 @@ static int look(struct registry *r, struct runner_error *err)
     }
     if (status == 0 && t.x.status != 200)
         status = t.x.status == 404 ? fail(err, RUNNER_E_INVALID, 0, "'%s' is no registry", r->server)
-                                   : registry_refuse(r, &t.x, "its greeting", err);
+                                   : refusal(r, &t.x, "greeting", err);
     try_done(r, &t);
     return status;
 }
@@ -99,7 +100,8 @@ int registry_open(struct http *http, const struct request *request, const struct
     }
     set_base(&r, "https");
     if (r.origin == NULL || look(&r, err) < 0) {
-        error_wrap(err, "registry '%s'", r.server);
+        if (strstr(err->message, r.server) == NULL)
+            error_wrap(err, "registry '%s'", r.server);
         registry_done(&r);
         return -1;
     }
@@ -236,37 +238,6 @@ int registry_run(struct registry *r, struct try *t, struct runner_error *err)
     }
 }
 
-/* The first message of {"errors": [{"code", "message"}]}, in brackets. */
-static void add_errors(const struct exchange *x, struct str *out)
-{
-    auto_json struct json *tree = NULL;
-    const struct json *errors;
-
-    if (x->body.len == 0 || json_parse(x->body.ptr, x->body.len, &tree, NULL) < 0)
-        return;
-    errors = json_get(tree, "errors");
-    if (errors != NULL && errors->type == JSON_ARRAY && errors->first != NULL)
-        str_addf(out, " (%.40s: %.200s)", json_text(errors->first, "code", "?"),
-                 json_text(errors->first, "message", ""));
-}
-
-int registry_refuse(const struct registry *r, const struct exchange *x, const char *what, struct runner_error *err)
-{
-    auto_str struct str more = STR_INIT;
-
-    add_errors(x, &more);
-    if (x->status == 404)
-        return fail(err, RUNNER_E_NOTFOUND, 0, "%s: not found in '%s'%s", what, r->server, str_text(&more));
-    if (x->status == 401 || x->status == 403)
-        return fail(err, RUNNER_E_DENIED, 0, "%s: '%s' answers unauthorized: %s%s", what, r->server,
-                    r->object->username != NULL ? "other credentials are needed" : "credentials are needed",
-                    str_text(&more));
-    (void)fail(err, x->status >= 500 || x->status == 429 ? RUNNER_E_UNREACHABLE : RUNNER_E_IO, 0,
-               "%s: received unexpected HTTP status: %d from '%s'%s", what, x->status, r->server, str_text(&more));
-    err->retry = err->code == RUNNER_E_UNREACHABLE;
-    return -1;
-}
-
 /* ---- manifests ---- */
 
 int registry_manifest(struct registry *r, const char *reference, struct manifest *ret, struct runner_error *err)
@@ -283,7 +254,7 @@ int registry_manifest(struct registry *r, const char *reference, struct manifest
     if (status < 0)
         error_wrap(err, "manifest from '%s'", r->server);
     else if (t.x.status != 200)
-        status = registry_refuse(r, &t.x, r->object->text, err);
+        status = refusal(r, &t.x, r->object->text, err);
     else
         status = manifest_parse(str_text(&t.x.body), t.x.body.len, t.x.answer_type, &r->request->limits, &m, err);
     if (status == 0 && ref_is_digest(reference) && strcmp(m.digest, REF_HEX(reference)) != 0) {
@@ -323,6 +294,7 @@ int registry_image(struct registry *r, struct manifest *ret, struct runner_error
 int registry_small_blob(struct registry *r, const struct descriptor *d, char **ret, struct runner_error *err)
 {
     struct try t = {.url = registry_url(r, "blobs/%s", d->digest)};
+    auto_free char *what = mem_printf("blob %s", d->digest);
     char hex[65];
     int status;
 
@@ -331,13 +303,13 @@ int registry_small_blob(struct registry *r, const struct descriptor *d, char **r
     t.x.limit_ms = SMALL_MS;
     status = registry_run(r, &t, err);
     if (status < 0)
-        error_wrap(err, "blob %s", d->digest);
+        error_wrap(err, "%s from '%s'", what, r->server);
     else if (t.x.status != 200)
-        status = registry_refuse(r, &t.x, d->digest, err);
+        status = refusal(r, &t.x, what, err);
     if (status == 0) {
         manifest_hash(str_text(&t.x.body), t.x.body.len, hex);
         if (strcmp(hex, REF_HEX(d->digest)) != 0)
-            status = fail(err, RUNNER_E_INVALID, 0, "blob %s: what came has the digest sha256:%s", d->digest, hex);
+            status = fail(err, RUNNER_E_INVALID, 0, "%s from '%s': what came has the digest sha256:%s", what, r->server, hex);
     }
     if (status == 0)
         *ret = str_steal(&t.x.body);

@@ -42,10 +42,6 @@ void registry_prepare(struct registry *registry, struct try *t);
 int registry_judge(struct registry *registry, struct try *t, struct runner_error *err);
 /* All of it, until it is over. */
 int registry_run(struct registry *registry, struct try *t, struct runner_error *err);
-/* An error for a status that the caller did not want; what: "manifest", "blob sha256:..". Returns -1. */
-int registry_refuse(const struct registry *registry, const struct exchange *x, const char *what,
-                    struct runner_error *err);
-
 /* "<base>/v2/<path>/<rest>"; the caller frees. */
 char *registry_url(const struct registry *registry, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

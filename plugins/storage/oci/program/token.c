@@ -6,6 +6,7 @@
 #include "core/util/json.h"
 #include "core/util/text.h"
 #include "plugins/storage/oci/program/challenge.h"
+#include "plugins/storage/oci/program/refusal.h"
 
 #define ANSWER_MAX (256 << 10)
 #define TOKEN_MAX  (32 << 10)
@@ -68,19 +69,46 @@ static void add_scopes(const struct registry *r, const struct challenge *c, stru
         http_add_query(url, "account", r->object->username);
 }
 
+static void wipe(const char *secret)
+{
+    explicit_bzero((char *)(uintptr_t)secret, strlen(secret));
+}
+
+/* So that it ends no header: printable, without blanks. */
+static bool is_token(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= ' ' || text[i] > '~')
+            return false;
+    return len > 0 && len <= TOKEN_MAX;
+}
+
+int token_parse(const char *text, size_t len, char **ret, struct runner_error *err)
+{
+    static const char *const names[] = {"token", "access_token"};
+    auto_json struct json *tree = NULL;
+
+    if (json_parse(text, len, &tree, NULL) < 0) /* an error could show what stands there */
+        return fail(err, RUNNER_E_INVALID, 0, "token: the server of tokens gave no JSON");
+    for (size_t i = 0; i < ARRAY_LEN(names) && *ret == NULL; i++) {
+        const char *token = json_text(tree, names[i], "");
+
+        if (is_token(token, strlen(token)))
+            *ret = mem_dup(token);
+        wipe(token);
+    }
+    return *ret != NULL ? 0 : fail(err, RUNNER_E_INVALID, 0, "token: the server of tokens gave none");
+}
+
 static int take_token(struct registry *r, const struct exchange *x, struct runner_error *err)
 {
-    auto_json struct json *tree = NULL;
-    const char *token;
-    size_t len;
+    char *token = NULL;
 
-    if (json_parse(str_text(&x->body), x->body.len, &tree, err) < 0)
-        return error_wrap(err, "token");
-    token = json_text(tree, "token", json_text(tree, "access_token", ""));
-    len = strlen(token);
-    if (len == 0 || len > TOKEN_MAX || strcspn(token, "\r\n \t") != len)
-        return fail(err, RUNNER_E_INVALID, 0, "token: the server of tokens gave none");
+    if (token_parse(str_text(&x->body), x->body.len, &token, err) < 0)
+        return -1;
     set_authorization(r, "Bearer", token);
+    wipe(token);
+    free(token);
     explicit_bzero(x->body.ptr, x->body.len);
     return 1;
 }
@@ -97,7 +125,7 @@ static int ask(struct registry *r, struct try *t, const char *realm, struct runn
     t->denials = 2;
     status = registry_run(&at, t, err);
     if (status == 0 && t->x.status != 200)
-        status = registry_refuse(&at, &t->x, "token", err);
+        status = refusal(&at, &t->x, "token", err);
     free(at.server);
     return status;
 }

@@ -98,6 +98,15 @@ static int remove_(struct work *w, struct str *out, struct runner_error *err)
     return delete_name(&w->from, err);
 }
 
+/* Who reads the error has not seen what was asked for. */
+static void name_image(const struct request *r, struct runner_error *err)
+{
+    const char *text = r->operation == OPERATION_PUSH ? r->to.text : r->from.text;
+
+    if (err->code != RUNNER_E_CANCELLED && err->code != RUNNER_E_TIMEOUT && strstr(err->message, text) == NULL)
+        error_wrap(err, "'%.160s'", text);
+}
+
 int work_run(const struct request *request, struct str *ret_members, struct runner_error *err)
 {
     static int (*const operations[])(struct work *, struct str *, struct runner_error *) = {
@@ -111,6 +120,8 @@ int work_run(const struct request *request, struct str *ret_members, struct runn
         status = http_new(&w.settings, &w.http, err);
     if (status == 0)
         status = operations[request->operation](&w, ret_members, err);
+    if (status < 0)
+        name_image(request, err);
     work_done(&w);
     return status;
 }
