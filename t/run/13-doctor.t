@@ -347,13 +347,16 @@ net() { # SCRIPT: in a network namespace of its own too
     world_setup=
 }
 if ! command -v nft >/dev/null || ! command -v ip >/dev/null; then
-    skip "nft or ip is not installed" 13
+    skip "nft or ip is not installed" 20
 else
     route="ip link add up0 type bridge; ip link set up0 up; ip route add default dev up0"
     net "$route; trap 'ip -br link >$dir/links; nft list ruleset >>$dir/links' EXIT"
     is "a bridge can be made: status" "$code" 0
     says "TAPs" tap ok
+    says "what a port holds back" ports ok
     says "rules" nftables ok brdoc0
+    says "connections" connections ok
+    says "limits of bandwidth" bandwidth ok
     says "the uplink" uplink ok up0
     says "forwarding" forwarding ok up0
     says "addresses" addresses ok '8 to lease, gateway 198\.51\.100\.1/24'
@@ -366,6 +369,15 @@ else
     fix=$(line_of firewall | sed -n 's/^ *fix: //p')
     net "$route; $chain; $fix"
     says "and does not after the fix" firewall ok
+    docker="$chain; nft add chain ip filter DOCKER-USER; nft add rule ip filter FORWARD jump DOCKER-USER"
+    net "$route; $docker"
+    fixed_by "one that has a place for others' rules" firewall 'DOCKER-USER iifname brdoc0'
+    net "$route; $docker; $(line_of firewall | sed -n 's/^ *fix: //p')"
+    says "and does not after the fix" firewall ok
+    held="nft add table bridge other; nft add chain bridge other f '{ type filter hook forward priority 0; policy drop; }'"
+    net "$route; $held"
+    says "frames that nobody lets pass" ports warn "somebody's rules"
+    fixed_by "who that is" ports 'nft list ruleset'
     net "$route; mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3; mknod -m 444 /dev/urandom c 1 9"
     says "no /dev/net/tun" tap FAIL
     fixed_by "its module" tap 'modprobe tun'

@@ -397,6 +397,25 @@ def check_counters(n):
     tap.ok("counters: one received, two sent, one of them refused", told[0] == 1 and told[2] == 2 and told[4] == 1, told)
 
 
+def check_others(n):
+    """A table as Docker's, which drops what it does not accept; and what doctor says of it (diagnose-rules.c)."""
+    n.driver.do("policy", "a", OPEN)
+    for line in ("add table ip filter", "add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }",
+                 "add chain ip filter DOCKER-USER", "add rule ip filter FORWARD jump DOCKER-USER"):
+        run("nft", line)
+    tag = n.tag()
+    n.from_a(A_IP, OUT_IP, tag)
+    tap.equal("somebody's forward chain that drops: nothing goes out", n.places(tag, set()), {"bridge"})
+    for way in ("iifname", "oifname"):
+        run("nft", f"insert rule ip filter DOCKER-USER {way} br0 accept")
+    tag = n.tag()
+    n.from_a(A_IP, OUT_IP, tag, from_port=3400)
+    tap.ok("with what doctor says it does", n.places(tag, {"out"}) >= {"out"})
+    tap.equal("and the reply comes", n.places(reply(n, 3400), {"a"}) & {"a"}, {"a"})
+    tap.ok("and a neighbour is reached no more than before", is_refused(n, B_IP))
+    run("nft", "delete table ip filter")
+
+
 def burst(n, count):
     """How many of so many packets of 1 000 bytes, at once, go out, and come in."""
     out = back = 0
@@ -488,6 +507,7 @@ def main():
     check_open_connections(n)
     check_kept_connections(n)
     check_counters(n)
+    check_others(n)
     check_rate(n)
     check_flood(n)
     check_kill(n)

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/util/cleanup.h"
 #include "core/util/error.h"
@@ -596,7 +598,8 @@ Test(bridge, diagnose_without_programs)
     no_program("[nft]");
     diagnose(&lines);
     cr_expect_str_eq(str_text(&lines), "FAIL iproute2: program is not installed [apt-get install -y iproute2]\n"
-                                       "FAIL nftables: program is not installed [apt-get install -y nftables]\n");
+                                       "FAIL nftables: program is not installed [apt-get install -y nftables]\n"
+                                       "ok bandwidth: limits are kept by queues both ways []\n");
 }
 
 Test(bridge, diagnose_without_device_or_privilege)
@@ -634,9 +637,113 @@ Test(bridge, diagnose_a_firewall)
         "accept]");
     str_clear(&lines);
     fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, chains);
-    fake_host_answer(RUNNER_RUN, "[FORWARD]", 0, 0, "iifname \"br0\" accept");
+    fake_host_answer(RUNNER_RUN, "[list][table][ip][filter]", 0, 0, "iifname \"br0\" accept");
     diagnose(&lines);
     HAS("ok firewall: ");
+}
+
+/* Who writes his chains anew says where others may add theirs. */
+Test(bridge, diagnose_firewalls_that_have_a_place_for_others)
+{
+    auto_str struct str lines = STR_INIT;
+
+    fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0,
+                     "{\"nftables\":[{\"chain\":{\"family\":\"ip\",\"table\":\"filter\",\"name\":\"FORWARD\","
+                     "\"hook\":\"forward\",\"policy\":\"drop\"}},{\"chain\":{\"family\":\"ip\",\"table\":\"filter\","
+                     "\"name\":\"DOCKER-USER\"}},{\"chain\":{\"family\":\"inet\",\"table\":\"u\",\"name\":\"f\","
+                     "\"hook\":\"forward\",\"policy\":\"drop\"}},{\"chain\":{\"family\":\"inet\",\"table\":\"u\","
+                     "\"name\":\"ufw-user-forward\"}}]}");
+    diagnose(&lines);
+    HAS("[nft insert rule ip filter DOCKER-USER iifname br0 accept && nft insert rule ip filter DOCKER-USER oifname "
+        "br0 "
+        "accept]");
+    HAS("[ufw route allow in on br0 && ufw route allow out on br0]");
+}
+
+Test(bridge, diagnose_limits_of_bandwidth)
+{
+    auto_str struct str lines = STR_INIT;
+
+    fake_host_answer(RUNNER_NETLINK, "rshb-", 1, 0, NULL);
+    diagnose(&lines);
+    HAS("warn bandwidth: this kernel has no tbf: packets beyond a limit of what guests send and receive are dropped");
+    HAS("[modprobe -a sch_tbf sch_ingress cls_u32 act_mirred ifb]");
+}
+
+/* ---- diagnose: a bridge of three ports, the last of which has no flags ---- */
+
+static struct {
+    int ends[3];
+    bool is_isolating, is_locking;
+} ports;
+
+static int ports_dial(struct runner_call *call, const char *address, int *ret_fd, struct runner_error *e)
+{
+    int pair[2], i = address[strlen(address) - 1] - 'a';
+
+    (void)call;
+    if (strncmp(address, "tap:", 4) != 0 || i < 0 || i > 2)
+        return fail(e, RUNNER_E_INVALID, 0, "%s", address);
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), 0);
+    ports.ends[i] = pair[0];
+    *ret_fd = pair[1];
+    return 0;
+}
+
+/* What was sent by then is passed on. */
+static int ports_wait(struct runner_call *call, int fd, short events, int64_t ms)
+{
+    (void)call;
+    (void)fd;
+    (void)ms;
+    for (int by = 0; by < 3; by++) {
+        uint8_t frame[128];
+        ssize_t n;
+
+        while ((n = recv(ports.ends[by], frame, sizeof frame, 0)) > 0) {
+            int to = frame[12 + 5] - 1, as = frame[12 + 11] - 1;
+
+            if (by != 2 && ((ports.is_isolating && to != 2) || (ports.is_locking && as != by)))
+                continue;
+            cr_expect_eq(send(ports.ends[to], frame, (size_t)n, 0), n);
+        }
+    }
+    return events;
+}
+
+static void diagnose_ports(bool is_isolating, bool is_locking, struct str *ret_lines)
+{
+    ports.is_isolating = is_isolating;
+    ports.is_locking = is_locking;
+    fake_host()->dial = ports_dial;
+    fake_host()->wait = ports_wait;
+    diagnose(ret_lines);
+    for (int i = 0; i < 3; i++)
+        close(ports.ends[i]);
+}
+
+Test(bridge, diagnose_ports_that_hold)
+{
+    auto_str struct str lines = STR_INIT;
+
+    diagnose_ports(true, true, &lines);
+    HAS("ok ports: frames to another isolated port");
+}
+
+Test(bridge, diagnose_ports_that_are_not_isolated)
+{
+    auto_str struct str lines = STR_INIT;
+
+    diagnose_ports(false, true, &lines);
+    HAS("warn ports: a port that is isolated is not");
+}
+
+Test(bridge, diagnose_ports_that_are_not_locked)
+{
+    auto_str struct str lines = STR_INIT;
+
+    diagnose_ports(true, false, &lines);
+    HAS("warn ports: a port that is locked is not");
 }
 
 Test(bridge, diagnose_interrupted)
