@@ -178,7 +178,7 @@ def changed(**members):
 
 huge = b'{"schemaVersion": 2, "x": "' + b"x" * (100 << 20) + b'"}'
 for name, rule, code, words in (
-        ("a manifest of 100 MB", manifest_rule(huge), "invalid", ["more bytes"]),
+        ("a manifest of 100 MB", manifest_rule(huge), "invalid", ["more than 4194304 bytes"]),
         ("a manifest that is no JSON", manifest_rule(b"<html>"), "invalid", ["manifest"]),
         ("a manifest that is a list", manifest_rule(b"[]"), "invalid", ["manifest"]),
         ("an unknown media type", manifest_rule(b'{"schemaVersion": 2, "mediaType": "application/vnd.x"}', "application/vnd.x"),
@@ -231,7 +231,7 @@ tap.ok("here it is", any("Authorization" in r[2] for r in proxy.seen("GET", "/bl
 for what, to in (("for ever", None), ("to a file", "file:///etc/passwd"), ("to nowhere", "http://")):
     proxy.rule = lambda r, to=to: {"status": 307, "headers": {"Location": to or r.path}} if "/manifests/" in r.path else None
     says(f"sent on {what}", host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]}),
-         "invalid", "sends on")
+         "invalid", "redirects", proxy.server)
 proxy.rule = lambda r: {"status": 401, "headers": {"Www-Authenticate": 'Bearer realm="http://registry.example.org/t",service="x"'}}
 says("a token of another server without TLS", host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]}),
      "invalid", "registry.example.org")
@@ -243,6 +243,32 @@ proxy.close()
 proxy = Proxy(registry, lambda r: {"status": 202, "headers": {"Location": "http://registry.example.org/u"}} if r.command == "POST" else None)
 says("blobs are to be sent where nobody is asked", host.do("copy", f"{registry.server}/{IMAGE}", f"{proxy.server}/images/copy:1"),
      "invalid", "registry.example.org/u")
+proxy.close()
+
+# ---- what the registry says ----
+
+def says_this(body, status=403):
+    return lambda r: {"status": status, "body": body} if "/manifests/" in r.path else None
+
+
+ann = {"ref": f"{private.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]}
+for name, body, shown in (
+        ("its message", b'{"errors":[{"code":"DENIED","message":"not on Sundays"}]}', "403 DENIED: not on Sundays"),
+        ("another form of it", b'{"message":"quota exceeded"}', "403 quota exceeded"),
+        ("plain text, its first line", b"  upstream is asleep\r\nX-Secret: 1", "403 upstream is asleep)"),
+        ("without what steers a terminal", b'{"errors":[{"code":"A","message":"a\\u001b[2Jb\\u009bc\\n\\u202ed"}]}', "A: a\\x1b[2Jb\\xc2\\x9bc\\x0a"),
+        ("a page: nothing of it", b"<html><title>Login</title>", "(403)"),
+        ("what repeats the password: nothing", json.dumps({"errors": [{"code": "X", "message": f"ann:{WHO['ann']} may not"}]}).encode(), "(403)")):
+    proxy = Proxy(private, says_this(body))
+    answer = host.do("inspect", {**ann, "ref": f"{proxy.server}/{IMAGE}"})
+    says(f"a refusal shows {name}", answer, "denied", shown, f"'{proxy.server}'", f"{proxy.server}/{IMAGE}", "may not do that")
+    tap.ok(f"a refusal shows {name}: printable, and no password", answer["text"].isascii() and answer["text"].isprintable() and
+           WHO["ann"] not in answer["text"], answer)
+    proxy.close()
+proxy = Proxy(private, says_this(b'{"errors":[{"code":"' + b"C" * 9000 + b'","message":"' + b"m" * 9000 + b'"}]}', 400))
+answer = host.do("inspect", {**ann, "ref": f"{proxy.server}/{IMAGE}"})
+says("a message of 9000 bytes is cut", answer, "io", "400", "C" * 200)
+tap.ok("to a few", answer["text"].count("C") + answer["text"].count("m") < 230, answer)
 proxy.close()
 elsewhere.close()
 private.close()
@@ -405,12 +431,12 @@ def is_end(request):
 FIRST = f"0-{PIECE - 1}"
 answer, pieces, counts, is_same, ref = push_large("plain", lambda r, once: None)
 tap.ok("a large blob goes in pieces", answer["status"] == 0 and is_same and pieces == [FIRST, LAST], json.dumps(answer), pieces)
-for what, is_it, change in (("cut in its body", lambda r: is_piece(r, LAST), {"drop": 1 << 20}),
-                            ("refused for a time", lambda r: is_piece(r, LAST), {"status": 503})):
+for what, change, asked in (("cut in its body", {"drop": 1 << 20}, (0, 1)),  # libcurl sends it again by itself, or does not
+                            ("refused for a time", {"status": 503}, (1,))):
     target.empty()
-    answer, pieces, counts, is_same, ref = push_large(what.replace(" ", "-"), lambda r, once: at(once, is_it(r), change))
+    answer, pieces, counts, is_same, ref = push_large(what.replace(" ", "-"), lambda r, once: at(once, is_piece(r, LAST), change))
     tap.ok(f"a piece is {what}: it goes on from there", answer["status"] == 0 and is_same and
-           pieces == [FIRST, LAST, LAST] and counts == (2, 1, 0), json.dumps(answer), pieces, counts)
+           pieces == [FIRST, LAST, LAST] and counts in [(2, n, 0) for n in asked], json.dumps(answer), pieces, counts)
 for what, is_it, change, expected in (
         ("the answer to a piece is lost: from the beginning, as this registry wants it", lambda r: is_piece(r, LAST), {"lose": True},
          lambda: pieces[:2] == pieces[-2:] == [FIRST, LAST] and counts[0] == 3 and counts[2] == 0),
@@ -428,7 +454,8 @@ says("a piece that never comes through", answer, "unreachable", blob["digest"], 
 tap.ok("is tried for a while", 2 < len(pieces) < 12, pieces)
 
 proxy = Proxy(target, lambda r: {"status": 403} if r.command in ("PUT", "POST") else None)
-says("no right to push", host.do("copy", f"{registry.server}/{IMAGE}", f"{proxy.server}/no/right:1"), "denied", "unauthorized")
+says("no right to push", host.do("copy", f"{registry.server}/{IMAGE}", f"{proxy.server}/no/right:1"), "denied", "unauthorized", "403",
+     f"{proxy.server}/no/right:1", f"{registry.server}/{IMAGE}")
 proxy.close()
 target.close()
 host.close()

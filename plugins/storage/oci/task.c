@@ -185,7 +185,8 @@ static int stop(const struct run *r, bool is_asked, struct runner_error *err)
         status = oci_host->run(r->call, batch, err);
     result = status == 0 && is_asked ? oci_host->result(batch, 1) : NULL;
     if (result != NULL && result->number2 >= 0 && WIFSIGNALED((int)result->number2))
-        status = fail(err, RUNNER_E_IO, 0, "runner-oci was killed by signal %d", WTERMSIG((int)result->number2));
+        status = fail(err, RUNNER_E_IO, 0, "runner-oci was killed by signal %d%s", WTERMSIG((int)result->number2),
+                      WTERMSIG((int)result->number2) == SIGKILL ? ", as when it needs more than `memory`" : "");
     else if (is_asked && status == 0)
         status = fail(err, RUNNER_E_IO, 0, "runner-oci ended without an answer");
     oci_host->batch_free(batch);

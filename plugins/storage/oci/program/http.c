@@ -308,7 +308,7 @@ static const char *words_of(CURLcode code, const struct exchange *x)
     (void)curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &sys_errno);
     if (code == CURLE_COULDNT_CONNECT && sys_errno == ECONNREFUSED)
         return "connect ECONNREFUSED: ";
-    if (code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING || code == CURLE_PARTIAL_FILE)
+    if (code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING || code == CURLE_PARTIAL_FILE)
         return "read: connection reset by peer: ";
     return "";
 }

@@ -41,7 +41,7 @@ static int descriptor_read(const struct json *j, const char *what, struct descri
     if (size < 0)
         return fail(err, RUNNER_E_INVALID, 0, "manifest: its %s has no size", what);
     if (json_get(j, "urls") != NULL && json_get(j, "urls")->first != NULL)
-        return fail(err, RUNNER_E_NOTSUP, 0, "manifest: its %s is kept elsewhere (urls)", what);
+        return fail(err, RUNNER_E_NOTSUP, 0, "manifest: its %s is kept elsewhere than in the registry (urls), which is not supported", what);
     *ret = (struct descriptor){.media_type = mem_dup(type), .digest = mem_dup(digest), .size_bytes = size};
     return 0;
 }
@@ -86,8 +86,8 @@ static int index_read(const struct json *entries, struct manifest *m, struct run
             best = j;
     }
     if (best == NULL)
-        return fail(err, RUNNER_E_NOTSUP, 0, "there is no image for " OS "/" ARCH ", only for %s",
-                    others.len > 0 ? str_text(&others) : "nothing that is known");
+        return fail(err, RUNNER_E_NOTSUP, 0, "there is no image for " OS "/" ARCH "%s%s",
+                    others.len > 0 ? ", only for " : ", nor for another platform", str_text(&others));
     return descriptor_read(best, "image", &m->chosen, err);
 }
 
@@ -207,7 +207,7 @@ int manifest_parse(const char *text, size_t len, const char *content_type, const
     if (len > MANIFEST_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "manifest: more than %d bytes", MANIFEST_MAX);
     if (json_parse(text, len, &tree, err) < 0)
-        return error_wrap(err, "manifest");
+        return error_wrap(err, "manifest (%.60s)", content_type != NULL ? content_type : "of no type");
     if (tree->type != JSON_OBJECT)
         return fail(err, RUNNER_E_INVALID, 0, "manifest: it is no object");
     if (read_tree(tree, content_type, limits, &m, err) < 0) {

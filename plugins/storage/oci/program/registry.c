@@ -77,7 +77,7 @@ static int look(struct registry *r, struct runner_error *err)
     }
     if (status == 0 && t.x.status != 200)
         status = t.x.status == 404 ? fail(err, RUNNER_E_INVALID, 0, "'%s' is no registry", r->server)
-                                   : refusal(r, &t.x, "greeting", err);
+                                   : refusal(r, &t.x, "sign-in", err);
     try_done(r, &t);
     return status;
 }
@@ -159,7 +159,7 @@ static int judge_failure(struct registry *r, struct try *t, struct runner_error 
     int most = t->x.is_cut || t->x.is_tls_failure ? FAILURES_MAX : REFUSALS_MAX;
 
     if (t->x.is_refused)
-        return fail(err, RUNNER_E_INVALID, 0, "the answer has more bytes than it may");
+        return fail(err, RUNNER_E_INVALID, 0, "the answer has more than %zu bytes", t->x.body_max);
     if (t->x.is_tls_failure && request_may_be_plain(r->request, r->server) && t->failures == 0)
         most = 0; /* the caller tries without */
     if (t->x.is_transient && t->failures < most)
@@ -186,11 +186,13 @@ static int follow(struct registry *r, struct try *t, struct runner_error *err)
     auto_free char *url = t->x.location != NULL ? http_resolve(t->x.url, t->x.location) : NULL;
 
     if (url == NULL || !registry_may_go(r, url))
-        return fail(err, RUNNER_E_INVALID, 0, "it sends on to '%.*s', where nobody is asked",
+        return fail(err, RUNNER_E_INVALID, 0,
+                    "it redirects to '%.*s', which is not followed: it is neither https nor, where plain HTTP is spoken, "
+                    "loopback or in `insecure`",
                     t->x.location != NULL ? http_shown(t->x.location) : 7,
                     t->x.location != NULL ? t->x.location : "nowhere");
     if (++t->redirects > REDIRECTS_MAX)
-        return fail(err, RUNNER_E_INVALID, 0, "it sends on more than %d times", REDIRECTS_MAX);
+        return fail(err, RUNNER_E_INVALID, 0, "it redirects more than %d times", REDIRECTS_MAX);
     free(t->elsewhere);
     t->elsewhere = url;
     url = NULL;

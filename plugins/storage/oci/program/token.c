@@ -47,7 +47,9 @@ static int check_realm(const struct registry *r, const char *realm, struct runne
                            (text_starts(r->base, "http://", NULL) && text_starts(origin, "http://", &server) &&
                             request_may_be_plain(r->request, server))))
         return 0;
-    return fail(err, RUNNER_E_INVALID, 0, "it wants a token of '%.*s', where nobody is asked",
+    return fail(err, RUNNER_E_INVALID, 0,
+                "it wants a token of '%.*s', which is not asked: it is neither https nor, where plain HTTP is spoken, "
+                "loopback or in `insecure`",
                 http_shown(realm), realm);
 }
 

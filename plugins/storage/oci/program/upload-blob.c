@@ -37,7 +37,9 @@ static int take_location(const struct registry *r, const struct try *t, char **l
         return 0;
     if (!registry_may_go(r, next)) {
         free(next);
-        return fail(err, RUNNER_E_INVALID, 0, "it wants blobs at '%.*s', where nothing is sent",
+        return fail(err, RUNNER_E_INVALID, 0,
+                    "it wants blobs at '%.*s', where nothing is sent: it is neither https nor, where plain HTTP is "
+                    "spoken, loopback or in `insecure`",
                     http_shown(t->x.location), t->x.location);
     }
     free(*location);

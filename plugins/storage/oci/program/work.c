@@ -62,7 +62,7 @@ static int pull(struct work *w, struct str *out, struct runner_error *err)
         return -1;
     if (w->request->to.text != NULL &&
         (open_to(w, err) < 0 || image_push(&w->from, &w->to, &w->store, &w->image, err) < 0))
-        return error_wrap(err, "keep '%s'", w->request->to.text);
+        return error_wrap(err, "keep '%.160s'", w->request->to.text);
     add_info(&w->image.manifest, out);
     return disk_make(&w->image, w->request->dir, out, err);
 }
@@ -83,9 +83,10 @@ static int push(struct work *w, struct str *out, struct runner_error *err)
 
 static int copy(struct work *w, struct str *out, struct runner_error *err)
 {
-    if (open_from(w, err) < 0 || image_look(&w->from, &w->image, err) < 0 || open_to(w, err) < 0 ||
-        image_push(&w->from, &w->to, &w->store, &w->image, err) < 0)
+    if (open_from(w, err) < 0 || image_look(&w->from, &w->image, err) < 0)
         return -1;
+    if (open_to(w, err) < 0 || image_push(&w->from, &w->to, &w->store, &w->image, err) < 0)
+        return error_wrap(err, "copy to '%.160s'", w->request->to.text);
     add_info(&w->image.manifest, out);
     return 0;
 }
