@@ -136,6 +136,21 @@ static const struct runner_port *keep_port(struct runner_batch *batch, const str
     return copy;
 }
 
+static const struct runner_netns *keep_netns(struct runner_batch *batch, const struct runner_netns *netns)
+{
+    struct runner_netns whole = {.size = 0};
+    struct runner_netns *copy;
+
+    if (netns == NULL)
+        return NULL;
+    memcpy(&whole, netns, netns->size < sizeof whole ? netns->size : sizeof whole);
+    whole.size = sizeof whole;
+    copy = keep(batch, &whole, sizeof whole);
+    copy->rules = whole.rules == NULL ? NULL : keep(batch, whole.rules, whole.rules_len);
+    copy->routes = whole.routes == NULL ? NULL : keep(batch, whole.routes, whole.routes_len);
+    return copy;
+}
+
 static struct runner_step *keep_step(struct runner_batch *batch, const struct runner_step *step, int depth)
 {
     struct runner_step whole = {.size = 0};
@@ -150,6 +165,7 @@ static struct runner_step *keep_step(struct runner_batch *batch, const struct ru
     copy->data = whole.data == NULL ? NULL : keep(batch, whole.data, whole.len);
     copy->spawn = keep_spawn(batch, whole.spawn);
     copy->port = keep_port(batch, whole.port);
+    copy->netns = keep_netns(batch, whole.netns);
     copy->undo = whole.undo == NULL || depth > 0 ? NULL : keep_step(batch, whole.undo, depth + 1);
     return copy;
 }
@@ -286,6 +302,8 @@ static void print_step(const struct runner_step *step, const char *before, struc
         print_spawn(step->spawn, out);
     if (step->port != NULL)
         str_addf(out, " port=%s", step->port->mac != NULL ? step->port->mac : "");
+    if (step->netns != NULL)
+        str_addf(out, " netns=%zu,%zu", step->netns->rules_len, step->netns->routes_len);
     if (step->len > 0)
         str_addf(out, step->flags & RUNNER_S_SECRET ? " data=***" : " data=%zu", step->len);
     if (step->flags != 0)

@@ -134,11 +134,13 @@ enum {
      * made all the same. RUNNER_S_ISOLATED: the bridge port speaks with non-isolated ports only. port: NULL, or whose it
      * is: no frame of another MAC address comes in, none that is for another goes out, nothing is learned or flooded, and
      * the host asks nobody for the guest's. The TAP is persistent, has IFF_VNET_HDR, and is up. EXISTS when the name is
-     * taken. */
+     * taken. netns: NULL, or the TAP is in a network namespace of its own (see runner_netns); what has its name on the
+     * host, joins the bridge and is the port, is a veth into it. Then with RUNNER_S_HELD, and no idle TAP. */
     RUNNER_TAP_ADD,
     /* path: interface name. data: NULL, or the name (ends with NUL) under which it is kept, down and off its bridge,
      * for a later TAP_ADD. to, port: as its TAP_ADD had them, or NULL. Absent: fine. Never removes an interface that is
-     * not a TAP, or an ifb, by which a guest's packets go. */
+     * neither a TAP nor an ifb, by which a guest's packets go, nor a veth, which is the port of a TAP in a namespace and
+     * never kept. */
     RUNNER_TAP_DEL,
     /* path: pid file of a SPAWN, number: signal. Only ever reaches the process that SPAWN started (see runner_spawn).
      * With SIGKILL the step ends when the process has. out: status = 1 when it had ended already. */
@@ -252,6 +254,20 @@ struct runner_port { /* the guest behind a TAP */
     const char *address; /* dotted, or NULL: not known */
 };
 
+/*
+ * The network namespace of one TAP. It has no name and no process: it lives as long as a queue of the TAP is open, so it
+ * outlives the runner with the VMM, and whoever is killed leaves none. In it are, down and without addresses until the
+ * messages are carried out: the TAP, which has the same name there, and the other end of its veth. IPv6 is off.
+ */
+struct runner_netns {
+    uint32_t size, unused;
+    const void *rules;   /* NULL, or messages as NETLINK has them, carried out in the namespace: of NETLINK_NETFILTER, ... */
+    size_t rules_len;
+    const void *routes;  /* ... and then of NETLINK_ROUTE */
+    size_t routes_len;
+};
+enum { RUNNER_NETNS_VETH = 1001, RUNNER_NETNS_TAP = 1002 }; /* the interfaces' numbers there */
+
 struct runner_step {
     uint32_t size;
     uint32_t kind, flags;
@@ -264,6 +280,7 @@ struct runner_step {
     const struct runner_step *undo; /* done, in reverse order, when a later step or phase fails; one level */
     uint32_t uid, gid; /* OWN, RUNNER_S_OWNED */
     const struct runner_port *port; /* TAP_ADD, TAP_DEL */
+    const struct runner_netns *netns; /* TAP_ADD */
 };
 #define RUNNER_STEP_INIT sizeof(struct runner_step)
 
@@ -463,7 +480,8 @@ struct runner_nic {          /* core keeps it in the record; all text is bounded
     uint32_t kind;           /* RUNNER_NIC_* */
     char name[16];           /* TAP: the interface */
     char mac[18];            /* 02:.. of the guest, set by core */
-    char address[46];        /* the guest's, dotted; set by ipam, or by the network with CAP_OWN_ADDRESS */
+    char address[46];        /* the guest's, dotted; set by ipam, or by the network with CAP_OWN_ADDRESS. With its mac and
+                                address the guest is known on the host, whatever it has itself (guest_*) */
     char gateway[46];
     char dns[46];            /* "": none; set by ipam, unless the network has one of its own */
     uint32_t prefix_len;
@@ -472,6 +490,10 @@ struct runner_nic {          /* core keeps it in the record; all text is bounded
     uint32_t guest_port;
     uint32_t uid;            /* TAP: its owner, whom the VMM runs as; set by core; 0: the runner's user */
     uint32_t is_dialled;     /* TAP: 1: the VMM takes it as a descriptor (CAP_TAP_FD); set by core for attach */
+    /* What the guest itself has, where the network translates; set by attach, unless they are set already. guest_address
+     * "": it has mac, address, gateway and prefix_len. VMMs and seeds get a nic that says in those what the guest has. */
+    uint32_t guest_prefix_len;
+    char guest_mac[18], guest_address[46], guest_gateway[46];
 };
 
 /* What a sandbox may reach. With neither flag nor list: the outside, as far as the network's own settings let any. */

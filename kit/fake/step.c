@@ -92,6 +92,29 @@ static void free_port(const struct runner_port *port)
     free((void *)(uintptr_t)port);
 }
 
+static struct runner_netns *copy_netns(const struct runner_netns *from)
+{
+    struct runner_netns *to;
+
+    if (from == NULL)
+        return NULL;
+    to = mem_alloc(sizeof *to);
+    memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
+    to->size = sizeof *to;
+    to->rules = to->rules != NULL ? mem_dup_n(to->rules, to->rules_len) : NULL;
+    to->routes = to->routes != NULL ? mem_dup_n(to->routes, to->routes_len) : NULL;
+    return to;
+}
+
+static void free_netns(const struct runner_netns *netns)
+{
+    if (netns == NULL)
+        return;
+    free((void *)(uintptr_t)netns->rules);
+    free((void *)(uintptr_t)netns->routes);
+    free((void *)(uintptr_t)netns);
+}
+
 struct runner_step *fake_step_copy(const struct runner_step *from)
 {
     struct runner_step *to = mem_alloc(sizeof *to);
@@ -104,6 +127,7 @@ struct runner_step *fake_step_copy(const struct runner_step *from)
     to->data = to->data != NULL ? mem_dup_n(to->data, to->len) : NULL;
     to->spawn = copy_spawn(to->spawn);
     to->port = copy_port(to->port);
+    to->netns = copy_netns(to->netns);
     to->undo = to->undo != NULL ? fake_step_copy(to->undo) : NULL;
     return to;
 }
@@ -118,6 +142,7 @@ void fake_step_free(struct runner_step *step)
     free((void *)(uintptr_t)step->data);
     free_spawn(step->spawn);
     free_port(step->port);
+    free_netns(step->netns);
     fake_step_free((struct runner_step *)(uintptr_t)step->undo);
     free(step);
 }

@@ -147,6 +147,8 @@ static void add_step(struct str *s, const struct runner_step *step)
         add_spawn(s, step->spawn);
     if (step->port != NULL)
         add_port(s, step->port);
+    if (step->netns != NULL)
+        str_add(s, " netns");
     add_flags(s, step->flags);
     if (step->undo != NULL) {
         str_add(s, " undo: ");

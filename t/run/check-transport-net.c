@@ -365,6 +365,56 @@ static void check_port(void)
     (void)ioctl(fd, SIOCBRDELBR, "ct-port-br");
 }
 
+/* Interfaces as numbers of the runner's own namespace know them: a veth has its other end elsewhere. */
+static void check_netns(void)
+{
+    static const char nonsense[32] = "no message";
+    struct runner_netns netns = {.size = sizeof netns};
+    const char *show[] = {"ip", "-d", "link", "show", "dev", "ct-ns", NULL};
+    size_t before = count_in("/proc/self/fd");
+    struct ifreq request = {0};
+    int fd;
+
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .path = "ct-ns", .netns = &netns) < 0 &&
+               says(RUNNER_E_INVALID, "nobody can open it") &&
+               RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .netns = &netns, .data = "ct-idle",
+                   .len = sizeof "ct-idle") < 0 &&
+               says(RUNNER_E_INVALID, "no idle one"),
+           "TAP_ADD in a namespace: of a new TAP that is dialled");
+    netns.routes = nonsense;
+    netns.routes_len = sizeof nonsense;
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .netns = &netns) < 0 &&
+               says(RUNNER_E_INVALID, "tap 'ct-ns': routes in its namespace") && if_nametoindex("ct-ns") == 0 &&
+               count_in("/proc/self/fd") == before,
+           "TAP_ADD in a namespace: a wrong message, and nothing is left");
+    netns.routes = NULL;
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .to = "ct-nobridge", .netns = &netns) < 0 &&
+               says(RUNNER_E_NOTFOUND, "ct-nobridge") && if_nametoindex("ct-ns") == 0 &&
+               count_in("/proc/self/fd") == before,
+           "TAP_ADD in a namespace: no bridge, and nothing is left");
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .number = 54321, .netns = &netns) == 0 &&
+               RUN(.kind = RUNNER_RUN, .argv = show) == 0 && strstr(result.out, "veth") != NULL &&
+               strstr(result.out, "link-netnsid") != NULL && count_in("/proc/self/fd") == before + 1,
+           "TAP_ADD in a namespace: here there is a veth of its name, and its queue");
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .netns = &netns) < 0 &&
+               says(RUNNER_E_EXISTS, "ct-ns"),
+           "TAP_ADD in a namespace: the name is taken");
+    fd = dial("tap", "ct-ns");
+    tap_ok(fd >= 0 && ioctl(fd, TUNGETIFF, &request) == 0 && strcmp(request.ifr_name, "ct-ns") == 0 &&
+               (request.ifr_flags & IFF_TAP) != 0,
+           "dial tap: in its namespace it has the same name");
+    tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-ns", .data = "ct-idle", .len = sizeof "ct-idle") == 0 &&
+               if_nametoindex("ct-ns") == 0 && if_nametoindex("ct-idle") == 0,
+           "TAP_DEL: a veth is not kept");
+    cleanup_close(&fd);
+    (void)RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .netns = &netns);
+    fd = dial("tap", "ct-ns");
+    cleanup_close(&fd);
+    for (int i = 0; i < 1000 && if_nametoindex("ct-ns") != 0; i++)
+        poll(NULL, 0, 10);
+    tap_ok(if_nametoindex("ct-ns") == 0, "a TAP in a namespace: with its last queue all is gone");
+}
+
 static void check_taps_here(void)
 {
     size_t before = count_in("/proc/self/fd");
@@ -412,6 +462,7 @@ static void check_taps_here(void)
            "dial tap: bad names");
     check_idle_race();
     check_killed_add();
+    check_netns();
     tap_ok(await_count("/proc/self/fd", before), "dial tap: no descriptor is left");
 }
 

@@ -308,6 +308,8 @@ static int exchange(struct local *self, int protocol, const char *about, const v
     uint32_t n = 0;
     int status;
 
+    if (data == NULL || len == 0 || len > DATA_MAX || protocol < 0 || protocol >= MAX_LINKS)
+        return fail(err, RUNNER_E_INVALID, 0, "netlink: %zu bytes for protocol %d", len, protocol);
     t.data = mem_alloc(NLMSG_ALIGN(len)); /* aligned, and the last message's padding is there */
     memcpy(t.data, data, len);
     t.buffer = mem_array(1, BUFFER_SIZE);
@@ -315,7 +317,7 @@ static int exchange(struct local *self, int protocol, const char *about, const v
     if (status == 0 && about != NULL)
         status = put_index(&t, about, err);
     if (status == 0)
-        status = t.is_netfilter ? talk_netfilter(self, &t, n, err) : talk(&t, protocol, n, err);
+        status = t.is_netfilter && self != NULL ? talk_netfilter(self, &t, n, err) : talk(&t, protocol, n, err);
     if (status == 0 && ret_out != NULL && t.out.len > 0)
         str_add_mem(ret_out, t.out.ptr, t.out.len);
     str_done(&t.out);
@@ -337,9 +339,8 @@ int messages_run(const struct act *a, const struct runner_step *step, struct run
     struct str out = {0};
     int status;
 
-    if (step->data == NULL || step->len == 0 || step->len > DATA_MAX || step->number < 0 || step->number >= MAX_LINKS)
-        return fail(err, RUNNER_E_INVALID, 0, "netlink: %zu bytes for protocol %lld", step->len,
-                    (long long)step->number);
+    if (step->number < 0 || step->number >= MAX_LINKS)
+        return fail(err, RUNNER_E_INVALID, 0, "netlink: protocol %lld", (long long)step->number);
     status = exchange(a->self, (int)step->number, step->path, step->data, step->len, &out, &cause);
     if (status == 0 && out.len > 0)
         status = act_output(result, out.ptr, out.len, &cause);

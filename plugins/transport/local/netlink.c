@@ -7,6 +7,7 @@
 #include <linux/if_tun.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,6 +45,12 @@ static struct rtattr *add_attr(struct message *m, unsigned short type, const voi
         memcpy(RTA_DATA(attr), data, len);
     m->head.nlmsg_len = (uint32_t)(NLMSG_ALIGN(m->head.nlmsg_len) + RTA_ALIGN(attr->rta_len));
     return attr;
+}
+
+/* What was added since it is in it. */
+static void end_nest(const struct message *m, struct rtattr *nest)
+{
+    nest->rta_len = (unsigned short)(m->bytes + m->head.nlmsg_len - (const char *)nest);
 }
 
 /* Sends and takes the one answer: an acknowledgement, or a message that is left in m. */
@@ -111,7 +118,7 @@ int netlink_port(int index, bool is_isolated, bool is_bound)
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (is_bound || !flags[i].is_bound)
             add_attr(&m, flags[i].type, &flags[i].value, sizeof flags[i].value);
-    nest->rta_len = (unsigned short)(m.bytes + m.head.nlmsg_len - (char *)nest);
+    end_nest(&m, nest);
     return exchange(&m);
 }
 
@@ -183,34 +190,74 @@ static const struct rtattr *find_nested(const struct rtattr *outer, unsigned sho
     return outer != NULL ? find_attr(RTA_DATA(outer), (int)RTA_PAYLOAD(outer), type) : NULL;
 }
 
-int netlink_is_ifb(int index)
+/* What the link is, of a link's description. */
+static const struct rtattr *link_info(const struct message *m)
 {
-    struct message m;
-    const struct rtattr *kind;
-    int r;
+    return find_attr(IFLA_RTA(NLMSG_DATA(&m->head)), (int)IFLA_PAYLOAD(&m->head), IFLA_LINKINFO);
+}
 
-    message_init(&m, RTM_GETLINK, 0, AF_UNSPEC, index);
-    r = exchange(&m);
-    if (r < 0)
-        return r;
-    kind = find_nested(find_attr(IFLA_RTA(NLMSG_DATA(&m.head)), (int)IFLA_PAYLOAD(&m.head), IFLA_LINKINFO),
-                       IFLA_INFO_KIND);
-    return kind != NULL && RTA_PAYLOAD(kind) == sizeof "ifb" && memcmp(RTA_DATA(kind), "ifb", sizeof "ifb") == 0;
+static bool is_kind(const struct rtattr *info, const char *name)
+{
+    const struct rtattr *kind = find_nested(info, IFLA_INFO_KIND);
+    size_t size = strlen(name) + 1;
+
+    return kind != NULL && RTA_PAYLOAD(kind) == size && memcmp(RTA_DATA(kind), name, size) == 0;
+}
+
+static int get_link(struct message *m, int index)
+{
+    message_init(m, RTM_GETLINK, 0, AF_UNSPEC, index);
+    return exchange(m);
 }
 
 int netlink_is_tap(int index)
 {
     struct message m;
-    const struct rtattr *info, *kind, *type;
-    int r;
+    const struct rtattr *info, *type;
+    int r = get_link(&m, index);
 
-    message_init(&m, RTM_GETLINK, 0, AF_UNSPEC, index);
-    r = exchange(&m);
     if (r < 0)
         return r;
-    info = find_attr(IFLA_RTA(NLMSG_DATA(&m.head)), (int)IFLA_PAYLOAD(&m.head), IFLA_LINKINFO);
-    kind = find_nested(info, IFLA_INFO_KIND);
+    info = link_info(&m);
     type = find_nested(find_nested(info, IFLA_INFO_DATA), IFLA_TUN_TYPE);
-    return kind != NULL && RTA_PAYLOAD(kind) == sizeof "tun" && memcmp(RTA_DATA(kind), "tun", sizeof "tun") == 0 &&
-           type != NULL && *(const uint8_t *)RTA_DATA(type) == IFF_TAP;
+    return is_kind(info, "tun") && type != NULL && *(const uint8_t *)RTA_DATA(type) == IFF_TAP;
+}
+
+int netlink_is_kind(int index, const char *kind)
+{
+    struct message m;
+    int r = get_link(&m, index);
+
+    return r < 0 ? r : is_kind(link_info(&m), kind);
+}
+
+/* One queue each way, which are of no use to it: else the kernel makes some for each processor. */
+static void add_one_queue(struct message *m)
+{
+    const uint32_t one = 1;
+
+    add_attr(m, IFLA_NUM_TX_QUEUES, &one, sizeof one);
+    add_attr(m, IFLA_NUM_RX_QUEUES, &one, sizeof one);
+}
+
+int netlink_veth(const char *name, int number, const char *other, int other_netns)
+{
+    const struct ifinfomsg about = {.ifi_family = AF_UNSPEC};
+    struct rtattr *info, *data, *peer;
+    struct message m;
+
+    message_init(&m, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, AF_UNSPEC, number);
+    add_attr(&m, IFLA_IFNAME, name, strlen(name) + 1);
+    add_one_queue(&m);
+    info = add_attr(&m, IFLA_LINKINFO | NLA_F_NESTED, NULL, 0);
+    add_attr(&m, IFLA_INFO_KIND, "veth", sizeof "veth");
+    data = add_attr(&m, IFLA_INFO_DATA | NLA_F_NESTED, NULL, 0);
+    peer = add_attr(&m, VETH_INFO_PEER | NLA_F_NESTED, &about, sizeof about);
+    add_attr(&m, IFLA_IFNAME, other, strlen(other) + 1);
+    add_one_queue(&m);
+    add_attr(&m, IFLA_NET_NS_FD, &other_netns, sizeof other_netns);
+    end_nest(&m, peer);
+    end_nest(&m, data);
+    end_nest(&m, info);
+    return exchange(&m);
 }

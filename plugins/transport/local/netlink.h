@@ -30,7 +30,10 @@ int netlink_delete(int index);
 int netlink_delete_group(uint32_t group);
 /* Whether the link is a TAP (made by the tun driver): 1 or 0. */
 int netlink_is_tap(int index);
-/* The same of an interface by which packets go to wait (ifb). */
-int netlink_is_ifb(int index);
+/* Whether the link is of that driver: "veth", "ifb". */
+int netlink_is_kind(int index, const char *kind);
+/* A pair in the namespace of the thread, of which the other end is in another, with a number that the kernel chooses. Name
+ * or number taken: -EEXIST. */
+int netlink_veth(const char *name, int number, const char *other, int other_netns);
 
 #endif

@@ -13,6 +13,7 @@
 #include "plugins/transport/local/grave.h"
 #include "plugins/transport/local/launch.h"
 #include "plugins/transport/local/netlink.h"
+#include "plugins/transport/local/netns.h"
 
 #define VNET_HDR_BYTES 12
 #define OFFLOADS       (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
@@ -67,9 +68,7 @@ static int read_port(const struct runner_step *step, struct whose *ret, struct r
     return 0;
 }
 
-/* Makes a TAP (excl) or attaches to one that is there, so that nobody else can; 0 or a negative errno. It is gone with the
- * descriptor: what the runner leaves half made when it is killed would be on no bridge, and so nobody's. */
-static int open_tap(const char *name, bool excl, uid_t owner, int *ret_fd)
+int tap_open(const char *name, bool excl, uid_t owner, unsigned number, int *ret_fd)
 {
     auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (excl ? IFF_TUN_EXCL : 0))};
@@ -78,16 +77,16 @@ static int open_tap(const char *name, bool excl, uid_t owner, int *ret_fd)
     if (fd < 0)
         return -errno;
     memcpy(request.ifr_name, name, strlen(name));
-    if (ioctl(fd, TUNSETIFF, &request) < 0 || (!excl && ioctl(fd, TUNSETPERSIST, 0) < 0) ||
-        ioctl(fd, TUNSETOWNER, owner) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
-        ioctl(fd, TUNSETOFFLOAD, OFFLOADS) < 0)
+    if ((number != 0 && ioctl(fd, TUNSETIFINDEX, &number) < 0) || ioctl(fd, TUNSETIFF, &request) < 0 ||
+        (!excl && ioctl(fd, TUNSETPERSIST, 0) < 0) || ioctl(fd, TUNSETOWNER, owner) < 0 ||
+        ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 || ioctl(fd, TUNSETOFFLOAD, OFFLOADS) < 0)
         return -errno;
     *ret_fd = fd;
     fd = -1;
     return 0;
 }
 
-static void disable_ipv6(const char *name)
+void tap_disable_ipv6(const char *name)
 {
     auto_free char *path = mem_printf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
     auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -125,20 +124,20 @@ static int obtain(const struct runner_step *step, const char *idle, int *ret_fd,
     int r = -ENODEV;
 
     if (idle != NULL && if_nametoindex(idle) != 0) {
-        r = open_tap(idle, false, (uid_t)step->number, ret_fd);
+        r = tap_open(idle, false, (uid_t)step->number, 0, ret_fd);
         name = idle;
     }
     *ret_is_idle = r == 0;
     if (r < 0) {
         name = step->path;
-        r = open_tap(name, true, (uid_t)step->number, ret_fd);
+        r = tap_open(name, true, (uid_t)step->number, 0, ret_fd);
     }
     if (r < 0)
         return fail_create(step->path, r, err);
     *ret_index = (int)if_nametoindex(name);
     if (*ret_index == 0)
         return fail_errno(err, errno, "tap '%s'", name);
-    disable_ipv6(name);
+    tap_disable_ipv6(name);
     return 0;
 }
 
@@ -269,8 +268,8 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     const char *idle;
     struct whose whose;
     struct runner_error more = ERROR_INIT;
-    bool is_idle;
-    int fd = -1, index, status;
+    bool is_idle = false;
+    int fd = -1, index, status = 0;
 
     (void)result;
     if (check_name(step->path, err) < 0 || idle_name(step, &idle, err) < 0 || read_port(step, &whose, err) < 0)
@@ -280,8 +279,11 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
         return error_wrap(err, "make tap");
     if (index > 0)
         return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
+    if (step->netns != NULL && netns_make(step, &fd, &index, err) < 0)
+        return -1;
     launch_hold(); /* a VMM is about to open it: no copy of ours may be left in another child */
-    status = obtain(step, idle, &fd, &index, &is_idle, err);
+    if (step->netns == NULL)
+        status = obtain(step, idle, &fd, &index, &is_idle, err);
     if (status == 0)
         status = join(step, &whose, index, is_idle, err);
     if (status == 0 && ioctl(fd, TUNSETPERSIST, 1) < 0)
@@ -291,6 +293,8 @@ int tap_add(const struct act *a, const struct runner_step *step, struct runner_r
     else
         cleanup_close(&fd);
     launch_release();
+    if (status < 0 && step->netns != NULL)
+        (void)grave_bury(a->self->grave, index); /* else it goes with the namespace, a moment later */
     if (status < 0 && forget_neighbour(step, &whose, &more) < 0)
         error_append(err, "%s", more.message);
     return status;
@@ -396,8 +400,12 @@ int tap_del(const struct act *a, const struct runner_step *step, struct runner_r
     if (index <= 0)
         return index < 0 ? error_wrap(err, "remove tap") : 0;
     r = netlink_is_tap(index);
+    if (r == 0) { /* the port of one in a namespace, which is not kept */
+        idle = NULL;
+        r = netlink_is_kind(index, "veth");
+    }
     if (r == 0)
-        r = netlink_is_ifb(index);
+        r = netlink_is_kind(index, "ifb");
     if (r == 0)
         return fail(err, RUNNER_E_INVALID, 0, "remove tap '%s': it is not a TAP", step->path);
     if (r > 0 && idle != NULL && keep_idle(index, step->path, idle))
