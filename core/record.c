@@ -65,6 +65,14 @@ static void print_nic(const struct runner_nic *nic, struct str *out)
     json_add_int(out, "mtu", nic->mtu);
     json_add_int(out, "forwardPort", nic->forward_port);
     json_add_int(out, "guestPort", nic->guest_port);
+    if (nic->guest_address[0] != '\0') {
+        json_open(out, "guest", '{');
+        json_add_text(out, "mac", nic->guest_mac);
+        json_add_text(out, "address", nic->guest_address);
+        json_add_int(out, "prefix", nic->guest_prefix_len);
+        json_add_text(out, "gateway", nic->guest_gateway);
+        json_close(out, '}');
+    }
     json_close(out, '}');
 }
 
@@ -201,9 +209,20 @@ static int read_state(const struct json *from, enum sandbox_state *ret, struct r
     return wrong(err, "state", "a state");
 }
 
+static int read_guest_nic(const struct json *from, struct runner_nic *nic, struct runner_error *err)
+{
+    if (read_array(from, "mac", nic->guest_mac, sizeof nic->guest_mac, err) < 0 ||
+        read_array(from, "address", nic->guest_address, sizeof nic->guest_address, err) < 0 ||
+        read_array(from, "gateway", nic->guest_gateway, sizeof nic->guest_gateway, err) < 0 ||
+        read_u32(from, "prefix", 128, &nic->guest_prefix_len, err) < 0)
+        return error_wrap(err, "guest");
+    return 0;
+}
+
 static int read_nic(const struct json *from, struct runner_nic *nic, struct runner_error *err)
 {
     const char *kind = json_text(from, "kind", "");
+    const struct json *guest = json_get(from, "guest");
 
     nic->kind = strcmp(kind, "tap") == 0 ? RUNNER_NIC_TAP : strcmp(kind, "user") == 0 ? RUNNER_NIC_USER : 0;
     if (nic->kind == 0 && strcmp(kind, "none") != 0)
@@ -215,7 +234,8 @@ static int read_nic(const struct json *from, struct runner_nic *nic, struct runn
         read_array(from, "dns", nic->dns, sizeof nic->dns, err) < 0 ||
         read_u32(from, "prefix", 128, &nic->prefix_len, err) < 0 || read_u32(from, "mtu", 65535, &nic->mtu, err) < 0 ||
         read_u32(from, "forwardPort", 65535, &nic->forward_port, err) < 0 ||
-        read_u32(from, "guestPort", 65535, &nic->guest_port, err) < 0)
+        read_u32(from, "guestPort", 65535, &nic->guest_port, err) < 0 ||
+        (guest != NULL && read_guest_nic(guest, nic, err) < 0))
         return error_wrap(err, "nic");
     nic->size = sizeof *nic;
     return 0;

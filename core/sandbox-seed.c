@@ -7,6 +7,7 @@
 
 #include "core/guest.h"
 #include "core/identity.h"
+#include "core/nic.h"
 #include "core/seed.h"
 #include "core/util/text.h"
 
@@ -152,10 +153,11 @@ int sandbox_seed(const struct config_host *config, const struct record *record, 
     auto_free struct seed_env *env = NULL;
     auto_str struct str daemon = STR_INIT;
     char hostname[IDENTITY_HOSTNAME_SIZE];
+    const struct runner_nic nic = nic_of_guest(&record->nic);
     struct seed seed = {.id = record->id,
                         .hostname = hostname,
                         .snapshot = record->snapshot,
-                        .nic = &record->nic,
+                        .nic = &nic,
                         .daemon_port = GUEST_DAEMON_PORT};
 
     identity_hostname(record->id, hostname);

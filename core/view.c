@@ -61,6 +61,8 @@ static void add_members(const struct sandbox *sandbox, bool is_pulling, struct s
     json_add_real(out, "memoryGiB", (double)record->memory_bytes / GIB);
     json_add_real(out, "diskGiB", (double)record->disk_bytes / GIB);
     json_add_text(out, "address", record->nic.address);
+    if (record->nic.guest_address[0] != '\0')
+        json_add_text(out, "guestAddress", record->nic.guest_address);
     add_time(out, "createdAt", record->created_ms);
     json_add_text(out, "host", sandbox->host->config->name);
     if (record->daemon_version != NULL && record->state == SANDBOX_STARTED)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "core/nic.h"
+
 void vm_view_init(struct vm_view *view, const struct host *host, const struct record *record)
 {
     memset(view, 0, sizeof *view);
@@ -22,7 +24,8 @@ void vm_view_init(struct vm_view *view, const struct host *host, const struct re
         .size = sizeof view->images[1], .flags = RUNNER_I_READONLY, .path = view->seed_path, .format = "raw"};
     view->disks[0] = &view->images[0];
     view->disks[1] = &view->images[1];
-    view->nics[0] = &record->nic;
+    view->nic = nic_of_guest(&record->nic);
+    view->nics[0] = &view->nic;
     view->vm = (struct runner_vm){.size = sizeof view->vm,
                                   .id = record->id,
                                   .dir = view->dir,

@@ -9,6 +9,7 @@ struct vm_view {
     struct runner_vm vm;
     struct runner_image images[2];
     const struct runner_image *disks[2];
+    struct runner_nic nic;
     const struct runner_nic *nics[1];
     char *dir, *vmm_dir, *socket_path, *pid_path, *log_path, *serial_path, *seed_path;
 };

@@ -29,7 +29,11 @@ static struct record *sample(void)
                                       .address = "10.0.0.9",
                                       .gateway = "10.0.0.1",
                                       .prefix_len = 24,
-                                      .guest_port = 2280};
+                                      .guest_port = 2280,
+                                      .guest_mac = "02:00:c0:00:00:02",
+                                      .guest_address = "192.0.0.2",
+                                      .guest_gateway = "192.0.0.1",
+                                      .guest_prefix_len = 29};
     record->policy = (struct policy){true, true, mem_dup("10.0.0.0/8,192.0.2.0/24"), mem_dup("*.example.org")};
     record->boot.kernel = mem_dup("/r/snapshots/x/vmlinux");
     record->boot.cmdline = mem_dup("console=ttyS0");
@@ -56,6 +60,8 @@ Test(record, d01_round_trip_is_exact)
     cr_assert_eq(again->disk_extra_bytes, record->disk_extra_bytes);
     cr_assert_eq(again->taken_over_ms, record->taken_over_ms);
     cr_assert_str_eq(again->nic.mac, record->nic.mac);
+    cr_assert_str_eq(again->nic.guest_address, record->nic.guest_address);
+    cr_assert_eq(again->nic.guest_prefix_len, 29);
     cr_assert(again->boot.has_daemon);
     cr_assert_str_eq(again->vmm.plugin, "qemu");
     cr_assert_str_eq(again->vmm.cgroup, "a1-00c0ffee");

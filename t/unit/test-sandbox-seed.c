@@ -9,6 +9,15 @@
 static const struct runner_nic nic = {
     .size = sizeof nic, .mac = "02:00:00:00:00:01", .address = "10.0.0.2", .prefix_len = 24};
 
+static struct runner_nic nic_of_record;
+
+static void setup(void)
+{
+    nic_of_record = nic;
+}
+
+TestSuite(sandbox_seed, .init = setup);
+
 static struct json *parse(const char *text)
 {
     struct runner_error err = ERROR_INIT;
@@ -31,7 +40,7 @@ static struct json *told(const char *request, const char *image)
     record->snapshot = mem_dup("reg.example/app:1");
     record->request = parse(request);
     record->image = image != NULL ? parse(image) : NULL;
-    record->nic = nic;
+    record->nic = nic_of_record;
     record->boot.has_daemon = true;
     cr_assert_eq(sandbox_seed(&config, record, &iso, &err), 0, "%s", err.message);
     text = volume_read(&iso, "runner.json", &len);
@@ -57,6 +66,22 @@ Test(sandbox_seed, without_an_image)
     cr_expect_str_eq(variable(j, "DAYTONA_ORGANIZATION_ID"), "o");
     cr_expect_str_eq(variable(j, "DAYTONA_REGION_ID"), "-");
     cr_expect_str_eq(json_get(j, "entrypoint")->first->text, "run");
+}
+
+Test(sandbox_seed, a_guest_is_told_what_it_has_itself)
+{
+    auto_json struct json *plain = told("{}", NULL), *j = NULL;
+
+    cr_expect_str_eq(json_text(json_get(plain, "network"), "address", ""), "10.0.0.2");
+    (void)snprintf(nic_of_record.guest_mac, sizeof nic_of_record.guest_mac, "02:00:c0:00:00:02");
+    (void)snprintf(nic_of_record.guest_address, sizeof nic_of_record.guest_address, "192.0.0.2");
+    (void)snprintf(nic_of_record.guest_gateway, sizeof nic_of_record.guest_gateway, "192.0.0.1");
+    nic_of_record.guest_prefix_len = 29;
+    j = told("{}", NULL);
+    cr_expect_str_eq(json_text(json_get(j, "network"), "mac", ""), "02:00:c0:00:00:02");
+    cr_expect_str_eq(json_text(json_get(j, "network"), "address", ""), "192.0.0.2");
+    cr_expect_str_eq(json_text(json_get(j, "network"), "gateway", ""), "192.0.0.1");
+    cr_expect_eq(json_int(json_get(j, "network"), "prefix", 0), 29);
 }
 
 Test(sandbox_seed, the_request_goes_before_the_image)
