@@ -3,11 +3,12 @@
  *
  *   setup | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
  *   rate ID TX RX (bytes a second, open) | lack WORD | sweep ID... | counters ID | change N ID CIDR CIDR | anew N ID CIDR | come-and-go N
- *   fill N
+ *   fill N | dial ID
  *
  * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. anew: N times a list for one that was
  * blocked, so had none; and blocked again. come-and-go: N sandboxes, one after another, attached and detached. fill: N that
- * stay, each with a list of its own. Those answer with microseconds: p50 p99 max. Arguments: key=value, parameters of the plugin. */
+ * stay, each with a list of its own. Those answer with microseconds: p50 p99 max. dial: the number of a queue of its TAP, which
+ * stays open. Arguments: key=value, parameters of the plugin; with netns=true TAPs are dialled. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ static void *self;
 static struct runner_error err = ERROR_INIT;
 static struct box boxes[BOXES_MAX];
 static size_t n_boxes;
+static bool is_dialling;
 
 static struct box *find(const char *id)
 {
@@ -51,7 +53,7 @@ static struct box *add_box(const char *id, const char *mac, const char *address,
         b = &boxes[n_boxes++];
     memset(b, 0, sizeof *b);
     (void)snprintf(b->id, sizeof b->id, "%s", id);
-    b->nic = (struct runner_nic){.size = sizeof b->nic, .prefix_len = 16};
+    b->nic = (struct runner_nic){.size = sizeof b->nic, .prefix_len = 16, .is_dialled = is_dialling};
     (void)snprintf(b->nic.mac, sizeof b->nic.mac, "%s", mac);
     (void)snprintf(b->nic.address, sizeof b->nic.address, "%s", address);
     (void)snprintf(b->nic.name, sizeof b->nic.name, "%s", name);
@@ -131,6 +133,18 @@ static int attach(struct box *b)
     struct runner_batch *batch = batch_new();
 
     return batch_end(batch, ops->attach(self, host_call(-1, -1), batch, b->id, &b->nic, &err));
+}
+
+static int dial(const struct box *b)
+{
+    auto_free char *address = mem_printf("tap:%s", b->nic.name);
+    int fd;
+
+    error_clear(&err);
+    if (host_table()->dial(host_call(-1, -1), address, &fd, &err) < 0)
+        return -1;
+    printf("ok %d\n", fd);
+    return 1;
 }
 
 static int detach(struct box *b)
@@ -275,12 +289,19 @@ static int command(char **word, size_t n)
     }
     if (strcmp(word[0], "adopt") == 0 && n == 5 && (b = add_box(word[1], word[3], word[4], word[2])) != NULL) {
         b->nic.kind = RUNNER_NIC_TAP;
+        if (is_dialling) {
+            (void)snprintf(b->nic.guest_mac, sizeof b->nic.guest_mac, "02:00:c0:00:00:02");
+            (void)snprintf(b->nic.guest_address, sizeof b->nic.guest_address, "192.0.0.2");
+            (void)snprintf(b->nic.guest_gateway, sizeof b->nic.guest_gateway, "192.0.0.1");
+        }
         return ops->adopt(self, host_call(-1, -1), b->id, &b->nic, &err);
     }
     if (strcmp(word[0], "sweep") == 0)
         return sweep(word + 1, n - 1);
     if (strcmp(word[0], "detach") == 0 && b != NULL)
         return detach(b);
+    if (strcmp(word[0], "dial") == 0 && b != NULL)
+        return dial(b);
     if (strcmp(word[0], "policy") == 0 && n >= 3 && b != NULL)
         return apply(b, (uint32_t)strtoul(word[2], NULL, 10), (const char *const *)word + 3, (uint32_t)n - 3);
     if (strcmp(word[0], "rate") == 0 && n == 4 && b != NULL)
@@ -309,6 +330,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc && i <= 4; i++) {
         key[i - 1] = mem_dup_n(argv[i], strcspn(argv[i], "="));
         value[i - 1] = argv[i] + strcspn(argv[i], "=") + 1;
+        is_dialling |= strcmp(argv[i], "netns=true") == 0;
     }
     host_transport(local, transport);
     ops = network->ops;

@@ -24,7 +24,7 @@ class Net:
         self.driver = Driver()
         self.driver.do("setup")
         self.names = {"a": self.driver.do("attach", "a", A, A_IP)[0], "b": self.driver.do("attach", "b", B, B_IP)[0]}
-        self.guests = {name: Tap(port) for name, port in self.names.items()}
+        self.guests = {name: self.queue(name) for name in self.names}
         self.mac = mac_of("br0")
         self.out_mac = mac_of("out0")
         self.service = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -34,6 +34,9 @@ class Net:
         self.seen.bind(("br0", 0))
         self.seen.setblocking(False)
         self.number = 0
+
+    def queue(self, name):
+        return Tap(self.names[name])
 
     def tag(self):
         self.number += 1

@@ -1,5 +1,6 @@
 """Frames of pretended guests, and a namespace with a bridge under test. For tests run by unshare -n as root."""
 
+import ctypes
 import fcntl
 import os
 import select
@@ -11,6 +12,7 @@ import time
 TUNSETIFF, TUNSETVNETHDRSZ, SIOCSIFHWADDR, SIOCGIFHWADDR = 0x400454ca, 0x400454d8, 0x8924, 0x8927
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 2, 0x1000, 0x4000
 VNET = 12
+SIOCGSKNS, SYS_PIDFD_GETFD = 0x894c, 438
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
@@ -79,6 +81,27 @@ class Tap:
 
     def close(self):
         os.close(self.fd)
+
+
+class Queue(Tap):
+    """A queue that another process has open, of a TAP that is elsewhere."""
+
+    def __init__(self, pid, number):
+        libc = ctypes.CDLL(None, use_errno=True)
+        pidfd = os.pidfd_open(pid)
+        self.fd = libc.syscall(SYS_PIDFD_GETFD, pidfd, number, 0)
+        os.close(pidfd)
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        os.set_blocking(self.fd, False)
+
+    def inside(self, *argv, **options):
+        """Runs a program in the network namespace of the TAP."""
+        netns = fcntl.ioctl(self.fd, SIOCGSKNS)
+        try:
+            return run("nsenter", f"--net=/proc/self/fd/{netns}", *argv, pass_fds=(netns,), **options)
+        finally:
+            os.close(netns)
 
 
 def mac_of(name):

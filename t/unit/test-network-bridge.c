@@ -42,6 +42,8 @@ static int create(const char *name, const char *text, int64_t number, void **ret
         {.name = "pool", .text = "2", .number = 2},
         {.name = "owner", .text = "64055", .number = 64055},
         {.name = "mtu", .text = "0"},
+        {.name = "netns", .text = "false"},
+        {.name = "netns_address", .text = "192.0.0.1/29"},
         {.name = "dns", .text = "false"},
         {.name = "dns_program", .text = "/usr/libexec/runner-dns"},
         {.name = "dns_upstream", .text = "192.0.2.53:5353"},
@@ -123,6 +125,9 @@ Test(bridge, bad_parameters)
         {"address", "10.0.0/24", 0, "network.address"},
         {"address", "/24", 0, "network.address"},
         {"mtu", "100", 100, "network.mtu"},
+        {"netns_address", "192.0.0.1", 0, "network.netns_address"},
+        {"netns_address", "192.0.0.0/29", 0, "own or its broadcast"},
+        {"netns_address", "192.0.0.6/29", 0, "no address for a guest"},
         {"allow_private", "192.168.0.0/33", 0, "network.allow_private"},
         {"dns_upstream", "example.org", 0, "network.dns_upstream"},
         {"dns_upstream", "192.0.2.1:0", 0, "network.dns_upstream"},
@@ -150,6 +155,68 @@ Test(bridge, attach_and_detach_are_one_step)
     cr_expect_eq(nic.mtu, 0);
     expect_plan(self, false, "550e8400-e29b-41d4-a716-446655440000", &nic,
                 "TAP_DEL tap-550e8400-e2 -> br0 idle=tapi-7b9f-0" PORT "\n");
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, in_a_namespace_all_guests_have_the_same_address)
+{
+    void *self = NULL;
+    struct runner_nic a = make_nic(), b = make_nic();
+
+    cr_assert_eq(create("netns", "true", 1, &self), 0, "%s", err.message);
+    a.is_dialled = b.is_dialled = 1;
+    expect_plan(self, true, "a", &a,
+                "TAP_ADD tap-a -> br0 owner=64055" PORT_IN_GROUP
+                " netns +isolated +held undo: TAP_DEL tap-a -> br0" PORT_IN_GROUP "\n");
+    cr_expect_str_eq(a.address, "10.0.0.7", "outside it is known as ipam said");
+    cr_expect_str_eq(a.mac, "02:00:00:00:00:07");
+    cr_expect_str_eq(a.guest_address, "192.0.0.2");
+    cr_expect_str_eq(a.guest_gateway, "192.0.0.1");
+    cr_expect_str_eq(a.guest_mac, "02:00:c0:00:00:02");
+    cr_expect_eq(a.guest_prefix_len, 29);
+    expect_plan(self, false, "a", &a, "TAP_DEL tap-a -> br0" PORT "\n"); /* such a one is not kept */
+    SET(b.guest_address, "192.168.77.8");                                  /* a copy of one that was made elsewhere */
+    SET(b.guest_gateway, "192.168.77.1");
+    SET(b.guest_mac, "02:00:00:00:77:08");
+    free(plan(self, true, "b", &b));
+    cr_expect_str_eq(b.guest_address, "192.168.77.8");
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, a_sandbox_keeps_the_sort_of_network_that_it_was_made_with)
+{
+    void *plain = make(), *self = NULL;
+    struct runner_nic nic = make_nic(), other = make_nic();
+    auto_free char *text = NULL, *again = NULL;
+
+    cr_assert_eq(create("netns", "true", 1, &self), 0, "%s", err.message);
+    nic.is_dialled = other.is_dialled = 1;
+    SET(nic.name, "tap-a");
+    text = plan(self, true, "a", &nic);
+    cr_expect(strstr(text, " netns") == NULL && nic.guest_address[0] == '\0', "%s", text);
+    free(plan(self, true, "b", &other));
+    again = plan(plain, true, "b", &other);
+    cr_expect(strstr(again, " netns") != NULL, "%s", again);
+    cr_expect_str_eq(other.guest_address, "192.0.0.2");
+    runner_plugin_1()->destroy(plain);
+    runner_plugin_1()->destroy(self);
+}
+
+Test(bridge, a_namespace_needs_a_vmm_that_takes_descriptors)
+{
+    void *self = NULL;
+    struct runner_nic nic = make_nic(), forged = make_nic();
+    struct runner_batch *batch = fake_host()->batch_new(fake_call());
+
+    cr_assert_eq(create("netns", "true", 1, &self), 0, "%s", err.message);
+    cr_expect_lt(ops->attach(self, fake_call(), batch, "a", &nic, &err), 0);
+    cr_expect_eq(err.code, RUNNER_E_NOTSUP);
+    cr_expect(strstr(err.message, "as a descriptor") != NULL, "%s", err.message);
+    forged.is_dialled = 1;
+    SET(forged.guest_address, "192.0.0.2; x");
+    cr_expect_lt(ops->attach(self, fake_call(), batch, "b", &forged, &err), 0);
+    cr_expect_eq(err.code, RUNNER_E_INVALID);
+    fake_host()->batch_free(batch);
     runner_plugin_1()->destroy(self);
 }
 
@@ -539,7 +606,12 @@ Test(bridge, sweep_removes_only_what_is_nobodys)
         "{\"ifname\":\"tap-other\",\"master\":\"br7\"},{\"ifname\":\"tap-free\"},{\"ifname\":\"vpn0\"},"
         "{\"ifname\":\"vnet3\",\"master\":\"br0\"},{\"ifname\":\"tapi-7b9f-1\"},{\"ifname\":\"tapi-7b9f-2\"},"
         "{\"ifname\":\"tapi-0000-9\"},{\"ifname\":\"tapd-5\"}]");
+    fake_host_answer(RUNNER_RUN, "[ip][-j][link][show][type][veth]", 0, 0,
+                     "[{\"ifname\":\"tap-veth\",\"master\":\"br0\"},{\"ifname\":\"tap-owned\",\"master\":\"br0\"},"
+                     "{\"ifname\":\"veth7\",\"master\":\"br0\"},{\"ifname\":\"tap-mine\",\"master\":\"br7\"}]");
     cr_expect_eq(ops->sweep(self, fake_call(), owned, 1, &err), 0, "%s", err.message);
+    cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-veth\n") != NULL && strstr(fake_host_ran(), "TAP_DEL tap-m") == NULL,
+              "%s", fake_host_ran());
     cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-gone\nTAP_DEL tapi-7b9f-2\nTAP_DEL tapd-5\n") != NULL, "%s",
               fake_host_ran());
     cr_expect(strstr(fake_host_ran(), "TAP_DEL tap-o") == NULL && strstr(fake_host_ran(), "TAP_DEL tap-free") == NULL &&

@@ -7,6 +7,7 @@
 #include "core/util/num.h"
 #include "core/util/text.h"
 #include "plugins/network/bridge/names.h"
+#include "plugins/network/bridge/netns.h"
 #include "plugins/network/bridge/shaper.h"
 
 #define MBIT_MAX   1000000
@@ -41,6 +42,14 @@ static const struct runner_param bridge_params[] = {
      .doc = "masquerade the guests' addresses towards the outside",
      .type = RUNNER_T_BOOL},
     {.name = "isolate", .dflt = "true", .doc = "guests cannot reach each other", .type = RUNNER_T_BOOL},
+    {.name = "netns",
+     .dflt = "false",
+     .doc = "a network namespace for each new sandbox, in which all have the same address and MAC address",
+     .type = RUNNER_T_BOOL},
+    {.name = "netns_address",
+     .dflt = "192.0.0.1/29",
+     .doc = "the guests' gateway there, with its prefix length; the guest has the address behind it",
+     .type = RUNNER_T_STRING},
     {.name = "allow_private",
      .doc =
          "private or link-local networks that guests may reach all the same, CIDRs (by default none but the gateway)",
@@ -119,26 +128,51 @@ static int set_ifname(char to[IFNAME_SIZE], const struct runner_value *v, struct
     return 0;
 }
 
-static int set_address(struct bridge *b, const char *text, struct runner_error *err)
+/* ADDRESS/PREFIX of a host in its network, of which ret_net is the first address. */
+static int read_address(const struct runner_value *v, char ret_address[16], struct in_addr *ret_net,
+                        uint32_t *ret_prefix_len, struct runner_error *err)
 {
-    const char *slash = strchr(text, '/');
-    auto_free char *ip = mem_dup_n(text, slash != NULL ? (size_t)(slash - text) : 0);
-    struct in_addr address, net;
+    const char *slash = strchr(v->text, '/');
+    auto_free char *ip = mem_dup_n(v->text, slash != NULL ? (size_t)(slash - v->text) : 0);
+    struct in_addr address;
     uint32_t mask;
     int64_t prefix;
 
     if (slash == NULL || inet_pton(AF_INET, ip, &address) != 1 || !num_int(slash + 1, 8, 30, &prefix))
-        return fail(err, RUNNER_E_INVALID, 0, "network.address: '%s' is not ADDRESS/PREFIX, with a prefix of 8 to 30",
-                    text);
+        return fail(err, RUNNER_E_INVALID, 0, "network.%s: '%s' is not ADDRESS/PREFIX, with a prefix of 8 to 30",
+                    v->name, v->text);
     mask = htonl(~UINT32_C(0) << (32 - prefix));
-    net.s_addr = address.s_addr & mask;
-    if (net.s_addr == address.s_addr || (address.s_addr | mask) == UINT32_MAX)
-        return fail(err, RUNNER_E_INVALID, 0, "network.address: '%s' is the network's own or its broadcast address",
-                    text);
-    b->prefix_len = (uint32_t)prefix;
-    (void)snprintf(b->address, sizeof b->address, "%s", ip);
+    ret_net->s_addr = address.s_addr & mask;
+    if (ret_net->s_addr == address.s_addr || (address.s_addr | mask) == UINT32_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "network.%s: '%s' is the network's own or its broadcast address", v->name,
+                    v->text);
+    *ret_prefix_len = (uint32_t)prefix;
+    (void)snprintf(ret_address, 16, "%s", ip);
+    return 0;
+}
+
+static int set_address(struct bridge *b, const struct runner_value *v, struct runner_error *err)
+{
+    struct in_addr net;
+
+    if (read_address(v, b->address, &net, &b->prefix_len, err) < 0)
+        return -1;
     (void)inet_ntop(AF_INET, &net, b->subnet, sizeof b->subnet);
     (void)snprintf(b->subnet + strlen(b->subnet), sizeof b->subnet - strlen(b->subnet), "/%u", b->prefix_len);
+    return 0;
+}
+
+static int set_guest_gateway(struct bridge *b, const struct runner_value *v, struct runner_error *err)
+{
+    struct in_addr net, address;
+    uint32_t mask;
+
+    if (read_address(v, b->guest_gateway, &net, &b->guest_prefix_len, err) < 0)
+        return -1;
+    (void)inet_pton(AF_INET, b->guest_gateway, &address);
+    mask = ~UINT32_C(0) >> b->guest_prefix_len;
+    if (((ntohl(address.s_addr) + 1) & mask) == mask)
+        return fail(err, RUNNER_E_INVALID, 0, "network.%s: behind '%s' there is no address for a guest", v->name, v->text);
     return 0;
 }
 
@@ -214,7 +248,11 @@ static int set_value(struct bridge *b, const struct runner_value *v, struct give
     if (strcmp(v->name, "uplink") == 0)
         return set_ifname(b->uplink, v, err);
     if (strcmp(v->name, "address") == 0)
-        return set_address(b, v->text, err);
+        return set_address(b, v, err);
+    if (strcmp(v->name, "netns_address") == 0)
+        return set_guest_gateway(b, v, err);
+    if (strcmp(v->name, "netns") == 0)
+        b->has_netns = v->number != 0;
     if (strcmp(v->name, "nat") == 0)
         b->has_nat = v->number != 0;
     else if (strcmp(v->name, "isolate") == 0)
@@ -300,10 +338,10 @@ static int check_nic(const struct bridge *b, const struct runner_nic *nic, struc
 }
 
 static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, const struct runner_nic *nic,
-                   struct runner_error *err)
+                   const struct runner_netns *netns, struct runner_error *err)
 {
     char idle[IFNAME_SIZE];
-    bool has_idle = names_take_idle(b->names, idle);
+    bool has_idle = netns == NULL && names_take_idle(b->names, idle);
     uint32_t uid = RUNNER_HAS(nic, uid) ? nic->uid : 0; /* a core older than the member has no other than the owner */
     const struct runner_port port = {.size = sizeof port, .group = b->group, .mac = nic->mac, .address = nic->address};
     struct runner_step undo = {
@@ -313,6 +351,7 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
                                .path = name,
                                .to = b->name,
                                .port = &port,
+                               .netns = netns,
                                .number = uid != 0 ? uid : b->owner_uid,
                                .flags = (b->is_isolating ? RUNNER_S_ISOLATED : 0) |
                                         (RUNNER_HAS(nic, is_dialled) ? RUNNER_S_HELD : 0),
@@ -323,6 +362,24 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
         step.len = undo.len = strlen(idle) + 1;
     }
     return bridge_host->add(batch, &step, err);
+}
+
+static int add_namespace(const struct bridge *b, struct runner_batch *batch, const char *name,
+                         const struct runner_nic *nic, struct runner_error *err)
+{
+    auto_str struct str rules = STR_INIT, routes = STR_INIT;
+    struct runner_netns messages = {.size = sizeof messages};
+    struct netns netns;
+
+    if (netns_read(b, nic, &netns, err) < 0)
+        return -1;
+    netns_rules(&netns, &rules);
+    netns_routes(&netns, &routes);
+    messages.rules = rules.ptr;
+    messages.rules_len = rules.len;
+    messages.routes = routes.ptr;
+    messages.routes_len = routes.len;
+    return add_tap(b, batch, name, nic, &messages, err);
 }
 
 /* Before its TAP is there the rules know whose it is. */
@@ -344,7 +401,7 @@ static int add_guest(const struct bridge *b, struct runner_batch *batch, const c
     names_set_address(b->names, name, nic->address);
     if ((is_again && bridge_host->add(batch, &clear, err) < 0) || plan_identity(b, batch, &guest, err) < 0)
         return -1;
-    return add_tap(b, batch, name, nic, err);
+    return netns_has(nic) ? add_namespace(b, batch, name, nic, err) : add_tap(b, batch, name, nic, NULL, err);
 }
 
 static int bridge_attach(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
@@ -354,6 +411,8 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     char name[IFNAME_SIZE];
 
     (void)call;
+    if (netns_wants(b, nic))
+        netns_fill(b, nic);
     if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, name, err) < 0)
         return -1;
     if (add_guest(b, batch, name, nic, err) < 0) {
@@ -380,7 +439,7 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
 
     if (nic->kind != RUNNER_NIC_TAP || nic->name[0] == '\0')
         return 0;
-    if (names_give_idle(b->names, idle)) {
+    if (!netns_has(nic) && names_give_idle(b->names, idle)) {
         step.data = idle;
         step.len = strlen(idle) + 1;
     }

@@ -18,11 +18,14 @@ struct names; /* names.c */
 /* Whether chains and sets of a sandbox's own are there. */
 enum lists { LISTS_NONE, LISTS_UNKNOWN, LISTS_EXPECTED /* as planned; the steps may have failed */ };
 
-struct bridge {                                  /* one instance; constant after create() but for names and limits */
+struct bridge {                                  /* one instance; constant after create() but for names, has_mac, limits */
     char name[IFNAME_SIZE], uplink[IFNAME_SIZE]; /* uplink: "auto" and "none" have their meaning */
     char address[16], subnet[24];                /* "10.0.0.1", "10.0.0.0/24" */
-    char mac[18];                                /* of the bridge */
-    uint32_t prefix_len;
+    char mac[18];                                /* of the bridge, when it is of our making */
+    atomic_bool has_mac;                         /* that is the bridge's: said by setup() */
+    bool has_netns;                              /* a namespace for each sandbox, in which the gateway has ... */
+    char guest_gateway[16];                      /* ... this address, and the guest the next one */
+    uint32_t prefix_len, guest_prefix_len;
     uint32_t group;           /* of its ports */
     struct ranges never;      /* where no guest may go, but to the host */
     struct ranges restricted; /* where one of a limited organization may go; empty: as others */
@@ -89,7 +92,7 @@ int counters_read(const struct bridge *b, struct runner_call *call, const struct
 
 /* setup.c */
 int setup_check(const struct bridge *b, struct runner_call *call, struct runner_error *err);
-int setup_run(const struct bridge *b, struct runner_call *call, struct runner_error *err);
+int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *err);
 /* The interface to the outside, of what `ip -j -4 route show default` prints (NULL: nothing); "": none. */
 struct json;
 void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IFNAME_SIZE]);

@@ -12,7 +12,7 @@
 static const char *const families[] = {"bridge", "inet"};
 
 struct state { /* of the host, as found */
-    bool has_bridge, has_rules[ARRAY_LEN(families)];
+    bool has_bridge, has_mac, has_rules[ARRAY_LEN(families)]; /* has_mac: the bridge's is the one that we give */
     char uplink[IFNAME_SIZE]; /* "": none */
 };
 
@@ -54,6 +54,7 @@ static int read_bridge(const struct bridge *b, const struct json *links, struct 
     const char *kind = json_text(json_get(link, "linkinfo"), "info_kind", "");
 
     ret->has_bridge = link != NULL;
+    ret->has_mac = link == NULL || strcmp(json_text(link, "address", ""), b->mac) == 0;
     if (link != NULL && strcmp(kind, "bridge") != 0)
         return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' exists and is no bridge", b->name);
     return 0;
@@ -183,7 +184,7 @@ static void log_setup(const struct bridge *b, struct runner_call *call, const st
         bridge_host->log(call, RUNNER_LOG_WARN, "network.no_uplink", fields, 1);
 }
 
-int setup_run(const struct bridge *b, struct runner_call *call, struct runner_error *err)
+int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
     auto_str struct str both = STR_INIT;
@@ -210,6 +211,7 @@ int setup_run(const struct bridge *b, struct runner_call *call, struct runner_er
         return -1;
     if (bridge_host->run(call, batch, err) < 0)
         return error_wrap(err, "network/bridge: set up '%s'", b->name);
+    b->has_mac = state.has_mac;
     log_setup(b, call, &state);
     return 0;
 }

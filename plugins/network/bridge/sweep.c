@@ -28,9 +28,10 @@ static bool is_orphan(const struct bridge *b, const struct json *link, const cha
            !is_owned(owned, n, name) && !names_is_reserved(b->names, name);
 }
 
-static int list_taps(struct runner_call *call, struct json **ret, struct runner_error *err)
+/* type: "tun", or "veth": the ports of sandboxes in namespaces. */
+static int list_ports(struct runner_call *call, const char *type, struct json **ret, struct runner_error *err)
 {
-    static const char *const argv[] = {"ip", "-j", "link", "show", "type", "tun", NULL};
+    const char *const argv[] = {"ip", "-j", "link", "show", "type", type, NULL};
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv};
     struct runner_batch *batch = bridge_host->batch_new(call);
     const struct runner_result *result;
@@ -38,7 +39,7 @@ static int list_taps(struct runner_call *call, struct json **ret, struct runner_
 
     if (index >= 0 && bridge_host->run(call, batch, err) == 0) {
         result = bridge_host->result(batch, index);
-        r = json_parse(result->out, result->len, ret, err);
+        r = result->len > 0 ? json_parse(result->out, result->len, ret, err) : 0; /* none: nothing, or an empty list */
     }
     bridge_host->batch_free(batch);
     return r < 0 ? error_wrap(err, "list of TAPs") : 0;
@@ -55,18 +56,18 @@ static int add_removal(const struct bridge *b, struct runner_call *call, struct 
     return bridge_host->add(batch, &step, err);
 }
 
-int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
-              struct runner_error *err)
+static int sweep_ports(const struct bridge *b, struct runner_call *call, const char *type,
+                       const struct runner_nic *const *owned, size_t n, struct runner_error *err)
 {
     auto_json struct json *links = NULL;
     struct runner_batch *batch;
     size_t n_orphans = 0;
     int r = 0;
 
-    if (list_taps(call, &links, err) < 0)
+    if (list_ports(call, type, &links, err) < 0)
         return -1;
     batch = bridge_host->batch_new(call);
-    for (const struct json *link = links->first; link != NULL && r >= 0; link = link->next) {
+    for (const struct json *link = links != NULL ? links->first : NULL; link != NULL && r >= 0; link = link->next) {
         const char *name = json_text(link, "ifname", "");
         if (!is_orphan(b, link, name, owned, n))
             continue;
@@ -76,7 +77,13 @@ int sweep_run(const struct bridge *b, struct runner_call *call, const struct run
     if (r >= 0)
         r = n_orphans > 0 ? bridge_host->run(call, batch, err) : 0;
     bridge_host->batch_free(batch);
-    if (r < 0)
+    return r;
+}
+
+int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
+              struct runner_error *err)
+{
+    if (sweep_ports(b, call, "tun", owned, n, err) < 0 || sweep_ports(b, call, "veth", owned, n, err) < 0)
         return error_wrap(err, "removal of orphaned TAPs");
     if (reconcile_rules(b, call, owned, n, err) < 0)
         return -1;
