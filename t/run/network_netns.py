@@ -210,13 +210,19 @@ def check_policies(n):
 
 
 def check_rate(n):
+    """By queues, which the port has as it had them without a namespace: what is more waits or is dropped."""
     n.driver.do("rate", "a", 50000, 0)
-    out = 0
+    begin, tags = time.monotonic(), []
     for _ in range(400):
-        tag = n.tag()
-        n.says("a", OUT_IP, tag.ljust(972, b"."))
-        out += any(tag in frame for frame in n.out.frames())
-    tap.ok("rates: 50 kB a second, of 400 kB at once", 40 <= out <= 150, out)
+        tags.append(n.tag())
+        n.says("a", OUT_IP, tags[-1].ljust(972, b"."))
+    out = b"".join(n.out.frames())
+    while time.monotonic() < begin + 1:
+        out += b"".join(n.out.frames())
+        time.sleep(0.01)
+    at_most = 100 + 50 * (time.monotonic() - begin)
+    came = sum(tag in out for tag in tags)
+    tap.ok("rates: 50 kB a second, of 400 kB at once", 5 <= came <= at_most, (came, at_most))
     n.driver.do("policy", "a", OPEN)
 
 
