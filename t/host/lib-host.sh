@@ -4,12 +4,16 @@
 # a test, at most four guests in it at a time.
 #   need_host                 skips the whole test unless this machine can make one; sets $cloud_hypervisor
 #   start_host                brings one up, at the second try if need be
+#   host_kernel=stock         before it: Debian's own, not that of backports
 #   host_images=FOLDER        before it: bases/, boot/ and snapshots/ of images that were pulled here, to be there as well
+#   host_files=(PATH...)      before it: of the build folder, to be there in $host_tests, under the same paths
 #   on_host SECONDS COMMAND   runs a shell command there as root, at most so long
 cache=${RUNNER_TEST_CACHE:-/var/cache/runner-ch-test}
 host_netns=rh-${dir##*.}
 host_dir=$dir/host
 host_pid=
+host_files=()
+host_tests=/t/tests
 
 need_host() {
     [ "$(id -u)" = 0 ] || skip_all "needs root"
@@ -47,6 +51,8 @@ host_build_folder() { # TREE
     ln -s "$host_prefix/bin/runnerctl" "$1/build/runnerctl"
     ln -s "$host_prefix/lib/runner-ch" "$1/build/plugins"
     cp "$top_builddir/t/run/json-get" "$1/build/t/run/"
+    mkdir "$1/tests"
+    [ ${#host_files[@]} = 0 ] || (cd "$top_builddir" && cp --parents "${host_files[@]}" "$1/tests/")
 }
 
 # The second disk, mounted at /t: what make install makes, the scripts, images, Cloud Hypervisor.
@@ -59,7 +65,7 @@ make_host_data() {
     host_prefix=${host_prefix%/sbin/runner-ch}
     host_build_folder "$tree"
     host_ssh_files "$tree"
-    cp -r "$top_srcdir/t/run" "$top_srcdir/t/host" "$tree/src/t/"
+    cp -r "$top_srcdir"/t/{run,rig,host} "$tree/src/t/"
     cp "$cloud_hypervisor" "$tree/install/usr/local/bin/cloud-hypervisor"
     mkdir -p "$tree/snapshots"
     cp -r --sparse=always "$cache/snapshots/tiny" "$tree/snapshots/"
@@ -102,7 +108,7 @@ try_host() {
 
 start_host() {
     mkdir -p "$host_dir"
-    host_image=$("$top_srcdir/t/host/make-host" "$cache/host" 2>"$host_dir/make.log") ||
+    host_image=$("$top_srcdir/t/host/make-host" "$cache/host" ${host_kernel:+"$host_kernel"} 2>"$host_dir/make.log") ||
         { diag "$(tail -n 20 "$host_dir/make.log")"; return 1; }
     "$top_builddir/runner-image" build tiny --root "$cache" --guestd "$top_builddir/guest/runner-guestd" \
         >"$host_dir/image.log" 2>&1 || { diag "$(tail -n 20 "$host_dir/image.log")"; return 1; }

@@ -4,30 +4,13 @@
 # the installed runner. Their points are taken over.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 . "$top_srcdir/t/host/lib-host.sh"
+. "$top_srcdir/t/host/there.sh"
 . "$top_srcdir/t/run/lib-images.sh"
 need_host
 begin=$SECONDS
 
-# there SECONDS SCRIPT: runs it in the host. Emulated twice, what takes milliseconds elsewhere takes their hundredfold.
-there() {
-    local line status=0 prefix=${2##*/}
-    on_host "$1" "cd /tmp && top_srcdir=/t/src top_builddir=/t/build RUNNER_TEST_CACHE=/t RUNNER_TEST_IMAGES=made \
-        RUNNER_TEST_VMM=cloud-hypervisor RUNNER_TEST_NOTICED_MS=5000 bash /t/src/$2" >"$dir/there" 2>&1 || status=$?
-    while IFS= read -r line; do
-        case $line in
-        'ok '*' # SKIP '*) skip "$prefix: ${line#* # SKIP }" 1 ;;
-        'ok '*) report 0 "$prefix: ${line#* - }" ;;
-        'not ok '*) report 1 "$prefix: ${line#* - }" ;;
-        1..0*SKIP*) skip "$prefix: ${line#*SKIP }" 1 ;;
-        1..*) ;;
-        '#'*) echo "$line" ;;
-        *) echo "# $line" ;;
-        esac
-    done <"$dir/there"
-    # Whatever is missing, the machine having died too, ends without a plan.
-    ok "$prefix ran to its end" [ "$status" -le 1 ]
-    ok "$prefix has a plan" grep -q '^1\.\.' "$dir/there"
-}
+there_env="top_builddir=/t/build RUNNER_TEST_CACHE=/t RUNNER_TEST_IMAGES=made RUNNER_TEST_VMM=cloud-hypervisor \
+RUNNER_TEST_NOTICED_MS=5000"
 
 # An image of a registry becomes a disk here, with a fake VMM, since the host has no way to a registry.
 make_image() {
