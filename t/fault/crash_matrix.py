@@ -23,7 +23,7 @@ import fault
 import tap
 from crash_rig import BYSTANDER, ID, CrashRig, Wrong
 from rig import BUILD, Skip, is_sanitized
-from runners import BridgeRunner, LoopbackRunner, NewTapRunner, QemuRunner, enter_namespace, has_bridge
+from runners import BridgeRunner, LoopbackRunner, NetnsRunner, NewTapRunner, QemuRunner, enter_namespace, has_bridge
 from scenarios import SCENARIOS
 
 FULL = os.environ.get("FULL", "0") == "1"
@@ -108,7 +108,7 @@ def new_rig(kind, base):
     kinds = {"qemu": QemuRunner, "ch": LoopbackRunner}
     if has_bridge():
         enter_namespace()
-        kinds = {"qemu": QemuRunner, "ch": BridgeRunner, "ch-new-tap": NewTapRunner}
+        kinds = {"qemu": QemuRunner, "ch": BridgeRunner, "ch-new-tap": NewTapRunner, "ch-netns": NetnsRunner}
     return CrashRig(kinds[kind], base)
 
 
@@ -168,7 +168,7 @@ def base_dir():
 
 def kinds_for(scenario):
     """Those that can be here; with sanitizers each scenario once."""
-    kinds = [kind for kind in scenario.kinds if kind != "ch-new-tap" or has_bridge()]
+    kinds = [kind for kind in scenario.kinds if kind not in ("ch-new-tap", "ch-netns") or has_bridge()]
     return [kind for kind in kinds if kind == "qemu"] or kinds[:1] if is_sanitized() else kinds
 
 

@@ -103,9 +103,9 @@ class CrashRig:
         """What the VMMs that are started from now on do wrong."""
         program = next(os.path.join(self.runner.dir, name) for name in ("fake-qemu", "cloud-hypervisor")
                        if os.path.exists(os.path.join(self.runner.dir, name)))
-        if lines:
+        if lines or self.runner.wishes:
             with open(program + ".conf", "w") as file:
-                file.write("".join(line + "\n" for line in lines))
+                file.write("".join(line + "\n" for line in self.runner.wishes + lines))
         elif os.path.exists(program + ".conf"):
             os.remove(program + ".conf")
 

@@ -31,6 +31,7 @@ hosts:
 {host}
 """
     level = "debug"
+    wishes = ()  # of its VMMs, whatever else they do wrong
 
     def __init__(self, base, env=None):
         self.CONFIG = self.CONFIG.replace("TIMEOUTS", self.TIMEOUTS)
@@ -50,12 +51,13 @@ class BridgeRunner(RunnerForTwo):
 
     vmm = "Cloud Hypervisor"
     pool = 1  # TAPs kept for the next sandboxes
+    has_netns = False
 
     def arrange(self):
         self.make_snapshot()
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {self.own_copy(FAKE_CH)}, probe: none}}\n"
                 "    network: {plugin: bridge, bridge: br-t, address: 10.9.0.1/24, uplink: none, "
-                f"pool: {self.pool}}}\n"
+                f"pool: {self.pool}, netns: {str(self.has_netns).lower()}}}\n"
                 "    ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.3, gateway: 10.9.0.1/24}")
 
 
@@ -63,6 +65,19 @@ class NewTapRunner(BridgeRunner):
     """Each sandbox gets a TAP of its own making."""
 
     pool = 0
+
+
+class NetnsRunner(BridgeRunner):
+    """Each sandbox gets a network namespace. All guests have the same address: these are where fake ones are met."""
+
+    has_netns = True
+    wishes = ("guest-at bystander 10.9.0.2", "guest-at subject 10.9.0.3")
+
+    def arrange(self):
+        text = super().arrange()
+        with open(os.path.join(self.dir, "cloud-hypervisor.conf"), "w") as file:
+            file.write("".join(line + "\n" for line in self.wishes))
+        return text
 
 
 class LoopbackRunner(RunnerForTwo):

@@ -11,7 +11,7 @@ from crash_rig import BYSTANDER, ID, Wrong
 
 PATH = f"/sandboxes/{ID}"
 BOTH = ("ch", "qemu")
-ALL = ("ch", "qemu", "ch-new-tap")
+ALL = ("ch", "qemu", "ch-new-tap", "ch-netns")
 
 
 class Scenario:
@@ -357,8 +357,8 @@ SCENARIOS = {scenario.name: scenario for scenario in [
     Recovered("recover-destroying", "destroying", [None]),
     Recovered("recover-starting", "starting", ["stopped"]),
     Recovered("recover-stopping", "stopping", ["stopped"]),
-    Recovered("recover-started", "started", ["started"]),
+    Recovered("recover-started", "started", ["started"], kinds=BOTH + ("ch-netns",)),
     Recovered("recover-paused", "started", ["paused"], pauses=True),
-    Recovered("recover-dead", "started", ["stopped"], kills=True),
+    Recovered("recover-dead", "started", ["stopped"], kinds=BOTH + ("ch-netns",), kills=True),
     TakenOver(),
 ]}
