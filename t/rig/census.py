@@ -91,12 +91,11 @@ def links(runner):
 
 def all_links(runner):
     """Interfaces where the runner runs, but for the TAPs that network/bridge keeps for the next sandboxes."""
-    if hasattr(runner, "within"):
-        lines = subprocess.run(runner.within() + ["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True)
-        names = [line.split()[1].rstrip(":").split("@")[0] for line in lines.stdout.splitlines()]
-    else:
-        names = [name for _, name in socket.if_nameindex()]
-    return names
+    within = runner.within() if hasattr(runner, "within") else []
+    if not within:
+        return [name for _, name in socket.if_nameindex()]
+    lines = subprocess.run(within + ["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True)
+    return [line.split()[1].rstrip(":").split("@")[0] for line in lines.stdout.splitlines()]
 
 
 def namespaces(runner, names):

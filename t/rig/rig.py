@@ -337,7 +337,7 @@ hosts:
                 "fds": len(os.listdir(f"/proc/{self.pid}/fd"))}
 
     def status_at_rest(self):
-        """The same, once the runner has given back what it needed for its work (core/pool.c)."""
+        """The same, once the runner has given back what it needed for its work (core/pool-worker.c)."""
         time.sleep(1.5)
         return self.status()
 
