@@ -1,4 +1,5 @@
 #!/bin/bash
+# not sanitized: it reads documents
 # The documents: every page that is installed builds without a warning, every program and plugin has one, a page refers
 # to pages that exist, and what README.md calls a path of the repository is there.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
@@ -72,6 +73,10 @@ while IFS= read -r word; do
 done <"$dir/words"
 is "the paths in README.md exist" "$missing" ""
 ok "README.md has paths ($n)" test "$n" -ge 20
+
+is "the row of tier sanitize has the scripts that leave it out" \
+    "$(grep '^| sanitize' README.md | grep -o 't/run/[^`]*\.t' | sort | tr '\n' ' ')" \
+    "$(for script in t/run/*.t; do sed -n "1,5s|^# not sanitized: .*|$script|p" "$script"; done | tr '\n' ' ')"
 
 # The tree map names each folder of sources.
 missing=

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# not sanitized: it reads documents
 # README.md's table of the defects of earlier runners: every id has a line, which says what holds it or that nothing
 # does; and each test that a line names has something in it that is called by that id: a file, a test, a point "d04: ...".
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99

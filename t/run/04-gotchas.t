@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# not sanitized: it reads documents
 # README.md's table of the traps of Daytona's protocol: each of the 48 is in it once, and what a line names as holding it has
 # a test point "gotcha N".
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# not sanitized: what it tests is Python
 # t/run/lib-daytona.sh: a job from the user's call to its result, with curl for the runner.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
 . "$top_srcdir/t/run/lib-daytona.sh"
