@@ -83,9 +83,11 @@ static int tag(struct asking *a, struct str *body, struct runner_error *err)
 
 static int remove_ref(struct asking *a, struct str *body, struct runner_error *err)
 {
-    if (images_remove(a->images, &a->call, a->ref, err) < 0)
+    bool is_kept;
+
+    if (images_remove(a->images, &a->call, a->ref, &is_kept, err) < 0)
         return -1;
-    json_add_text(body, NULL, "Snapshot removed");
+    json_add_text(body, NULL, is_kept ? "Snapshot is in use, and stays" : "Snapshot removed");
     return 0;
 }
 

@@ -82,6 +82,21 @@ static const struct json *find(const struct json *tree, const char *ref)
     return found;
 }
 
+/* What is done now, and how far that is. *what, "REF: PHASE", is the caller's to free. */
+static void show(struct progress *progress, const char *ref, const struct json *image, char **what)
+{
+    const char *phase = json_text(image, "phase", "");
+    auto_free char *now = mem_printf("%s: %s", ref, phase);
+
+    if (phase[0] != '\0' && (*what == NULL || strcmp(*what, now) != 0)) {
+        free(*what);
+        *what = now;
+        now = NULL;
+        progress_next(progress, *what);
+    }
+    progress_tick(progress, json_int(image, "doneBytes", 0), json_int(image, "totalBytes", 0));
+}
+
 static int await_pull(struct ctl *ctl, const char *ref)
 {
     const struct client_request request = {.method = "GET", .path = "/snapshots"};
@@ -114,10 +129,7 @@ static int await_pull(struct ctl *ctl, const char *ref)
         is_over = strcmp(state, "pulling") != 0;
         if (is_over || code != CTL_OK)
             break;
-        free(what);
-        what = mem_printf("%s: %s", ref, json_text(image, "phase", ""));
-        progress.what = what;
-        progress_tick(&progress, json_int(image, "doneBytes", 0), json_int(image, "totalBytes", 0));
+        show(&progress, ref, image, &what);
         if (!interrupt_wait(LOOK_MS))
             code = CTL_SIGNAL + interrupt_signal(); /* the runner goes on with it */
     }
@@ -165,12 +177,25 @@ int pull_command(struct ctl *ctl, int argc, char **argv)
 
 /* ---- images ---- */
 
+/* "fetch, 50 %, 12 s" */
+static void add_progress(struct str *out, const struct json *image)
+{
+    int64_t done = json_int(image, "doneBytes", 0), total = json_int(image, "totalBytes", 0);
+
+    str_add(out, json_text(image, "phase", ""));
+    if (total > 0)
+        str_addf(out, ", %d %% of ", (int)((double)done * 100 / (double)total));
+    if (total > 0)
+        output_add_size(out, total);
+    str_addf(out, ", %lld s", (long long)json_int(image, "seconds", 0));
+}
+
 static void add_row(struct table *t, const struct json *image)
 {
     const char *state = json_text(image, "state", "ready");
     const char *hash = json_text(image, "hash", NULL);
     const struct json *size = json_get(image, "sizeGB");
-    auto_str struct str bytes = STR_INIT;
+    auto_str struct str bytes = STR_INIT, note = STR_INIT;
     auto_free char *digest = hash != NULL ? mem_dup_n(hash, strnlen(hash, 12)) : NULL;
 
     table_add(t, json_text(image, "name", NULL));
@@ -179,7 +204,9 @@ static void add_row(struct table *t, const struct json *image)
     if (size != NULL)
         output_add_size(&bytes, (int64_t)(size->real * (double)(INT64_C(1) << 30)));
     table_add(t, str_text(&bytes));
-    table_add(t, strcmp(state, "pulling") == 0 ? json_text(image, "phase", NULL) : json_text(image, "message", NULL));
+    if (strcmp(state, "pulling") == 0)
+        add_progress(&note, image);
+    table_add(t, note.len > 0 ? str_text(&note) : json_text(image, "message", NULL));
 }
 
 int images_command(struct ctl *ctl, int argc, char **argv)
@@ -217,9 +244,14 @@ static int remove_image(struct ctl *ctl, const char *ref)
     auto_json struct json *tree = NULL;
     auto_str struct str path = STR_INIT;
 
+    int code;
+
     str_add(&path, "/snapshots/remove?snapshot=");
     quote_url(&path, ref);
-    return ctl_request(ctl, "POST", str_text(&path), NULL, &reply, &tree);
+    code = ctl_request(ctl, "POST", str_text(&path), NULL, &reply, &tree);
+    if (code == CTL_OK && tree->type == JSON_STRING && strstr(tree->text, "stays") != NULL)
+        code = ctl_fail(ctl, CTL_FAILED, "'%s' is in use, and stays", ref);
+    return code;
 }
 
 int rmi_command(struct ctl *ctl, int argc, char **argv)

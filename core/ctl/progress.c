@@ -38,12 +38,25 @@ void progress_tick(struct progress *p, int64_t done_bytes, int64_t total_bytes)
     int64_t now_ms = num_now_ms();
     auto_str struct str line = STR_INIT;
 
-    if (!p->is_on || now_ms - p->start_ms < PATIENCE_MS || now_ms - p->last_ms < REDRAW_MS)
+    if (!p->is_on || (!p->is_shown && now_ms - p->start_ms < PATIENCE_MS) || now_ms - p->last_ms < REDRAW_MS)
         return;
     p->last_ms = now_ms;
     p->is_shown = true;
     str_add(&line, "\r\033[K");
     progress_add_line(&line, p->what, now_ms - p->start_ms, done_bytes, total_bytes);
+    (void)output_write(STDERR_FILENO, str_text(&line), line.len);
+}
+
+void progress_next(struct progress *p, const char *what)
+{
+    auto_str struct str line = STR_INIT;
+
+    p->what = what;
+    p->start_ms = num_now_ms();
+    if (p->is_on)
+        return;
+    output_add_clean(&line, what, false);
+    str_add_char(&line, '\n');
     (void)output_write(STDERR_FILENO, str_text(&line), line.len);
 }
 

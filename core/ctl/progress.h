@@ -16,6 +16,8 @@ struct progress {
 void progress_start(struct progress *p, const char *what);
 /* Redraws, at most ten times a second. total_bytes 0: unknown; done_bytes 0 as well: elapsed time only. */
 void progress_tick(struct progress *p, int64_t done_bytes, int64_t total_bytes);
+/* Goes on with something else, of which time and bytes are counted anew. On what is no terminal a line says so, once. */
+void progress_next(struct progress *p, const char *what);
 /* Takes the line away. */
 void progress_end(struct progress *p);
 

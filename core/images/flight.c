@@ -95,8 +95,7 @@ static void forget_old(struct images *images)
     }
 }
 
-/* Of earlier failures of the same ref nobody wants to hear any more. */
-static void forget_ref(struct images *images, const char *ref)
+void flights_forget(struct images *images, const char *ref)
 {
     struct flight *flight, *next;
 
@@ -175,7 +174,7 @@ static struct flight *join(struct images *images, const struct image_wish *wish,
             flight_put(flight);
             flight = NULL;
         } else {
-            forget_ref(images, wish->ref);
+            flights_forget(images, wish->ref);
             TAILQ_INSERT_TAIL(&images->flights, flight, link);
         }
     }

@@ -309,13 +309,18 @@ static int take_away(struct images *images, struct runner_call *call, const stru
     return images_add_removal(images, batch, snapshot->ref, err) < 0 ? -1 : batch_run(call, batch, err);
 }
 
-int images_remove(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err)
+int images_remove(struct images *images, struct runner_call *call, const char *ref, bool *ret_is_kept,
+                  struct runner_error *err)
 {
     auto_snapshot struct snapshot *snapshot = NULL;
     int status;
 
+    *ret_is_kept = false;
     if (images_load(images, call, err) < 0)
         return -1;
+    pthread_mutex_lock(&images->mutex);
+    flights_forget(images, ref);
+    pthread_mutex_unlock(&images->mutex);
     pthread_rwlock_wrlock(&images->going);
     status = snapshot_find(call, images->host->config->root, ref, &snapshot, err);
     if (status == 0)
@@ -325,10 +330,12 @@ int images_remove(struct images *images, struct runner_call *call, const char *r
         error_clear(err);
         return 0;
     }
-    if (status != 0) {
-        if (status > 0)
-            log_event(RUNNER_LOG_INFO, "image.kept", "ref", ref, "why", "in use", NULL);
-        return status < 0 ? -1 : 0;
+    if (status < 0)
+        return -1;
+    if (status > 0) {
+        log_event(RUNNER_LOG_INFO, "image.kept", "ref", ref, "why", "in use", NULL);
+        *ret_is_kept = true;
+        return 0;
     }
     (void)images_collect(images, call, 0);
     log_event(RUNNER_LOG_INFO, "image.removed", "ref", ref, NULL);

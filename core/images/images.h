@@ -61,8 +61,10 @@ bool image_is_moving(const char *ref);
 /* What a ref stands for in the storage. */
 int images_inspect(struct images *images, struct runner_call *call, const struct image_object *object,
                    struct runner_object_info *ret, struct runner_error *err);
-/* Absent, or in use by a sandbox that has no base of its own: fine, and then it stays. */
-int images_remove(struct images *images, struct runner_call *call, const char *ref, struct runner_error *err);
+/* That an earlier fetch of it failed is forgotten, too. Absent: fine. Kept: it stays, as it is about to be used, or as
+ * sandboxes' disks are on it itself (it was not pulled, so there is no base). */
+int images_remove(struct images *images, struct runner_call *call, const char *ref, bool *ret_is_kept,
+                  struct runner_error *err);
 int images_tag(struct images *images, struct runner_call *call, const char *from, const char *to,
                struct runner_error *err);
 

@@ -111,6 +111,8 @@ int64_t images_collect(struct images *images, struct runner_call *call, int64_t 
 
 /* flight.c */
 void flight_put(struct flight *flight); /* the caller has the mutex */
+/* Of earlier failures of the ref nobody wants to hear any more. The caller has the mutex. */
+void flights_forget(struct images *images, const char *ref);
 
 /* fetch.c: all that a flight is to do. */
 int flight_fetch(struct flight *flight, struct runner_error *err);

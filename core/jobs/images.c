@@ -45,8 +45,10 @@ static int inspect(struct image_job *j, struct str *result, struct runner_error 
 
 static int remove_ref(struct image_job *j, struct str *result, struct runner_error *err)
 {
+    bool is_kept; /* which is fine as well (contract 7.7) */
+
     (void)result;
-    return images_remove(images_of(j), &j->call, j->job->resource, err);
+    return images_remove(images_of(j), &j->call, j->job->resource, &is_kept, err);
 }
 
 void image_job_add_progress(const struct agent *agent, const struct job *job, struct str *out)
