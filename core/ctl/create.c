@@ -169,6 +169,25 @@ static int report(struct ctl *ctl, const struct create_options *o, const struct 
     return ctl_print(ctl, &out);
 }
 
+/* A create may wait for its image longer than for all else. */
+static void look(struct ctl *ctl)
+{
+    auto_free char *path = mem_printf("/sandboxes/%s", ctl->subject), *now = NULL;
+    auto_json struct json *tree = NULL;
+    const struct json *pull;
+
+    if (!ctl_peek(ctl, path, &tree))
+        return;
+    pull = json_get(tree, "pull");
+    now = mem_printf("create %s%s%s", ctl->subject, pull != NULL ? ": " : "", json_text(pull, "phase", ""));
+    if (strcmp(ctl->doing, now) != 0 && (pull != NULL || ctl->doing[0] != '\0')) {
+        (void)snprintf(ctl->doing, sizeof ctl->doing, "%s", now);
+        progress_next(ctl->progress, ctl->doing);
+    }
+    ctl->progress->done_bytes = json_int(pull, "doneBytes", 0);
+    ctl->progress->total_bytes = json_int(pull, "totalBytes", 0);
+}
+
 static int create(struct ctl *ctl, const struct create_options *o, const char *given)
 {
     auto_str struct str id = STR_INIT, body = STR_INIT;
@@ -191,9 +210,11 @@ static int create(struct ctl *ctl, const struct create_options *o, const char *g
     if (build_body(o, str_text(&id), &body, &err) < 0)
         return ctl_fail_err(ctl, &err);
     ctl->subject = str_text(&id);
+    ctl->look = look;
     code = ctl_request(ctl, "POST", "/sandboxes", str_text(&body), &reply, &tree);
     if (code == CTL_OK)
         code = report(ctl, o, &reply, tree, given == NULL);
+    ctl->look = NULL;
     ctl->subject = NULL;
     return code;
 }

@@ -8,10 +8,12 @@
 
 #include "core/ctl/interrupt.h"
 #include "core/ctl/output.h"
+#include "core/util/num.h"
 #include "core/util/text.h"
 
 #define DEFAULT_SOCKET "/run/runner-ch/api.sock"
 #define TOKEN_MAX      4096
+#define LOOK_MS        500
 #define REASON_MAX     400 /* bytes of a body that is no JSON */
 
 void ctl_common_init(struct ctl_common *common, struct ctl *ctl)
@@ -101,7 +103,7 @@ static int read_token(const char *path, struct str *ret_token, struct runner_err
     return 0;
 }
 
-static int connect_client(struct ctl *ctl, struct runner_error *err)
+static int connect_client(const struct ctl *ctl, struct client **ret, struct runner_error *err)
 {
     const char *socket = ctl->socket != NULL ? ctl->socket : getenv("RUNNER_SOCKET");
     const char *token = getenv("RUNNER_TOKEN");
@@ -113,13 +115,13 @@ static int connect_client(struct ctl *ctl, struct runner_error *err)
     if (ctl->token_file != NULL && ctl->url == NULL)
         return fail(err, RUNNER_E_INVALID, 0, "--token-file goes with --url");
     if (ctl->url == NULL)
-        return client_new(socket != NULL && *socket != '\0' ? socket : DEFAULT_SOCKET, NULL, NULL, &ctl->client, err);
+        return client_new(socket != NULL && *socket != '\0' ? socket : DEFAULT_SOCKET, NULL, NULL, ret, err);
     if (ctl->token_file != NULL) {
         if (read_token(ctl->token_file, &file, err) < 0)
             return -1;
         token = str_text(&file);
     }
-    status = client_new(NULL, ctl->url, token, &ctl->client, err);
+    status = client_new(NULL, ctl->url, token, ret, err);
     if (file.ptr != NULL)
         explicit_bzero(file.ptr, file.len);
     return status;
@@ -146,7 +148,7 @@ int ctl_begin(struct ctl *ctl, int argc, char **argv, const struct option_spec *
         return usage(ctl, "too few arguments");
     if (operands->n > max)
         return usage(ctl, "too many arguments");
-    if (connect_client(ctl, &err) < 0)
+    if (connect_client(ctl, &ctl->client, &err) < 0)
         return ctl_fail_err(ctl, &err);
     return CTL_GO_ON;
 }
@@ -207,11 +209,30 @@ int ctl_run(struct ctl *ctl, const struct client_request *request, struct client
     return ctl_fail(ctl, CTL_FAILED, "%s", str_text(&reason));
 }
 
+bool ctl_peek(struct ctl *ctl, const char *path, struct json **ret_tree)
+{
+    const struct client_request request = {.method = "GET", .path = path};
+    auto_reply struct client_reply reply = {0};
+    struct runner_error ignored = ERROR_INIT;
+
+    return (ctl->other != NULL || connect_client(ctl, &ctl->other, &ignored) == 0) &&
+           client_run(ctl->other, &request, &reply, &ignored) == 0 && reply.status == 200 &&
+           json_parse(str_text(&reply.body), reply.body.len, ret_tree, &ignored) == 0;
+}
+
+/* Of a JSON reply only the time matters, not its bytes. */
 static void on_tick(void *ctx, int64_t done_bytes, int64_t total_bytes)
 {
-    (void)done_bytes; /* of a JSON reply: only the time matters */
+    struct ctl *ctl = ctx;
+    int64_t now_ms = num_now_ms();
+
+    (void)done_bytes;
     (void)total_bytes;
-    progress_tick(ctx, 0, 0);
+    if (ctl->look != NULL && ctl->progress->is_on && now_ms - ctl->look_ms >= LOOK_MS) {
+        ctl->look_ms = now_ms;
+        ctl->look(ctl);
+    }
+    progress_tick(ctl->progress, ctl->progress->done_bytes, ctl->progress->total_bytes);
 }
 
 int ctl_request(struct ctl *ctl, const char *method, const char *path, const char *json, struct client_reply *ret,
@@ -220,12 +241,13 @@ int ctl_request(struct ctl *ctl, const char *method, const char *path, const cha
     struct progress progress;
     auto_free char *title = mem_printf("%s %s", ctl->command->name, ctl->subject != NULL ? ctl->subject : "");
     const struct client_request request = {
-        .method = method, .path = path, .json = json, .tick = on_tick, .ctx = &progress};
+        .method = method, .path = path, .json = json, .tick = on_tick, .ctx = ctl};
     struct runner_error err = ERROR_INIT;
     int code;
 
     progress_start(&progress, title);
     ctl->progress = &progress;
+    ctl->look_ms = progress.start_ms;
     code = ctl_run(ctl, &request, ret);
     progress_end(&progress);
     ctl->progress = NULL;

@@ -29,11 +29,16 @@ struct command {
 struct ctl {
     const struct command *command; /* NULL before it is known */
     struct client *client;         /* from ctl_begin() on */
+    struct client *other;          /* of ctl_peek(), or NULL */
     const char *socket, *url, *token_file;
     bool is_json, is_help, is_version;
     const char *subject;       /* the id or path in work, for the progress line; NULL: none */
     bool is_many;              /* several subjects: messages name theirs */
     struct progress *progress; /* on the screen now, or NULL */
+    void (*look)(struct ctl *ctl); /* told twice a second that ctl_request() waits on a terminal; it may change what the
+                                      progress says. NULL: nothing is looked at */
+    int64_t look_ms;               /* when it was told last */
+    char doing[128];               /* what it has the progress say */
 };
 
 /* One per command. */
@@ -90,6 +95,9 @@ int ctl_run(struct ctl *ctl, const struct client_request *request, struct client
 /* As ctl_run(), with a progress line, for a reply that has to be JSON. json: body or NULL. */
 int ctl_request(struct ctl *ctl, const char *method, const char *path, const char *json, struct client_reply *ret,
                 struct json **ret_tree);
+
+/* GET on a connection of its own, for who waits on the first one; false: there is no answer, or none that is JSON. */
+bool ctl_peek(struct ctl *ctl, const char *path, struct json **ret_tree);
 
 /* Writes text to standard output; CTL_OK, or CTL_FAILED with a message. */
 int ctl_print(struct ctl *ctl, const struct str *text);

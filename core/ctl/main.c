@@ -121,5 +121,6 @@ int main(int argc, char **argv)
     }
     code = run(&ctl, argc - 1, argv + 1);
     client_free(ctl.client);
+    client_free(ctl.other);
     return code;
 }

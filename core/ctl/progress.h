@@ -11,6 +11,7 @@ struct progress {
     const char *what; /* "create 0e1f...": the caller's, as long as the progress lives */
     bool is_on, is_shown;
     int64_t start_ms, last_ms;
+    int64_t done_bytes, total_bytes; /* as they are known; 0 */
 };
 
 void progress_start(struct progress *p, const char *what);

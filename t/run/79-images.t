@@ -208,6 +208,29 @@ is "a name without a password" "$code" 2
 printf 'secret-word\n' >"$dir/password"
 ok "with an account" "$ctl" pull mine/app:1 --username x --password-file "$dir/password"
 ok "runnerctl rmi" "$ctl" rmi mine/app:1 other/app:1
+run "$ctl" rmi bad:7
+run "$ctl" images
+unlike "rmi forgets what failed" "$out" "^bad:7"
+make_snapshot tiny
+create own tiny
+run "$ctl" rmi tiny
+like "rmi of an own snapshot that is in use says that it stays" "$code $err" "^1 .*'tiny' is in use, and stays"
+http POST /sandboxes/own/destroy
+put_on_shelf slow/app:1 slow
+: >"$dir/shelf/slow/app:1/hold"
+"$ctl" pull slow/app:1 >"$dir/pull.out" 2>"$dir/pull.err" &
+pulling=$!
+ok "a pull whose errors are no terminal: a line a phase" await 60 grep -qx "slow/app:1: fetch" "$dir/pull.err"
+like "images says how far it is" "$("$ctl" images)" "^slow/app:1 +pulling +- +- +fetch, 50 % of 1.0 MiB, [0-9]+ s"
+script -qec "$ctl create --snapshot slow/app:1 slow" "$dir/terminal" >/dev/null 2>&1 </dev/null &
+making=$!
+ok "a create on a terminal says how far its image is" await 60 grep -q "create slow: fetch .*512.0 KiB of 1.0 MiB (50%)" "$dir/terminal"
+echo >"$dir/shelf/slow/app:1/hold"
+ok "the pull ends" wait $pulling
+is "and tells the name alone on standard output" "$(cat "$dir/pull.out")" "slow/app:1"
+ok "the create too" wait $making
+http POST /sandboxes/slow/destroy
+run "$ctl" rmi slow/app:1
 run "$ctl" images --json
 unlike "they are gone" "$out" mine/app
 run "$ctl" rmi ../x
