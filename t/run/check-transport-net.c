@@ -415,6 +415,32 @@ static void check_netns(void)
     tap_ok(if_nametoindex("ct-ns") == 0, "a TAP in a namespace: with its last queue all is gone");
 }
 
+/* The kernel's own limit. */
+static void check_full_bridge(void)
+{
+    auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char name[IFNAMSIZ];
+    int n = 0;
+
+    if (ioctl(fd, SIOCBRADDBR, "ct-full") < 0) {
+        tap_ok(true, "TAP_ADD: a full bridge # SKIP no bridges here");
+        return;
+    }
+    do
+        (void)snprintf(name, sizeof name, "ct-full-%d", n++);
+    while (n < 1100 && RUN(.kind = RUNNER_TAP_ADD, .path = name, .to = "ct-full") == 0);
+    tap_ok(n == 1024 && says(RUNNER_E_NOSPACE, "bridge 'ct-full' is full: it has 1023 ports") && if_nametoindex(name) == 0,
+           "TAP_ADD: a full bridge: the %dth is refused, which says why, and is not there", n);
+    tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-full-7") == 0 &&
+               RUN(.kind = RUNNER_TAP_ADD, .path = name, .to = "ct-full") == 0,
+           "TAP_ADD: there is room as soon as one has gone");
+    while (n-- > 0) {
+        (void)snprintf(name, sizeof name, "ct-full-%d", n);
+        (void)RUN(.kind = RUNNER_TAP_DEL, .path = name);
+    }
+    (void)ioctl(fd, SIOCBRDELBR, "ct-full");
+}
+
 static void check_taps_here(void)
 {
     size_t before = count_in("/proc/self/fd");
@@ -482,6 +508,7 @@ void check_taps(void)
     else
         check_taps_here();
     if (reason == NULL) {
+        check_full_bridge();
         check_port();
         check_netlink();
     }

@@ -16,6 +16,7 @@
 #include "plugins/transport/local/netns.h"
 
 #define VNET_HDR_BYTES 12
+#define BRIDGE_PORTS   1023 /* the kernel's BR_MAX_PORTS is one more, and none is number 0 */
 #define OFFLOADS       (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
 
 /* A longer one the kernel would cut, and so hit another sandbox's interface. */
@@ -180,7 +181,8 @@ static int join(const struct runner_step *step, const struct whose *whose, int i
     if (r == -EEXIST)
         return fail(err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", step->path);
     if (r == -EXFULL)
-        return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' has no port left", step->path, step->to);
+        return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' is full: it has %d ports", step->path,
+                    step->to, BRIDGE_PORTS);
     if (r < 0)
         return fail_errno(err, -r, "tap '%s': join '%s'", step->path, step->to != NULL ? step->to : "(no bridge)");
     return step->to != NULL ? bind_port(step, whose, index, change.master, err) : 0;
