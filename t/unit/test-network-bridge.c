@@ -657,6 +657,22 @@ Test(bridge, diagnose_a_host_that_is_well)
     cr_expect_not_null(strstr(fake_host_ran(), "data=\"0\\x0a\""), "what was there is written: %s", fake_host_ran());
 }
 
+Test(bridge, diagnose_and_check_try_a_namespace_where_sandboxes_are_to_have_one)
+{
+    auto_str struct str lines = STR_INIT;
+    void *self = NULL;
+
+    cr_assert_eq(create("netns", "true", 1, &self), 0, "%s", err.message);
+    cr_expect_eq(runner_plugin_1()->check(self, fake_call(), &err), 0, "%s", err.message);
+    cr_expect(strstr(fake_host_ran(), " netns +held undo: TAP_DEL tapd-n") != NULL, "%s", fake_host_ran());
+    cr_expect_eq(runner_plugin_1()->diagnose(self, fake_call(), findings_say, &lines, &err), 0);
+    HAS("ok netns: ");
+    fake_host_refuse(RUNNER_TAP_ADD, "tapd-n", RUNNER_E_NOTSUP, "it needs CAP_SYS_ADMIN");
+    cr_expect_lt(runner_plugin_1()->check(self, fake_call(), &err), 0);
+    cr_expect(strstr(err.message, "CAP_SYS_ADMIN") != NULL, "%s", err.message);
+    runner_plugin_1()->destroy(self);
+}
+
 static void no_program(const char *match)
 {
     fake_host_refuse(RUNNER_RUN, match, RUNNER_E_NOTFOUND, "program is not installed");

@@ -368,17 +368,10 @@ static int add_namespace(const struct bridge *b, struct runner_batch *batch, con
                          const struct runner_nic *nic, struct runner_error *err)
 {
     auto_str struct str rules = STR_INIT, routes = STR_INIT;
-    struct runner_netns messages = {.size = sizeof messages};
-    struct netns netns;
+    struct runner_netns messages;
 
-    if (netns_read(b, nic, &netns, err) < 0)
+    if (netns_messages(b, nic, &rules, &routes, &messages, err) < 0)
         return -1;
-    netns_rules(&netns, &rules);
-    netns_routes(&netns, &routes);
-    messages.rules = rules.ptr;
-    messages.rules_len = rules.len;
-    messages.routes = routes.ptr;
-    messages.routes_len = routes.len;
     return add_tap(b, batch, name, nic, &messages, err);
 }
 

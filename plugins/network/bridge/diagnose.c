@@ -1,5 +1,6 @@
 /* What works of bridges, TAPs and rules on a host: each is tried under a name of its own, and gone again afterwards. */
 #include "plugins/network/bridge/diagnose.h"
+#include "plugins/network/bridge/netns.h"
 
 #include <string.h>
 
@@ -120,6 +121,16 @@ static void say_uplink(const struct look *look)
     }
 }
 
+static void say_netns(const struct look *look)
+{
+    struct runner_error err = ERROR_INIT;
+
+    if (netns_try(look->b, look->call, &err) < 0)
+        finding_say(&look->to, RUNNER_FINDING_FAIL, "netns", look_fix(&err, NULL, NULL), "%s", err.message);
+    else
+        finding_say(&look->to, RUNNER_FINDING_OK, "netns", NULL, "a TAP has a network namespace with rules of its own");
+}
+
 int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, const struct runner_finding *), void *ctx,
                  struct runner_error *err)
 {
@@ -132,6 +143,8 @@ int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, co
     if (look_at_rules(&look))
         look_at_others(&look);
     look_at_limits(&look);
+    if (look.b->has_netns)
+        say_netns(&look);
     if (has_ip)
         say_uplink(&look);
     over = bridge_host->cancelled(call);

@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <netinet/ether.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MESSAGE_MAX 512
 #define NIC_WHOLE   (offsetof(struct runner_nic, guest_gateway) + sizeof((struct runner_nic *)NULL)->guest_gateway)
@@ -49,7 +50,7 @@ void netns_fill(const struct bridge *b, struct runner_nic *nic)
                    mac[3], mac[4], mac[5]);
 }
 
-int netns_read(const struct bridge *b, const struct runner_nic *nic, struct netns *ret, struct runner_error *err)
+static int read_nic(const struct bridge *b, const struct runner_nic *nic, struct netns *ret, struct runner_error *err)
 {
     struct ether_addr guest_mac, bridge_mac;
     struct guest outside;
@@ -164,7 +165,7 @@ static void add_neighbour(struct str *to, int number, uint32_t address, const ui
     keep(to, buffer);
 }
 
-void netns_routes(const struct netns *n, struct str *ret)
+static void add_routes(const struct netns *n, struct str *ret)
 {
     set_link(ret, RUNNER_NETNS_VETH, n->mac);
     set_link(ret, RUNNER_NETNS_TAP, n->guest_gateway_mac);
@@ -175,4 +176,50 @@ void netns_routes(const struct netns *n, struct str *ret)
     add_route(ret, RUNNER_NETNS_VETH, 0, 0, n->gateway);
     if (n->has_gateway_mac)
         add_neighbour(ret, RUNNER_NETNS_VETH, n->gateway, n->gateway_mac);
+}
+
+int netns_messages(const struct bridge *b, const struct runner_nic *nic, struct str *rules, struct str *routes,
+                   struct runner_netns *ret, struct runner_error *err)
+{
+    struct netns n;
+
+    if (read_nic(b, nic, &n, err) < 0)
+        return -1;
+    netns_rules(&n, rules);
+    add_routes(&n, routes);
+    *ret = (struct runner_netns){.size = sizeof *ret,
+                                 .rules = rules->ptr,
+                                 .rules_len = rules->len,
+                                 .routes = routes->ptr,
+                                 .routes_len = routes->len};
+    return 0;
+}
+
+/* ---- whether it can be ------------------------------------------------------------------------------------------ */
+
+int netns_try(const struct bridge *b, struct runner_call *call, struct runner_error *err)
+{
+    struct runner_nic nic = {.size = sizeof nic, .mac = "02:72:00:00:00:01", .address = "192.0.2.2", .is_dialled = 1};
+    auto_free char *name = mem_printf("tapd-n%ld", (long)getpid() % 10000000); /* what is left of it is swept */
+    auto_str struct str rules = STR_INIT, routes = STR_INIT;
+    struct runner_netns messages;
+    const struct runner_step del = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name};
+    const struct runner_step add = {.size = RUNNER_STEP_INIT,
+                                    .kind = RUNNER_TAP_ADD,
+                                    .path = name,
+                                    .flags = RUNNER_S_HELD,
+                                    .netns = &messages,
+                                    .undo = &del};
+    struct runner_batch *batch;
+    int r;
+
+    netns_fill(b, &nic);
+    if (netns_messages(b, &nic, &rules, &routes, &messages, err) < 0)
+        return -1;
+    batch = bridge_host->batch_new(call);
+    r = bridge_host->add(batch, &add, err) < 0 || bridge_host->add(batch, &del, err) < 0
+            ? -1
+            : bridge_host->run(call, batch, err);
+    bridge_host->batch_free(batch);
+    return r < 0 ? error_wrap(err, "netns") : 0;
 }

@@ -19,11 +19,13 @@ bool netns_has(const struct runner_nic *nic);
 bool netns_wants(const struct bridge *b, const struct runner_nic *nic);
 /* Fills guest_* of the nic where they are not set. */
 void netns_fill(const struct bridge *b, struct runner_nic *nic);
-/* INVALID when the nic lacks something. */
-int netns_read(const struct bridge *b, const struct runner_nic *nic, struct netns *ret, struct runner_error *err);
+/* The messages that make it, in the caller's texts. INVALID when the nic lacks something. */
+int netns_messages(const struct bridge *b, const struct runner_nic *nic, struct str *rules, struct str *routes,
+                   struct runner_netns *ret, struct runner_error *err);
+/* netns-rules.c: those of the rules, put behind what is there. */
+void netns_rules(const struct netns *n, struct str *ret);
 
-/* Messages for runner_netns, put behind what is there. */
-void netns_rules(const struct netns *n, struct str *ret); /* netns-rules.c */
-void netns_routes(const struct netns *n, struct str *ret);
+/* Makes one as sandboxes have it, off the bridge, and removes it. */
+int netns_try(const struct bridge *b, struct runner_call *call, struct runner_error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/util/json.h"
+#include "plugins/network/bridge/netns.h"
 
 #define ALIAS "runner-ch"
 #define NEIGH_RETRY_MS                                                                                                 \
@@ -224,7 +225,6 @@ int setup_check(const struct bridge *b, struct runner_call *call, struct runner_
     struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = "/dev/net/tun"};
     int stat_at;
 
-    (void)b;
     stat_at = bridge_host->add(batch, &stat, err);
     if (stat_at < 0 || ADD_RUN(batch, NULL, 0, err, "ip", "-V") < 0 ||
         ADD_RUN(batch, NULL, 0, err, "nft", "list", "tables") < 0) /* needs CAP_NET_ADMIN, as the rest will */
@@ -233,5 +233,5 @@ int setup_check(const struct bridge *b, struct runner_call *call, struct runner_
         return error_wrap(err, "network/bridge needs ip (iproute2), nft (nftables) and CAP_NET_ADMIN");
     if (bridge_host->result(batch, stat_at)->status != 0)
         return fail(err, RUNNER_E_NOTSUP, 0, "network/bridge: the host has no /dev/net/tun; network/user does without");
-    return 0;
+    return b->has_netns ? netns_try(b, call, err) : 0;
 }
