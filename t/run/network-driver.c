@@ -8,7 +8,8 @@
  * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. anew: N times a list for one that was
  * blocked, so had none; and blocked again. come-and-go: N sandboxes, one after another, attached and detached. fill: N that
  * stay, each with a list of its own. Those answer with microseconds: p50 p99 max. dial: the number of a queue of its TAP, which
- * stays open. Arguments: key=value, parameters of the plugin; with netns=true TAPs are dialled. */
+ * stays open. Arguments: key=value, parameters of the plugin; with netns=true TAPs are dialled. Environment:
+ * NETWORK_DRIVER_ROOT, the host's root. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 #include "core/util/str.h"
+#include "kit/fake/host.h"
 #include "t/run/plugin-host.h"
 
 #define BOXES_MAX 1200
@@ -325,6 +327,7 @@ int main(int argc, char **argv)
 {
     const struct runner_plugin *local = host_load("transport/local"), *network = host_load("network/bridge");
     void *transport = host_create(local, NULL);
+    const char *root = getenv("NETWORK_DRIVER_ROOT");
     char *key[4] = {NULL}, *value[4] = {NULL}, line[4096];
 
     for (int i = 1; i < argc && i <= 4; i++) {
@@ -332,6 +335,8 @@ int main(int argc, char **argv)
         value[i - 1] = argv[i] + strcspn(argv[i], "=") + 1;
         is_dialling |= strcmp(argv[i], "netns=true") == 0;
     }
+    if (root != NULL)
+        fake_host_root(root);
     host_transport(local, transport);
     ops = network->ops;
     self = host_create(network, "address", "10.0.0.1/16", "pool", "64", key[0], value[0], key[1], value[1], key[2],

@@ -1,12 +1,16 @@
 """Frames of pretended guests, and a namespace with a bridge under test. For tests run by unshare -n as root."""
 
+import atexit
 import ctypes
 import fcntl
+import functools
 import os
 import select
+import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 
 TUNSETIFF, TUNSETVNETHDRSZ, SIOCSIFHWADDR, SIOCGIFHWADDR = 0x400454ca, 0x400454d8, 0x8924, 0x8927
@@ -115,12 +119,22 @@ def run(*argv, **options):
     return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
 
 
+@functools.cache
+def root():
+    """Of the host, for all drivers of this test, one after another."""
+    at = tempfile.mkdtemp(prefix="runner-t.")
+    os.chmod(at, 0o755)
+    atexit.register(shutil.rmtree, at, True)
+    return at
+
+
 class Driver:
     """t/run/network-driver: the plugin as a runner uses it."""
 
     def __init__(self, *params):
         path = os.path.join(os.environ.get("top_builddir", "."), "t/run/network-driver")
-        self.process = subprocess.Popen([path, *params], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([path, *params], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=dict(os.environ, NETWORK_DRIVER_ROOT=root()))
 
     def begin(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
