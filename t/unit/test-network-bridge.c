@@ -624,6 +624,58 @@ Test(bridge, sweep_removes_only_what_is_nobodys)
     cr_expect_eq(fake_host_live(), 0);
 }
 
+/* ---- limits of bandwidth ---- */
+
+static char *plan_limits(int64_t rx_bytes_per_s, int64_t tx_bytes_per_s, const char *lacks)
+{
+    const struct runner_policy policy = {
+        .size = sizeof policy, .rx_bytes_per_s = (uint64_t)rx_bytes_per_s, .tx_bytes_per_s = (uint64_t)tx_bytes_per_s};
+    void *self = make();
+    char *text;
+
+    if (lacks != NULL)
+        fake_host_answer(RUNNER_NETLINK, lacks, 1, 0, NULL);
+    text = plan_policy_of(self, &policy);
+    cr_assert_not_null(text, "%s", err.message);
+    runner_plugin_1()->destroy(self);
+    return text;
+}
+
+#define LEAD_NO_MORE "NETLINK tap-a protocol=0 len=36 +optional"
+
+/* How long the transaction of nftables is. */
+static long rules_len(const char *text)
+{
+    const char *at = strstr(text, "protocol=12 len=");
+
+    cr_assert_not_null(at, "%s", text);
+    return strtol(at + strlen("protocol=12 len="), NULL, 10);
+}
+
+Test(bridge, a_limit_is_queues_and_rules_where_the_kernel_has_none)
+{
+    auto_free char *both = plan_limits(1000000, 2000000, NULL), *received = plan_limits(1000000, 0, NULL);
+    auto_free char *none = plan_limits(0, 0, NULL), *no_tbf = plan_limits(1000000, 2000000, "rshb-");
+    auto_free char *no_way = plan_limits(1000000, 2000000, "protocol=0 len=188 +optional");
+    const char *queue, *link, *wait, *lead;
+
+    queue = strstr(both, "NETLINK tap-a protocol=0 len=108 undo: " LEAD_NO_MORE "\n");
+    link = strstr(both, "NETLINK protocol=0 len=72\n");
+    wait = strstr(both, "NETLINK ifb-0a000007 protocol=0 len=108\n");
+    lead = strstr(both, "NETLINK tap-a protocol=0 len=188 undo: " LEAD_NO_MORE "\n");
+    cr_expect(queue == both && link > queue && wait > link && lead > wait, "%s", both);
+    cr_expect_not_null(strstr(received, LEAD_NO_MORE "\nTAP_DEL ifb-0a000007\n"), "%s", received);
+    cr_expect(strncmp(none, LEAD_NO_MORE "\n" LEAD_NO_MORE "\nTAP_DEL ifb-0a000007\n", strlen(LEAD_NO_MORE)) == 0, "%s",
+              none);
+    cr_expect_null(strstr(no_tbf, "len=108"), "%s", no_tbf);
+    cr_expect_not_null(strstr(no_way, "NETLINK tap-a protocol=0 len=108"), "%s", no_way);
+    cr_expect_null(strstr(no_way, "NETLINK ifb-"), "%s", no_way);
+    cr_expect_eq(rules_len(both), rules_len(none), "queues need no rules");
+    cr_expect_neq(rules_len(no_tbf), rules_len(both), "%s", no_tbf);
+    cr_expect_neq(rules_len(no_way), rules_len(both), "%s", no_way);
+    cr_expect_eq(fake_host_unused(), 0);
+}
+
 /* ---- diagnose ---- */
 
 static void diagnose(struct str *ret_lines)
