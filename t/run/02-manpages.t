@@ -85,4 +85,14 @@ for folder in core core/* kit kit/* plugins/*/* guest/* conf include m4 t t/*; d
     grep -Fq "\`$folder/" README.md || missing="$missing $folder"
 done
 is "the map in README.md has every folder" "$missing" ""
+sed -n '/^## Map of the tree/,/^Each plugin folder/s/^| //p' README.md | grep -o '`[^`]*`' | tr -d '`' >"$dir/map"
+missing=
+for file in core/*.c; do
+    while IFS= read -r pattern; do
+        # shellcheck disable=SC2053
+        [[ $file != $pattern ]] || continue 2
+    done <"$dir/map"
+    missing="$missing $file"
+done
+is "and every file of core" "$missing" ""
 done_testing
