@@ -1,12 +1,9 @@
 /* The calls by which the runner and its plugins change a host, or ask it. Each does what libc's does, unless told
  * otherwise. */
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_tun.h>
-#include <linux/netlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
@@ -30,11 +27,10 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "t/fault/fault.h"
+#include "t/fault/kind.h"
 
 #pragma GCC visibility push(default)
 
@@ -80,111 +76,6 @@
         return fault_end(&p, r < 0) ? -1 : r;                                                                          \
     }
 
-/* ---- what a call is ---- */
-
-static uint32_t open_kind(int flags)
-{
-    return flags & (O_CREAT | O_TRUNC) ? FAULT_CHANGE : FAULT_ASK;
-}
-
-/* 0: it has no name anywhere. */
-static mode_t type_of(int fd)
-{
-    struct stat st;
-
-    return fault_syscall(SYS_fstat, fd, &st) == 0 && st.st_nlink > 0 ? st.st_mode & S_IFMT : 0;
-}
-
-static int begins(const char *text, size_t len, const char *with)
-{
-    return len >= strlen(with) && memcmp(text, with, strlen(with)) == 0;
-}
-
-/* Said to a VMM or a guest: a question changes nothing, nor does a greeting. */
-static uint32_t said_kind(const char *text, size_t len)
-{
-    static const char *const questions[] = {"GET ", "{\"execute\":\"query-", "{\"execute\":\"qmp_capabilities\""};
-
-    for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++)
-        if (begins(text, len, questions[i]))
-            return FAULT_ASK;
-    return FAULT_CHANGE;
-}
-
-static const char *phase_in(const char *text, size_t len)
-{
-    return memmem(text, len, "event=op.phase ", strlen("event=op.phase "));
-}
-
-static uint32_t write_kind(int fd, const char *text, size_t len)
-{
-    if (fd == STDERR_FILENO) {
-        fault_said(text, len);
-        return phase_in(text, len) != NULL ? FAULT_MARK : FAULT_LOG;
-    }
-    switch (type_of(fd)) {
-    case S_IFSOCK:
-        return said_kind(text, len);
-    case 0: /* an eventfd, the input of a program: the runner's own */
-        return FAULT_ASK;
-    default:
-        return FAULT_CHANGE;
-    }
-}
-
-static void write_where(struct fault_point *p, int fd, const char *text, size_t len)
-{
-    const char *phase = p->kind == FAULT_MARK ? phase_in(text, len) : NULL;
-
-    if (phase != NULL)
-        fault_text(p, phase, (uint64_t)(text + len - phase));
-    else if (fd == STDERR_FILENO || type_of(fd) == S_IFSOCK)
-        fault_text(p, text, len);
-    else
-        fault_fd(p, fd);
-}
-
-static uint32_t read_kind(int fd)
-{
-    mode_t type = type_of(fd);
-
-    return type == S_IFSOCK || type == S_IFIFO || type == 0 ? FAULT_WAIT : FAULT_ASK;
-}
-
-static uint32_t netlink_kind(const void *message, size_t len)
-{
-    const struct nlmsghdr *head = message;
-
-    if (len < sizeof *head)
-        return FAULT_CHANGE;
-    if (head->nlmsg_type >= 0x100) /* netfilter's: lists are asked for, the rest are transactions */
-        return (head->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP ? FAULT_ASK : FAULT_CHANGE;
-    return (head->nlmsg_type & 3) == 2 ? FAULT_ASK : FAULT_CHANGE; /* RTM_GET... */
-}
-
-static void netlink_where(struct fault_point *p, const void *message, size_t len)
-{
-    (void)snprintf(p->where, sizeof p->where, "netlink %d",
-                   len >= sizeof(struct nlmsghdr) ? ((const struct nlmsghdr *)message)->nlmsg_type : -1);
-}
-
-static void address_where(struct fault_point *p, const struct sockaddr *address)
-{
-    const struct sockaddr_un *local = (const struct sockaddr_un *)(const void *)address;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
-    char text[INET_ADDRSTRLEN];
-
-    if (address->sa_family == AF_UNIX)
-        (void)snprintf(p->where, sizeof p->where, "unix:%.108s", local->sun_path);
-    else if (address->sa_family == AF_INET && inet_ntop(AF_INET, &in->sin_addr, text, sizeof text) != NULL)
-        (void)snprintf(p->where, sizeof p->where, "tcp:%s:%u", text, ntohs(in->sin_port));
-}
-
-static void number_where(struct fault_point *p, const char *what, long number)
-{
-    (void)snprintf(p->where, sizeof p->where, "%s%ld", what, number);
-}
-
 /* ---- files ---- */
 
 int open(const char *path, int flags, ...)
@@ -198,7 +89,7 @@ int open(const char *path, int flags, ...)
         mode = va_arg(args, mode_t);
         va_end(args);
     }
-    THROUGH(int, -1, "open", (path, flags, mode), open_kind(flags), fault_at(&p, AT_FDCWD, path));
+    THROUGH(int, -1, "open", (path, flags, mode), kind_of_open(flags), fault_at(&p, AT_FDCWD, path));
 }
 
 int openat(int dir, const char *path, int flags, ...)
@@ -212,14 +103,15 @@ int openat(int dir, const char *path, int flags, ...)
         mode = va_arg(args, mode_t);
         va_end(args);
     }
-    THROUGH(int, -1, "openat", (dir, path, flags, mode), open_kind(flags), fault_at(&p, dir, path));
+    THROUGH(int, -1, "openat", (dir, path, flags, mode), kind_of_open(flags), fault_at(&p, dir, path));
 }
 
 WRAP_BYTES(write, (int fd, const void *data, size_t len), len, (fd, data, len), (fd, data, n),
-           write_kind(fd, data, len), write_where(&p, fd, data, len))
+           kind_of_write(fd, data, len), say_write(&p, fd, data, len))
 WRAP_BYTES(pwrite, (int fd, const void *data, size_t len, off_t at), len, (fd, data, len, at), (fd, data, n, at),
-           write_kind(fd, data, len), write_where(&p, fd, data, len))
-WRAP_BYTES(read, (int fd, void *data, size_t len), len, (fd, data, len), (fd, data, n), read_kind(fd), fault_fd(&p, fd))
+           kind_of_write(fd, data, len), say_write(&p, fd, data, len))
+WRAP_BYTES(read, (int fd, void *data, size_t len), len, (fd, data, len), (fd, data, n), kind_of_read(fd),
+           fault_fd(&p, fd))
 WRAP_BYTES(pread, (int fd, void *data, size_t len, off_t at), len, (fd, data, len, at), (fd, data, n, at), FAULT_ASK,
            fault_fd(&p, fd))
 WRAP_BYTES(copy_file_range, (int from, off_t *from_at, int to, off_t *to_at, size_t len, unsigned flags), len,
@@ -280,17 +172,6 @@ int fcntl(int fd, int command, ...)
 
 /* ---- interfaces and sockets ---- */
 
-static uint32_t ioctl_kind(unsigned long request)
-{
-    return request == TUNSETIFF || request == TUNSETPERSIST || request == TUNSETOWNER ? FAULT_CHANGE : FAULT_ASK;
-}
-
-static void ioctl_where(struct fault_point *p, unsigned long request, const void *arg)
-{
-    (void)snprintf(p->where, sizeof p->where, "0x%lx%s%.16s", request, request == TUNSETIFF ? " " : "",
-                   request == TUNSETIFF ? ((const struct ifreq *)arg)->ifr_name : "");
-}
-
 int ioctl(int fd, unsigned long request, ...)
 {
     va_list args;
@@ -300,28 +181,28 @@ int ioctl(int fd, unsigned long request, ...)
     va_start(args, request);
     arg = va_arg(args, void *);
     va_end(args);
-    THROUGH(int, -1, "ioctl", (fd, request, arg), ioctl_kind(request), ioctl_where(&p, request, arg));
+    THROUGH(int, -1, "ioctl", (fd, request, arg), kind_of_ioctl(request), say_ioctl(&p, request, arg));
 }
 
 WRAP(unsigned, 0, if_nametoindex, (const char *name), (name), FAULT_ASK, fault_at(&p, AT_FDCWD, name))
 WRAP(int, -1, socket, (int domain, int type, int protocol), (domain, type, protocol), FAULT_ASK,
-     number_where(&p, "family ", domain))
+     say_number(&p, "family ", domain))
 WRAP(int, -1, bind, (int fd, const struct sockaddr *to, socklen_t len), (fd, to, len),
-     to->sa_family == AF_UNIX ? FAULT_CHANGE : FAULT_ASK, address_where(&p, to))
+     to->sa_family == AF_UNIX ? FAULT_CHANGE : FAULT_ASK, say_address(&p, to))
 WRAP(int, -1, listen, (int fd, int backlog), (fd, backlog), FAULT_ASK, (void)0)
 WRAP(int, -1, connect, (int fd, const struct sockaddr *to, socklen_t len), (fd, to, len), FAULT_ASK,
-     address_where(&p, to))
+     say_address(&p, to))
 WRAP(int, -1, setsockopt, (int fd, int level, int name, const void *value, socklen_t len),
-     (fd, level, name, value, len), FAULT_ASK, number_where(&p, "option ", name))
+     (fd, level, name, value, len), FAULT_ASK, say_number(&p, "option ", name))
 WRAP(int, -1, getsockopt, (int fd, int level, int name, void *value, socklen_t *len), (fd, level, name, value, len),
-     FAULT_ASK, number_where(&p, "option ", name))
+     FAULT_ASK, say_number(&p, "option ", name))
 WRAP_BYTES(send, (int fd, const void *data, size_t len, int flags), len, (fd, data, len, flags), (fd, data, n, flags),
-           said_kind(data, len), fault_text(&p, data, len))
+           kind_of_saying(data, len), fault_text(&p, data, len))
 WRAP_BYTES(sendto, (int fd, const void *data, size_t len, int flags, const struct sockaddr *to, socklen_t to_len), len,
-           (fd, data, len, flags, to, to_len), (fd, data, n, flags, to, to_len), netlink_kind(data, len),
-           netlink_where(&p, data, len))
+           (fd, data, len, flags, to, to_len), (fd, data, n, flags, to, to_len), kind_of_netlink(data, len),
+           say_netlink(&p, data, len))
 WRAP(ssize_t, -1, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags),
-     said_kind(message->msg_iov[0].iov_base, message->msg_iov[0].iov_len),
+     kind_of_saying(message->msg_iov[0].iov_base, message->msg_iov[0].iov_len),
      fault_text(&p, message->msg_iov[0].iov_base, message->msg_iov[0].iov_len))
 WRAP(ssize_t, -1, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags), FAULT_WAIT, (void)0)
 WRAP_BYTES(recv, (int fd, void *data, size_t len, int flags), len, (fd, data, len, flags), (fd, data, n, flags),
@@ -330,12 +211,12 @@ WRAP_BYTES(recv, (int fd, void *data, size_t len, int flags), len, (fd, data, le
 /* ---- waiting ---- */
 
 WRAP(int, -1, poll, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms), ms == 0 ? FAULT_ASK : FAULT_WAIT,
-     number_where(&p, "ms ", ms))
+     say_number(&p, "ms ", ms))
 WRAP(int, -1, epoll_create1, (int flags), (flags), FAULT_ASK, (void)0)
 WRAP(int, -1, epoll_ctl, (int epoll, int how, int fd, struct epoll_event *event), (epoll, how, fd, event), FAULT_ASK,
      fault_fd(&p, fd))
 WRAP(int, -1, epoll_wait, (int epoll, struct epoll_event *events, int n, int ms), (epoll, events, n, ms),
-     ms == 0 ? FAULT_ASK : FAULT_WAIT, number_where(&p, "ms ", ms))
+     ms == 0 ? FAULT_ASK : FAULT_WAIT, say_number(&p, "ms ", ms))
 WRAP(int, -1, eventfd, (unsigned value, int flags), (value, flags), FAULT_ASK, (void)0)
 WRAP(int, -1, timerfd_create, (int clock, int flags), (clock, flags), FAULT_ASK, (void)0)
 WRAP(int, -1, timerfd_settime, (int fd, int flags, const struct itimerspec *at, struct itimerspec *ret_old),
@@ -348,10 +229,10 @@ WRAP(ssize_t, -1, getrandom, (void *data, size_t len, unsigned flags), (data, le
 
 /* ---- processes ---- */
 
-WRAP(int, -1, pidfd_open, (pid_t pid, unsigned flags), (pid, flags), FAULT_ASK, number_where(&p, "pid ", pid))
+WRAP(int, -1, pidfd_open, (pid_t pid, unsigned flags), (pid, flags), FAULT_ASK, say_number(&p, "pid ", pid))
 WRAP(int, -1, pidfd_send_signal, (int fd, int number, siginfo_t *info, unsigned flags), (fd, number, info, flags),
-     FAULT_CHANGE, number_where(&p, "signal ", number))
-WRAP(int, -1, kill, (pid_t pid, int number), (pid, number), FAULT_CHANGE, number_where(&p, "signal ", number))
+     FAULT_CHANGE, say_number(&p, "signal ", number))
+WRAP(int, -1, kill, (pid_t pid, int number), (pid, number), FAULT_CHANGE, say_number(&p, "signal ", number))
 WRAP(int, -1, waitid, (idtype_t type, id_t id, siginfo_t *info, int options), (type, id, info, options),
      options &WNOHANG ? FAULT_ASK : FAULT_WAIT, (void)0)
 WRAP(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, options),
@@ -359,13 +240,13 @@ WRAP(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, op
 WRAP(int, -1, execve, (const char *path, char *const *argv, char *const *env), (path, argv, env), FAULT_CHANGE,
      fault_at(&p, AT_FDCWD, path))
 WRAP(pid_t, -1, setsid, (void), (), FAULT_ASK, (void)0)
-WRAP(int, -1, unshare, (int what), (what), FAULT_ASK, number_where(&p, "", what))
+WRAP(int, -1, unshare, (int what), (what), FAULT_ASK, say_number(&p, "", what))
 WRAP(int, -1, chdir, (const char *path), (path), FAULT_ASK, fault_at(&p, AT_FDCWD, path))
-WRAP(int, -1, dup2, (int from, int to), (from, to), FAULT_ASK, number_where(&p, "to ", to))
+WRAP(int, -1, dup2, (int from, int to), (from, to), FAULT_ASK, say_number(&p, "to ", to))
 WRAP(int, -1, setrlimit, (__rlimit_resource_t what, const struct rlimit *limit), (what, limit), FAULT_ASK,
-     number_where(&p, "limit ", (long)what))
+     say_number(&p, "limit ", (long)what))
 WRAP(int, -1, getrlimit, (__rlimit_resource_t what, struct rlimit *limit), (what, limit), FAULT_ASK,
-     number_where(&p, "limit ", (long)what))
+     say_number(&p, "limit ", (long)what))
 WRAP(int, -1, close_range, (unsigned first, unsigned last, int flags), (first, last, flags), FAULT_ASK, (void)0)
 
 int prctl(int option, ...)
@@ -378,7 +259,7 @@ int prctl(int option, ...)
     for (int i = 0; i < 4; i++)
         a[i] = va_arg(args, unsigned long);
     va_end(args);
-    THROUGH(int, -1, "prctl", (option, a[0], a[1], a[2], a[3]), FAULT_ASK, number_where(&p, "option ", option));
+    THROUGH(int, -1, "prctl", (option, a[0], a[1], a[2], a[3]), FAULT_ASK, say_number(&p, "option ", option));
 }
 
 static const char *syscall_name(long number)
@@ -410,7 +291,7 @@ long syscall(long number, ...)
         a[i] = va_arg(args, long);
     va_end(args);
     THROUGH(long, -1, syscall_name(number), (number, a[0], a[1], a[2], a[3], a[4], a[5]), FAULT_ASK,
-            number_where(&p, "number ", number));
+            say_number(&p, "number ", number));
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
@@ -436,19 +317,19 @@ extern void *__libc_realloc(void *old, size_t size);
 void *malloc(size_t size)
 {
     static void *(*const real)(size_t) = __libc_malloc;
-    THROUGH(void *, NULL, "malloc", (size), FAULT_MEMORY, number_where(&p, "bytes ", (long)size));
+    THROUGH(void *, NULL, "malloc", (size), FAULT_MEMORY, say_number(&p, "bytes ", (long)size));
 }
 
 void *calloc(size_t n, size_t size)
 {
     static void *(*const real)(size_t, size_t) = __libc_calloc;
-    THROUGH(void *, NULL, "calloc", (n, size), FAULT_MEMORY, number_where(&p, "bytes ", (long)(n * size)));
+    THROUGH(void *, NULL, "calloc", (n, size), FAULT_MEMORY, say_number(&p, "bytes ", (long)(n * size)));
 }
 
 void *realloc(void *old, size_t size)
 {
     static void *(*const real)(void *, size_t) = __libc_realloc;
-    THROUGH(void *, NULL, "realloc", (old, size), FAULT_MEMORY, number_where(&p, "bytes ", (long)size));
+    THROUGH(void *, NULL, "realloc", (old, size), FAULT_MEMORY, say_number(&p, "bytes ", (long)size));
 }
 #endif
 
