@@ -42,6 +42,7 @@ static int remove_directory(struct op *op, struct runner_error *err)
 
 static int forget(struct op *op, struct runner_error *err)
 {
+    (void)op_release_network(op, NULL);
     index_remove(op->engine->index, op->sandbox);
     op_unassign(op);
     if (host_plugin(op->host, RUNNER_IPAM) == NULL)

@@ -63,7 +63,6 @@ int op_find_foreign_process(struct op *op, struct runner_error *err)
 static int plan_nic(struct op *op, const struct foreign *foreign, struct runner_nic *nic, struct runner_error *err)
 {
     struct runner_nic before = op->sandbox->record->nic;
-    auto_batch struct runner_batch *discarded = batch_new(&op->call);
 
     if (before.size == 0 && takeover_lease(&op->call, op->id, foreign, &before, err) < 0)
         return -1;
@@ -73,8 +72,7 @@ static int plan_nic(struct op *op, const struct foreign *foreign, struct runner_
         takeover_tap(op->id, nic->name);
     if (foreign->mac[0] != '\0')
         memcpy(nic->mac, foreign->mac, sizeof nic->mac);
-    if (before.name[0] != '\0' && strcmp(before.name, nic->name) != 0 &&
-        HOST_CALL(op->host, RUNNER_NETWORK, network, detach, &op->call, discarded, op->id, &before, err) < 0)
+    if (before.name[0] != '\0' && strcmp(before.name, nic->name) != 0 && op_release_network(op, err) < 0)
         return -1;
     return HOST_CALL(op->host, RUNNER_NETWORK, network, adopt, &op->call, op->id, nic, err);
 }

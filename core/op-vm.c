@@ -46,15 +46,23 @@ static int plan_detach(struct op *op, struct runner_batch *batch, struct runner_
     return HOST_CALL(op->host, RUNNER_NETWORK, network, detach, &op->call, batch, op->id, nic, err);
 }
 
-/* The host's side was undone with its batch; what is left is the plugin's own memory of name and ports. */
-void op_unplan_network(struct op *op, struct runner_error *err)
+int op_release_network(struct op *op, struct runner_error *err)
 {
     auto_batch struct runner_batch *discarded = batch_new(&op->call);
+
+    if (host_plugin(op->host, RUNNER_NETWORK)->ops.network.release == NULL)
+        return plan_detach(op, discarded, err);
+    return HOST_CALL(op->host, RUNNER_NETWORK, network, release, op->id, err);
+}
+
+/* The host's side was undone with its batch. */
+void op_unplan_network(struct op *op, struct runner_error *err)
+{
     struct runner_error more = ERROR_INIT;
 
     if (op->is_stuck) /* something of it is still there, and the record says what is its */
         return;
-    if (plan_detach(op, discarded, &more) < 0)
+    if (op_release_network(op, &more) < 0)
         error_append(err, "network not released: %s", more.message);
 }
 
@@ -249,6 +257,18 @@ int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
     return ended < 0 ? -1 : 0;
 }
 
+/* It has no interface. That it had this one, the record on the host says until it is written again, or gone. */
+static void forget_name(struct op *op)
+{
+    struct runner_nic *nic = &op->sandbox->record->nic;
+
+    index_lock(op->engine->index);
+    if (nic->kind == RUNNER_NIC_TAP)
+        nic->name[0] = '\0';
+    index_unlock(op->engine->index);
+    op->is_detached = true;
+}
+
 int op_tear_down(struct op *op, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(&op->call);
@@ -262,9 +282,11 @@ int op_tear_down(struct op *op, struct runner_error *err)
     if (op->engine->vm_gone != NULL)
         op->engine->vm_gone(op->engine->vm_gone_ctx, op->id);
     if (INSTANCE_CALL(vmm, vmm, cleanup, &op->call, batch, &view.vm, err) < 0 ||
-        (del.path != NULL && batch_add(batch, &del, err) < 0) || plan_detach(op, batch, err) < 0)
+        (del.path != NULL && batch_add(batch, &del, err) < 0) || plan_detach(op, batch, err) < 0 ||
+        batch_run(&op->call, batch, err) < 0)
         return -1;
-    return batch_run(&op->call, batch, err);
+    forget_name(op);
+    return 0;
 }
 
 int op_remove_directory(struct op *op, struct runner_error *err)

@@ -397,6 +397,9 @@ static int commit(struct op *op, enum sandbox_state state, const char *error, co
         return error_wrap(err, "write the record");
     }
     publish(op, &next);
+    if (op->is_detached) /* and no record says any more what it had */
+        (void)op_release_network(op, NULL);
+    op->is_detached = false;
     return OP_NEXT;
 }
 

@@ -47,6 +47,7 @@ struct op {
     struct op *next_running, *prev_running;
     bool is_undoing;
     bool is_torn_down; /* CREATE, START: what was made on the host was taken away, or that was tried; REPAIR: it is */
+    bool is_detached; /* its network was taken away, and the record on the host may still say that it has one */
     bool is_stuck;     /* and something is left: what it was given stays its own, until that is gone (follow_up in op.c) */
     struct resize resize, was;   /* RESIZE, REPAIR: to what; and from what, once that is known */
     struct policy_change change; /* POLICY: what is asked for; owned */
@@ -128,6 +129,8 @@ struct instance *op_vmm(struct op *op, struct runner_error *err);
 struct instance *op_vmm_view(struct op *op, struct vm_view *ret_view, struct runner_error *err);
 int op_plan_network(struct op *op, struct runner_error *err);
 void op_unplan_network(struct op *op, struct runner_error *err);
+/* What the network's plugin remembers of the sandbox is free for others: nothing of it is on the host any more. */
+int op_release_network(struct op *op, struct runner_error *err);
 /* NOTSUP: the host's network cannot keep a sandbox to this policy. */
 int op_check_policy(const struct op *op, const struct policy *policy, struct runner_error *err);
 /* Adds the steps that put the record's policy in force for an attached sandbox; none where the network cannot. */

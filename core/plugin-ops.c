@@ -7,6 +7,7 @@
 /* clang-format off */
 #define OP(kind, op)           {#op, offsetof(struct runner_##kind##_ops, op), 0}
 #define OP_IF(kind, op, cap)   {#op, offsetof(struct runner_##kind##_ops, op), cap}
+#define OP_MAY(kind, op)       OP_IF(kind, op, UINT64_C(1) << 63) /* which no capability is */
 /* clang-format on */
 
 #define SIZES(type, last) SIZE_THROUGH(type, last), sizeof(type)
@@ -35,7 +36,8 @@ static const struct plugin_op disk_ops[] = {OP(disk, clone), OP(disk, remove),
 static const struct plugin_op network_ops[] = {OP(network, setup), OP(network, attach), OP(network, detach),
                                                OP(network, adopt), OP(network, sweep),  OP(network, address),
                                                OP_IF(network, apply_policy, RUNNER_NETWORK_CAP_POLICY),
-                                               OP_IF(network, counters, RUNNER_NETWORK_CAP_COUNTERS)};
+                                               OP_IF(network, counters, RUNNER_NETWORK_CAP_COUNTERS),
+                                               OP_MAY(network, release)};
 static const struct plugin_op ipam_ops[] = {OP(ipam, lease), OP(ipam, adopt), OP(ipam, release), OP(ipam, usage)};
 static const struct plugin_op storage_ops[] = {OP(storage, inspect), OP(storage, pull), OP(storage, push),
                                                OP(storage, copy), OP(storage, remove)};

@@ -130,17 +130,18 @@ enum {
     /* path. out: number = bytes available, number2 = bytes in all, of the file system that holds it. */
     RUNNER_STATFS,
     /* path: interface name (1 to 15 bytes), to: bridge it joins or NULL, number: owner's uid (always set).
-     * data: NULL, or the name (ends with NUL) of an idle TAP that is renamed instead of making one; gone: a new one is
-     * made all the same. RUNNER_S_ISOLATED: the bridge port speaks with non-isolated ports only. port: NULL, or whose it
-     * is: no frame of another MAC address comes in, none that is for another goes out, nothing is learned or flooded, and
-     * the host asks nobody for the guest's. The TAP is persistent, has IFF_VNET_HDR, and is up. EXISTS when the name is
-     * taken. netns: NULL, or the TAP is in a network namespace of its own (see runner_netns); what has its name on the
-     * host, joins the bridge and is the port, is a veth into it. Then with RUNNER_S_HELD, and no idle TAP. */
+     * RUNNER_S_ISOLATED: the bridge port speaks with non-isolated ports only. port: NULL, or whose it is: no frame of
+     * another MAC address comes in, none that is for another goes out, nothing is learned or flooded, and the host asks
+     * nobody for the guest's. The TAP is persistent, has IFF_VNET_HDR, and is up. EXISTS when the name is taken; but with
+     * RUNNER_S_IDLE a TAP of this name that nobody has open becomes as one that is new (but for its index and what it
+     * counted), which takes less time than to make one. netns: NULL, or the TAP is in a network namespace of its own (see
+     * runner_netns); what has its name on the host, joins the bridge and is the port, is a veth into it. Then with
+     * RUNNER_S_HELD, and no idle TAP. */
     RUNNER_TAP_ADD,
-    /* path: interface name. data: NULL, or the name (ends with NUL) under which it is kept, down and off its bridge,
-     * for a later TAP_ADD. to, port: as its TAP_ADD had them, or NULL. Absent: fine. Never removes an interface that is
-     * neither a TAP nor an ifb, by which a guest's packets go, nor a veth, which is the port of a TAP in a namespace and
-     * never kept. */
+    /* path: interface name. data: NULL, or the name (ends with NUL) under which it is kept, down, for a later TAP_ADD
+     * with RUNNER_S_IDLE; the same name saves the kernel's waiting, and with another that is taken it goes. to, port: as
+     * its TAP_ADD had them, or NULL. Absent: fine. Never removes an interface that is neither a TAP nor an ifb, by which a
+     * guest's packets go, nor a veth, which is the port of a TAP in a namespace and never kept. */
     RUNNER_TAP_DEL,
     /* path: pid file of a SPAWN, number: signal. Only ever reaches the process that SPAWN started (see runner_spawn).
      * With SIGKILL the step ends when the process has. out: status = 1 when it had ended already. */
@@ -202,8 +203,9 @@ enum { /* runner_step.flags */
     RUNNER_S_HEAD = 2048,
     RUNNER_S_HELD = 4096,   /* TAP_ADD: a queue of it may stay open until it is dialled, given to a process, or removed:
                                nobody opens it by its name */
-    RUNNER_S_ELSE = 8192    /* a step behind an OPTIONAL one: done when that one's status is 1, else left out, as if it
+    RUNNER_S_ELSE = 8192,   /* a step behind an OPTIONAL one: done when that one's status is 1, else left out, as if it
                                had succeeded. What undoes either is the undo of the first */
+    RUNNER_S_IDLE = 16384   /* TAP_ADD: see there */
 };
 
 enum {                      /* runner_fd.kind: what the transport opens for a new process */
@@ -526,7 +528,7 @@ struct runner_network_ops {
      * used again when it can be. With CAP_POLICY it reaches nothing until apply_policy(), which core adds behind it. */
     int (*attach)(void *self, struct runner_call *, struct runner_batch *, const char *id, struct runner_nic *nic,
                   struct runner_error *err);
-    /* Add the steps that take it away. */
+    /* Add the steps that take it away. What it had is nobody else's before release(), where the plugin has that. */
     int (*detach)(void *self, struct runner_call *, struct runner_batch *, const char *id, const struct runner_nic *nic,
                   struct runner_error *err);
     /* A record found at start owns this nic: reserve its name and ports. */
@@ -547,6 +549,9 @@ struct runner_network_ops {
     /* CAP_COUNTERS. Of n sandboxes in one round trip; a nic that is not there: all 0. */
     int (*counters)(void *self, struct runner_call *, const struct runner_nic *const *nics, size_t n,
                     struct runner_nic_counters *ret, struct runner_error *err);
+    /* Memory only. The steps of detach(), or the undo of attach()'s, are done, and no record on the host says any more
+     * what the sandbox had: names and ports are free for others. It had none: fine. NULL: detach() frees them itself. */
+    int (*release)(void *self, const char *id, struct runner_error *err);
 };
 enum {
     RUNNER_NETWORK_CAP_ISOLATION = 1,   /* guests cannot reach each other */

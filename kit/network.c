@@ -57,6 +57,15 @@ static struct runner_nic attach_and_run(struct subject *s, const char *id)
     return nic;
 }
 
+static void release(struct subject *s, const char *id, const char *when)
+{
+    struct runner_error err = ERROR_INIT;
+
+    if (ops_of(s)->release != NULL && ops_of(s)->release(s->self, id, &err) != 0)
+        flaw("release %s: %s", when, err.message);
+}
+
+/* As core does it, when no record says any more what the sandbox had. */
 static void detach_and_run(struct subject *s, const char *id, const struct runner_nic *nic, const char *when)
 {
     struct runner_batch *batch = fake_batch();
@@ -67,6 +76,7 @@ static void detach_and_run(struct subject *s, const char *id, const struct runne
     else
         (void)plan_run(batch, when);
     fake_host()->batch_free(batch);
+    release(s, id, when);
 }
 
 /* ---- operations ---- */

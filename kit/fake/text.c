@@ -72,7 +72,8 @@ static void add_number(struct str *s, const struct runner_step *step)
 static void add_flags(struct str *s, uint32_t flags)
 {
     static const char *const names[] = {"any-status", "excl",   "sync", "optional", "tree", "parents", "reflink",
-                                        "isolated",   "secret", "tail", "owned",    "head", "held",    "else"};
+                                        "isolated",   "secret", "tail", "owned",    "head", "held",    "else",
+                                        "idle"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (flags & (1u << i))
@@ -112,7 +113,7 @@ static void add_port(struct str *s, const struct runner_port *port)
 
 static void add_data(struct str *s, const struct runner_step *step)
 {
-    if (step->kind == RUNNER_TAP_ADD || step->kind == RUNNER_TAP_DEL) {
+    if (step->kind == RUNNER_TAP_DEL) {
         str_addf(s, " idle=%s", (const char *)step->data);
         return;
     }

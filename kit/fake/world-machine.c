@@ -10,15 +10,15 @@ enum { FAKE_PID = 4711 };
 static int do_tap_add(struct world *w, const struct runner_step *step, struct runner_result *result,
                       struct runner_error *err)
 {
-    struct item *idle = step->data != NULL ? world_find(w, "i", step->data) : NULL;
+    struct item *idle = step->flags & RUNNER_S_IDLE ? world_find(w, "i", step->path) : NULL;
 
     (void)result;
     if (strlen(step->path) < 1 || strlen(step->path) > 15)
         return fail(err, RUNNER_E_INVALID, 0, "'%s' is no interface name", step->path);
-    if (world_find(w, "ti", step->path) != NULL)
-        return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' is there", step->path);
     if (idle != NULL)
         world_drop(w, idle);
+    if (world_find(w, "ti", step->path) != NULL)
+        return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' is there", step->path);
     (void)world_put(w, 't', step->path);
     return 0;
 }

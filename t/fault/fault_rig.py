@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 
-from census import Census, records
+from census import Census, records, tap_names
 from runners import BridgeRunner, LoopbackRunner, NewTapRunner, QemuRunner, has_bridge
 
 TIMEOUTS = "{{create: 30s, ready: 20s, start: 30s, stop: 20s, stop_grace: 1s, request: 20s}}"
@@ -97,8 +97,8 @@ class Rig:
 
     def tap_of(self, id):
         """What the kernel says of its TAP, without what differs from one to the next; None: it has none."""
-        name = "tap-" + id[:11]
-        if not any(item == f"link {name}" for item in Census(self.runner).items):
+        name = tap_names(self.runner.root).get(id)
+        if f"link of {id}" not in Census(self.runner).items:
             return None
         text = subprocess.run(["ip", "-d", "-o", "link", "show", "dev", name], stdout=subprocess.PIPE, text=True,
                               check=True).stdout

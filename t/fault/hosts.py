@@ -8,11 +8,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 
+from census import all_links
 from fault import Fault
 from rig import FAKE_QEMU, Runner, Skip, own_ports
 from rig_ch import FAKE as FAKE_CH, plugins_with_loopback
@@ -158,8 +158,8 @@ hosts:
         return {id: int(pid) for pid in os.listdir("/proc") if pid.isdigit() for id in self.ids_of(pid)}
 
     def taps(self):
-        """Those of sandboxes; the idle ones that network/bridge keeps have another prefix."""
-        return {name for _, name in socket.if_nameindex() if name.startswith("tap-")}
+        """Those of sandboxes."""
+        return {name for name, is_idle in all_links().items() if name.startswith("tap-") and not is_idle}
 
     def wish(self, id, lines):
         """What the VMM that is started next for a sandbox does wrong; None: nothing."""

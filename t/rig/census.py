@@ -1,11 +1,16 @@
 """What a runner has left on its machine: two censuses are compared, and the difference reads as lines."""
 
+import fcntl
 import json
 import os
+import re
 import socket
+import struct
 import subprocess
 import time
 
+SIOCGIFFLAGS, IFF_UP = 0x8913, 1
+IDLE = re.compile(r"tap-[0-9a-f]{6}-\d+")  # the name of a TAP that is kept, and then of a sandbox
 REMOVAL_S = 3  # of interfaces; after a failure it is tried again a second later
 
 
@@ -89,13 +94,24 @@ def links(runner):
         time.sleep(0.02)  # for this there is no event
 
 
-def all_links(runner):
-    """Interfaces where the runner runs, but for the TAPs that network/bridge keeps for the next sandboxes."""
+def is_up(name):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            answer = fcntl.ioctl(asking, SIOCGIFFLAGS, struct.pack("16s24x", name.encode()))
+        except OSError:  # it has just gone
+            return False
+    return bool(struct.unpack("16xH22x", answer)[0] & IFF_UP)
+
+
+def all_links(runner=None):
+    """Interfaces where the runner runs, by name: whether it is a TAP that network/bridge keeps for the next sandboxes,
+    which is down."""
     within = runner.within() if hasattr(runner, "within") else []
     if not within:
-        return [name for _, name in socket.if_nameindex()]
+        return {name: bool(IDLE.fullmatch(name)) and not is_up(name) for _, name in socket.if_nameindex()}
     lines = subprocess.run(within + ["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True)
-    return [line.split()[1].rstrip(":").split("@")[0] for line in lines.stdout.splitlines()]
+    names = [(line.split()[1].rstrip(":").split("@")[0], line) for line in lines.stdout.splitlines()]
+    return {name: bool(IDLE.fullmatch(name)) and ",UP" not in line for name, line in names}
 
 
 def namespaces(runner, names):
@@ -111,22 +127,36 @@ def namespaces(runner, names):
     return set()
 
 
+def tap_names(root):
+    """What the records on disk say, by id."""
+    at, names = os.path.join(root, "sandboxes"), {}
+    for id in os.listdir(at) if os.path.isdir(at) else ():
+        try:
+            with open(os.path.join(at, id, "runner.json")) as file:
+                names[id] = json.load(file).get("nic", {}).get("name")
+        except (OSError, ValueError, AttributeError):
+            pass
+    return names
+
+
 class Census:
     """items: a set of lines. numbers: descriptors, threads and memory of the runner, which are no sums of items."""
 
     def __init__(self, runner):
         names = links(runner)
-        self.idle_taps = sum(name.startswith("tapi-") for name in names)
+        owners = {name: id for id, name in tap_names(runner.root).items()}
+        self.idle_taps = sum(names.values())
         self.items = set(tree(runner.root, "root")) | set(tree(os.path.join(runner.dir, "run"), "run"))
         self.items |= set(records(runner.root)) | set(processes(runner)) | set(cgroups(runner.root))
-        self.items |= {f"link {name}" for name in names if not name.startswith("tapi-")} | namespaces(runner, names)
+        self.items |= {f"link of {owners[name]}" if name in owners else f"link {name}"
+                       for name, is_idle in names.items() if not is_idle} | namespaces(runner, names)
         try:
             self.numbers = runner.status()
         except OSError:  # it does not run
             self.numbers = {}
 
     def of(self, id):
-        """Items that name this sandbox; a TAP has 11 characters of its id."""
+        """Items that name this sandbox; a TAP that no record names may have 11 characters of its id."""
         return {item for item in self.items if id in item or item.startswith("link tap-" + id[:11])}
 
     def difference(self, before, but=()):

@@ -123,7 +123,7 @@ ok "the end of an adopted process is noticed" await 60 is_state $B stopped
 ok "all of it goes" "$ctl" rm -f --all
 is "no files are left" "$(find "$root/sandboxes" "$dir/run" -mindepth 1)" ""
 is "no process" "$(ip netns pids "$netns" | grep -vcx "$runner_pid")" 0
-is "no TAP in use" "$(in_netns ip -o link show type tun | grep -vc 'tapi-\|state DOWN')" 0
+is "no TAP in use" "$(in_netns ip -o link show type tun | grep -vc 'state DOWN')" 0
 stop_runner
 is "it ends well" $code 0
 done_testing

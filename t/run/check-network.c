@@ -87,13 +87,22 @@ static bool await_links(size_t n)
     return true;
 }
 
+/* An idle TAP's name, which it keeps. */
+static bool is_number(const char *name)
+{
+    unsigned bridge, number;
+    int end = 0;
+
+    return sscanf(name, "tap-%6x-%u%n", &bridge, &number, &end) == 2 && name[end] == '\0';
+}
+
 static size_t count_idle(void)
 {
     struct if_nameindex *links = if_nameindex();
     size_t n = 0;
 
     for (size_t i = 0; links != NULL && links[i].if_index != 0; i++)
-        n += strncmp(links[i].if_name, "tapi-", 5) == 0;
+        n += is_number(links[i].if_name);
     if_freenameindex(links);
     return n;
 }
@@ -153,6 +162,8 @@ static int detach(const char *id, const struct runner_nic *nic)
 
     if (r == 0)
         r = host_run_batch(batch, &err);
+    if (r == 0)
+        r = ops->release(self, id, &err);
     if (r < 0)
         tap_note("detach: %s", err.message);
     host_table()->batch_free(batch);
@@ -291,7 +302,8 @@ static void check_undo(void)
                says(RUNNER_E_NOTFOUND, "/nonexistent/x") && await_links(before),
            "a failed batch takes its TAP away");
     host_table()->batch_free(batch);
-    tap_ok(detach("undo", &nic) == 0 && await_links(before), "detach after that is fine");
+    tap_ok(ops->release(self, "undo", &err) == 0 && detach("undo", &nic) == 0 && await_links(before),
+           "detach after that is fine");
 }
 
 static void check_reuse(struct runner_nic *b)
@@ -302,15 +314,22 @@ static void check_reuse(struct runner_nic *b)
     auto_free char *show = NULL;
 
     tap_ok(detach(ID_B, b) == 0 && if_nametoindex(b->name) == 0 && if_indextoname(index, idle) != NULL &&
-               strncmp(idle, "tapi-", 5) == 0,
+               is_number(idle),
            "detach keeps the TAP idle, as %s", idle);
     show = PROGRAM("ip", "-j", "link", "show", "dev", idle);
-    tap_ok(show != NULL && strstr(show, "\"operstate\":\"DOWN\"") != NULL && strstr(show, "\"master\"") == NULL,
-           "it is down and off the bridge");
-    tap_ok(attach("c", &c) == 0 && if_nametoindex("tap-c") == index, "the next attach takes it");
-    tap_ok(output_has(PROGRAM("ip", "-d", "link", "show", "dev", "tap-c"), "isolated on"), "and it is isolated");
-    tap_ok(attach("c", &c) == 0 && strcmp(c.name, "tap-c") == 0,
-           "attach of a nic that has its name already, TAP there");
+    tap_ok(show != NULL && strstr(show, "\"operstate\":\"DOWN\"") != NULL && strstr(show, "\"UP\"") == NULL,
+           "it is down");
+    tap_ok(attach("c", &c) == 0 && strcmp(c.name, idle) == 0 && if_nametoindex(idle) == index,
+           "the next attach takes it, by its name");
+    tap_ok(output_has(PROGRAM("ip", "-d", "link", "show", "dev", idle), "isolated on"), "and it is isolated");
+    tap_ok(attach("c", &c) == 0 && strcmp(c.name, idle) == 0, "attach of a nic that has its name already, TAP there");
+    index = if_nametoindex(idle);
+    tap_ok(detach("c", &c) == 0 && if_nametoindex(idle) == index && count_idle() == 1, "it stays under that name");
+    must(PROGRAM("ip", "link", "del", "dev", idle));
+    c = make_nic("10.0.0.4");
+    tap_ok(attach("c", &c) == 0 && strcmp(c.name, idle) == 0 &&
+               output_has(PROGRAM("ip", "link", "show", "dev", idle), ",UP"),
+           "removed by somebody meanwhile, it is made anew");
     tap_ok(detach("c", &c) == 0 && attach(ID_B, b) == 0, "back again");
 }
 
@@ -457,7 +476,7 @@ static void check_packets(const struct runner_nic *nic_a, const struct runner_ni
     check_host(&a);
     check_guests(&a, &b, nic_a, nic_b);
     check_outside(&a, nic_a, out);
-    tap_ok(detach(ID_B, nic_b) == 0 && if_nametoindex(nic_b->name) == 0 && await_links(4),
+    tap_ok(detach(ID_B, nic_b) == 0 && if_nametoindex(nic_b->name) == 0 && await_links(4 + count_idle()),
            "detach of a TAP that is still open deletes it");
     close(a.fd);
     close(b.fd);
@@ -488,7 +507,7 @@ static void check_sweep(const struct runner_nic *a)
 static void check_many(void)
 {
     struct runner_nic nics[20];
-    size_t before = count_links();
+    size_t before = count_links() - count_idle();
     int64_t start = num_now_us(), attached, detached, again;
     int failed = 0;
     char id[16];
@@ -506,19 +525,19 @@ static void check_many(void)
     detached = num_now_us();
     tap_ok(failed == 0 && await_links(before + 20), "d23: 20 sandboxes: all their TAPs are idle now");
     for (int i = 0; i < 20; i++) {
-        (void)snprintf(id, sizeof id, "many-%d", i);
+        (void)snprintf(id, sizeof id, "again-%d", i);
+        nics[i] = make_nic("10.0.0.50");
         failed += attach(id, &nics[i]) < 0;
     }
     again = num_now_us();
     tap_ok(failed == 0 && await_links(before + 20), "and taken again");
-    tap_note("a TAP: made %lld us, kept idle %lld us, taken again (and cleared before) %lld us",
-             (long long)(attached - start) / 20, (long long)(detached - attached) / 20,
-             (long long)(again - detached) / 20);
+    tap_note("a TAP: made %lld us, kept idle %lld us, taken again %lld us", (long long)(attached - start) / 20,
+             (long long)(detached - attached) / 20, (long long)(again - detached) / 20);
     for (int i = 0; i < 20; i++) {
-        (void)snprintf(id, sizeof id, "many-%d", i);
+        (void)snprintf(id, sizeof id, "again-%d", i);
         failed += detach(id, &nics[i]) < 0;
     }
-    tap_ok(failed == 0 && await_links(before + 20), "and idle again");
+    tap_ok(failed == 0 && await_links(before + 20) && count_idle() == 20, "and idle again");
 }
 
 int main(void)

@@ -141,7 +141,7 @@ descriptors() {
 # What the machine holds because of us, as one line that can be compared: TAPs, files, processes; the runner's fds, threads.
 leftovers() {
     printf 'taps=%s files=%s vms=%s fds=%s threads=%s\n' \
-        "$(in_netns ip -o link show type tun | grep -c -v 'tap-idle\|state DOWN' || true)" \
+        "$(in_netns ip -o link show type tun | grep -c -v 'state DOWN' || true)" \
         "$(find "$root/sandboxes" "$dir/run" -mindepth 1 | wc -l)" \
         "$(ip netns pids "$netns" | while read -r p; do readlink "/proc/$p/exe"; done | grep -c "$vmm_program" || true)" \
         "$(descriptors)" "$(find "/proc/$runner_pid/task" -maxdepth 1 -mindepth 1 | wc -l)"

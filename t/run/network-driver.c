@@ -153,7 +153,9 @@ static int detach(struct box *b)
 {
     struct runner_batch *batch = batch_new();
 
-    return batch_end(batch, ops->detach(self, host_call(-1, -1), batch, b->id, &b->nic, &err));
+    if (batch_end(batch, ops->detach(self, host_call(-1, -1), batch, b->id, &b->nic, &err)) < 0)
+        return -1;
+    return ops->release(self, b->id, &err);
 }
 
 static int sweep(char **ids, size_t n)

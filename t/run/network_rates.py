@@ -217,7 +217,8 @@ def check_end(n):
     tap.ok("a limit has its queues", len(queues()) == 3 and len(ifbs()) == 1, (queues(), ifbs()))
     n.unplug()
     n.driver.do("detach", "a")
-    tap.ok("nothing is left of it at an idle TAP", not queues() and not ifbs() and "tapi-" in run("ip", "link"), (queues(), ifbs()))
+    tap.ok("nothing is left of it at an idle TAP", not queues() and not ifbs() and ": tap-" in run("ip", "-o", "link"),
+           (queues(), ifbs()))
     n.attach()
     n.plug()
     tap.ok("nor when that is used again", not queues())

@@ -340,8 +340,7 @@ static int check_nic(const struct bridge *b, const struct runner_nic *nic, struc
 static int add_tap(const struct bridge *b, struct runner_batch *batch, const char *name, const struct runner_nic *nic,
                    const struct runner_netns *netns, struct runner_error *err)
 {
-    char idle[IFNAME_SIZE];
-    bool has_idle = netns == NULL && names_take_idle(b->names, idle);
+    const bool is_number = netns == NULL && names_is_number(b->names, name); /* one that is there stays there */
     uint32_t uid = RUNNER_HAS(nic, uid) ? nic->uid : 0; /* a core older than the member has no other than the owner */
     const struct runner_port port = {.size = sizeof port, .group = b->group, .mac = nic->mac, .address = nic->address};
     struct runner_step undo = {
@@ -354,12 +353,13 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
                                .netns = netns,
                                .number = uid != 0 ? uid : b->owner_uid,
                                .flags = (b->is_isolating ? RUNNER_S_ISOLATED : 0) |
-                                        (RUNNER_HAS(nic, is_dialled) ? RUNNER_S_HELD : 0),
+                                        (RUNNER_HAS(nic, is_dialled) ? RUNNER_S_HELD : 0) |
+                                        (is_number ? RUNNER_S_IDLE : 0),
                                .undo = &undo};
 
-    if (has_idle) {
-        step.data = undo.data = idle;
-        step.len = undo.len = strlen(idle) + 1;
+    if (is_number) {
+        undo.data = name;
+        undo.len = strlen(name) + 1;
     }
     return bridge_host->add(batch, &step, err);
 }
@@ -406,10 +406,10 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     (void)call;
     if (netns_wants(b, nic))
         netns_fill(b, nic);
-    if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, name, err) < 0)
+    if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, !netns_has(nic), name, err) < 0)
         return -1;
     if (add_guest(b, batch, name, nic, err) < 0) {
-        names_release(b->names, id, name);
+        names_release(b->names, id);
         return -1;
     }
     nic->kind = RUNNER_NIC_TAP;
@@ -430,9 +430,10 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = nic->name};
     struct guest guest;
 
+    (void)id;
     if (nic->kind != RUNNER_NIC_TAP || nic->name[0] == '\0')
         return 0;
-    if (!netns_has(nic) && names_give_idle(b->names, idle)) {
+    if (names_keep(b->names, nic->name, !netns_has(nic), idle)) {
         step.data = idle;
         step.len = strlen(idle) + 1;
     }
@@ -449,7 +450,15 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
             plan_cut(batch, nic->address, err) < 0 || allowed_forget(b, call, batch, nic->address, err) < 0)
             return -1;
     }
-    names_release(b->names, id, nic->name);
+    return 0;
+}
+
+static int bridge_release(void *self, const char *id, struct runner_error *err)
+{
+    struct bridge *b = self;
+
+    (void)err;
+    names_release(b->names, id);
     return 0;
 }
 
@@ -547,6 +556,7 @@ static const struct runner_network_ops bridge_ops = {
     .address = bridge_address,
     .apply_policy = bridge_apply_policy,
     .counters = bridge_counters,
+    .release = bridge_release,
 };
 
 static const struct runner_plugin bridge_plugin = {

@@ -9,6 +9,7 @@
 
 #define ID_CHARS 11 /* of the id in a name */
 #define VARIANTS 32
+#define NUMBERS  10000 /* of four digits */
 
 struct entry {
     struct entry *next;
@@ -17,14 +18,18 @@ struct entry {
     char address[INET_ADDRSTRLEN];
     enum lists lists;
     bool has_rates;
+    bool is_leaving;        /* the steps that take its TAP away were planned */
+    char kept[IFNAME_SIZE]; /* under which that one stays; "": it does not */
 };
+
+enum number { NUMBER_FREE, NUMBER_TAKEN /* by an entry's name, or what it keeps */, NUMBER_IDLE };
 
 struct names {
     pthread_mutex_t lock; /* everything below */
     struct entry *entries;
-    char prefix[IFNAME_SIZE]; /* of idle TAPs */
-    size_t pool;
-    bool is_full[POOL_MAX];
+    char prefix[IFNAME_SIZE]; /* of numbers */
+    size_t pool, n_idle;      /* n_idle: or soon to be, as entries keep them */
+    uint8_t numbers[NUMBERS]; /* enum number */
     bool has_forwarder;
 };
 
@@ -34,7 +39,7 @@ struct names *names_new(const char *bridge, size_t pool)
 
     pthread_mutex_init(&names->lock, NULL);
     names->pool = pool < POOL_MAX ? pool : POOL_MAX;
-    (void)snprintf(names->prefix, sizeof names->prefix, "tapi-%04x-", (unsigned)(bridge_hash(bridge) & 0xffff));
+    (void)snprintf(names->prefix, sizeof names->prefix, "tap-%06x-", (unsigned)(bridge_hash(bridge) & 0xffffff));
     return names;
 }
 
@@ -74,6 +79,39 @@ bool names_has_forwarder(struct names *names)
     return is_there;
 }
 
+/* ---- numbers: called with the lock held ------------------------------------------------------------------------- */
+
+static uint8_t *number_of(struct names *names, const char *name)
+{
+    const char *rest;
+    int64_t number;
+
+    if (!text_starts(name, names->prefix, &rest) || !num_int(rest, 0, NUMBERS - 1, &number) ||
+        (rest[0] == '0' && rest[1] != '\0'))
+        return NULL;
+    return &names->numbers[number];
+}
+
+/* The first number that is so. */
+static bool find_number(struct names *names, enum number is, char ret_name[IFNAME_SIZE])
+{
+    const uint8_t *found = memchr(names->numbers, is, sizeof names->numbers);
+
+    return found != NULL &&
+           snprintf(ret_name, IFNAME_SIZE, "%s%td", names->prefix, found - names->numbers) < IFNAME_SIZE;
+}
+
+static void set_number(struct names *names, const char *name, enum number to)
+{
+    uint8_t *number = number_of(names, name);
+
+    if (number == NULL)
+        return;
+    names->n_idle -= *number == NUMBER_IDLE;
+    names->n_idle += to == NUMBER_IDLE;
+    *number = (uint8_t)to;
+}
+
 /* ---- reserved names: called with the lock held ------------------------------------------------------------------ */
 
 static struct entry *find_name(const struct names *names, const char *name)
@@ -102,6 +140,7 @@ static void add(struct names *names, const char *id, const char *name)
     e->id = mem_dup(id);
     e->next = names->entries;
     names->entries = e;
+    set_number(names, name, NUMBER_TAKEN);
 }
 
 /* Variant 0 is the plain name; the others keep the beginning, for people. */
@@ -115,20 +154,31 @@ static void make_name(const char *id, int variant, char ret_name[IFNAME_SIZE])
         (void)snprintf(ret_name, IFNAME_SIZE, "tap-%.5s-%05x", id, (unsigned)(bridge_hash(text) & 0xfffff));
 }
 
+/* An idle TAP's is. */
+static bool is_free(struct names *names, const char *name)
+{
+    const uint8_t *number = number_of(names, name);
+
+    return find_name(names, name) == NULL && (number == NULL || *number != NUMBER_TAKEN);
+}
+
 static bool is_tap_name(const char *name)
 {
     return text_starts(name, "tap-", NULL) && strlen(name) > 4 && strlen(name) < IFNAME_SIZE && text_is_id(name);
 }
 
-static bool choose(const struct names *names, const char *id, const char *wanted, char ret_name[IFNAME_SIZE])
+static bool choose(struct names *names, const char *id, const char *wanted, bool may_be_idle,
+                   char ret_name[IFNAME_SIZE])
 {
-    if (is_tap_name(wanted) && find_name(names, wanted) == NULL) {
+    if (is_tap_name(wanted) && is_free(names, wanted)) {
         (void)snprintf(ret_name, IFNAME_SIZE, "%s", wanted);
         return true;
     }
+    if (may_be_idle && find_number(names, NUMBER_IDLE, ret_name))
+        return true;
     for (int variant = 0; variant < VARIANTS; variant++) {
         make_name(id, variant, ret_name);
-        if (find_name(names, ret_name) == NULL)
+        if (is_free(names, ret_name))
             return true;
     }
     return false;
@@ -136,19 +186,20 @@ static bool choose(const struct names *names, const char *id, const char *wanted
 
 /* ---- reserved names --------------------------------------------------------------------------------------------- */
 
-int names_reserve(struct names *names, const char *id, const char *wanted, char ret_name[IFNAME_SIZE],
-                  struct runner_error *err)
+int names_reserve(struct names *names, const char *id, const char *wanted, bool may_be_idle,
+                  char ret_name[IFNAME_SIZE], struct runner_error *err)
 {
-    const struct entry *mine;
+    struct entry *mine;
     char name[IFNAME_SIZE];
     bool is_found = true;
 
     pthread_mutex_lock(&names->lock);
     mine = find_id(names, id);
     if (mine != NULL) {
+        mine->is_leaving = false;
         memcpy(name, mine->name, sizeof name);
     } else {
-        is_found = choose(names, id, wanted, name);
+        is_found = choose(names, id, wanted, may_be_idle, name);
         if (is_found)
             add(names, id, name);
     }
@@ -182,14 +233,24 @@ int names_adopt(struct names *names, const char *id, const char *name, struct ru
     return 0;
 }
 
-void names_release(struct names *names, const char *id, const char *name)
+/* One that did not come to leave was undone, as TAP_ADD says it: of a number, its TAP is idle again. Called with the lock
+ * held. */
+static void settle_numbers(struct names *names, const struct entry *e)
+{
+    names->n_idle -= e->kept[0] != '\0'; /* counted once more below */
+    set_number(names, e->name, e->is_leaving ? NUMBER_FREE : NUMBER_IDLE);
+    set_number(names, e->kept, NUMBER_IDLE);
+}
+
+void names_release(struct names *names, const char *id)
 {
     pthread_mutex_lock(&names->lock);
     for (struct entry **p = &names->entries; *p != NULL; p = &(*p)->next) {
         struct entry *e = *p;
-        if (strcmp(e->name, name) != 0 || strcmp(e->id, id) != 0)
+        if (strcmp(e->id, id) != 0)
             continue;
         *p = e->next;
+        settle_numbers(names, e);
         entry_free(e);
         break;
     }
@@ -276,50 +337,57 @@ bool names_has_rates(struct names *names, const char *name)
 
 /* ---- idle TAPs -------------------------------------------------------------------------------------------------- */
 
-/* Called with the lock held. */
-static bool use_slot(struct names *names, size_t slot, char ret_name[IFNAME_SIZE])
+bool names_is_number(struct names *names, const char *name)
 {
-    names->is_full[slot] = !names->is_full[slot];
-    return snprintf(ret_name, IFNAME_SIZE, "%s%zu", names->prefix, slot) < IFNAME_SIZE;
-}
-
-/* From the top, while giving goes from the bottom: a slot wrongly believed full does not stand before the others. */
-bool names_take_idle(struct names *names, char ret_name[IFNAME_SIZE])
-{
-    bool is_found = false;
+    bool is_number;
 
     pthread_mutex_lock(&names->lock);
-    for (size_t i = names->pool; i-- > 0 && !is_found;)
-        if (names->is_full[i])
-            is_found = use_slot(names, i, ret_name);
+    is_number = number_of(names, name) != NULL;
     pthread_mutex_unlock(&names->lock);
-    return is_found;
+    return is_number;
 }
 
-bool names_give_idle(struct names *names, char ret_name[IFNAME_SIZE])
+/* Called with the lock held: what is to be kept of it. One with a name of its own gets a number. */
+static void choose_kept(struct names *names, struct entry *e)
 {
-    bool is_found = false;
+    if (names->n_idle >= names->pool)
+        return;
+    if (number_of(names, e->name) != NULL)
+        memcpy(e->kept, e->name, sizeof e->kept);
+    else if (!find_number(names, NUMBER_FREE, e->kept))
+        return;
+    set_number(names, e->kept, NUMBER_TAKEN);
+    names->n_idle++;
+}
+
+bool names_keep(struct names *names, const char *name, bool can_stay, char ret_idle[IFNAME_SIZE])
+{
+    struct entry *e;
+    bool is_kept = false;
 
     pthread_mutex_lock(&names->lock);
-    for (size_t i = 0; i < names->pool && !is_found; i++)
-        if (!names->is_full[i])
-            is_found = use_slot(names, i, ret_name);
-    pthread_mutex_unlock(&names->lock);
-    return is_found;
-}
-
-bool names_found_idle(struct names *names, const char *name, bool *ret_is_kept)
-{
-    const char *rest;
-    int64_t slot;
-
-    if (!text_starts(name, names->prefix, &rest) || !num_int(rest, 0, 9999, &slot))
-        return false;
-    *ret_is_kept = (size_t)slot < names->pool;
-    if (*ret_is_kept) {
-        pthread_mutex_lock(&names->lock);
-        names->is_full[slot] = true;
-        pthread_mutex_unlock(&names->lock);
+    e = find_name(names, name);
+    if (e != NULL) {
+        e->is_leaving = true;
+        if (e->kept[0] == '\0' && can_stay)
+            choose_kept(names, e);
+        is_kept = can_stay && e->kept[0] != '\0';
+        memcpy(ret_idle, e->kept, IFNAME_SIZE);
     }
-    return true;
+    pthread_mutex_unlock(&names->lock);
+    return is_kept;
+}
+
+bool names_found_idle(struct names *names, const char *name)
+{
+    const uint8_t *number;
+    bool is_kept;
+
+    pthread_mutex_lock(&names->lock);
+    number = number_of(names, name);
+    is_kept = number != NULL && (*number != NUMBER_FREE || names->n_idle < names->pool);
+    if (is_kept && *number == NUMBER_FREE)
+        set_number(names, name, NUMBER_IDLE);
+    pthread_mutex_unlock(&names->lock);
+    return is_kept;
 }

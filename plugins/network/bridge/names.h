@@ -15,16 +15,16 @@ void names_set_forwarder(struct names *names, bool is_there);
 bool names_has_forwarder(struct names *names);
 
 /* The name of this sandbox's TAP, reserved for it: the one it has already, else `wanted` when it is set and free, else
- * tap- and 11 characters of the id, else a variant of it. BUSY when all variants are taken. */
-int names_reserve(struct names *names, const char *id, const char *wanted, char ret_name[IFNAME_SIZE],
-                  struct runner_error *err);
+ * that of an idle TAP where it may have one, else tap- and 11 characters of the id, else a variant of it. BUSY when all variants are taken. */
+int names_reserve(struct names *names, const char *id, const char *wanted, bool may_be_idle,
+                  char ret_name[IFNAME_SIZE], struct runner_error *err);
 /* Reserves exactly this name: EXISTS when another sandbox has it. */
 int names_adopt(struct names *names, const char *id, const char *name, struct runner_error *err);
 /* The address that goes with a reserved name: said, or asked. */
 void names_set_address(struct names *names, const char *name, const char *address);
 bool names_is_address(struct names *names, const char *address);
-/* Not reserved by that sandbox: fine. */
-void names_release(struct names *names, const char *id, const char *name);
+/* What the sandbox has is others' from now on. None: fine. */
+void names_release(struct names *names, const char *id);
 bool names_is_reserved(struct names *names, const char *name);
 /* Of an adopted name, and of nobody's, it is not known. */
 void names_set_lists(struct names *names, const char *name, enum lists lists);
@@ -34,16 +34,16 @@ void names_set_rates(struct names *names, const char *name);
 bool names_has_rates(struct names *names, const char *name);
 
 /*
- * Idle TAPs sit in numbered slots, tapi-<bridge>-<slot>. What is known of a slot is a guess, since a batch may fail
- * after it was planned; a wrong guess costs time and nothing else: TAP_ADD makes a TAP when the idle one is gone,
- * TAP_DEL deletes when the slot is taken.
+ * Idle TAPs have numbers for names, tap-<bridge>-<number>, and keep them: a sandbox that gets one has its name, since to
+ * rename an interface takes the kernel a grace period. What is known of a number is a guess, since a batch may fail after
+ * it was planned; a wrong guess costs time and nothing else: TAP_ADD makes a TAP when the idle one is gone, TAP_DEL deletes
+ * when the name is taken. Nobody gets the name of one that goes before its sandbox is released.
  */
-/* A slot believed to hold one, now believed empty; false: none. */
-bool names_take_idle(struct names *names, char ret_name[IFNAME_SIZE]);
-/* A slot believed empty, now believed to hold one; false: the pool is full. */
-bool names_give_idle(struct names *names, char ret_name[IFNAME_SIZE]);
-/* Whether it is the name of an idle TAP of this bridge; one within the pool is believed to be there from now on, and
- * ret_is_kept says so. */
-bool names_found_idle(struct names *names, const char *name, bool *ret_is_kept);
+/* Whether it is such a name. */
+bool names_is_number(struct names *names, const char *name);
+/* Its interface is about to go. Whether it stays, which one that can does unless the pool is full; and under which name. */
+bool names_keep(struct names *names, const char *name, bool can_stay, char ret_idle[IFNAME_SIZE]);
+/* A TAP that no sandbox has was found under such a name. Within the pool it is idle from now on; false: there are enough. */
+bool names_found_idle(struct names *names, const char *name);
 
 #endif

@@ -22,7 +22,7 @@ bool netns_has(const struct runner_nic *nic)
 /* An image's network is set up once, at the first boot: what changes is for the next sandboxes. */
 bool netns_wants(const struct bridge *b, const struct runner_nic *nic)
 {
-    return netns_has(nic) || (b->has_netns && nic->name[0] == '\0');
+    return netns_has(nic) || (b->has_netns && nic->kind == 0); /* which it is before its first attach */
 }
 
 /* As good as any that nobody else has on that wire, and the same on every host with the same settings. */

@@ -14,18 +14,33 @@ static bool is_owned(const struct runner_nic *const *owned, size_t n, const char
     return false;
 }
 
-/* Ours and nobody's: a port of our bridge with a name we give, or an idle one beyond the pool's size. */
-static bool is_orphan(const struct bridge *b, const struct json *link, const char *name,
-                      const struct runner_nic *const *owned, size_t n)
-{
-    bool is_kept;
+enum found { FOUND_KEPT, FOUND_SPARE, FOUND_ORPHAN };
 
-    if (names_found_idle(b->names, name, &is_kept))
-        return !is_kept;
+static bool is_up(const struct json *link)
+{
+    const struct json *flags = json_get(link, "flags");
+
+    for (const struct json *flag = flags != NULL ? flags->first : NULL; flag != NULL; flag = flag->next)
+        if (flag->type == JSON_STRING && strcmp(flag->text, "UP") == 0)
+            return true;
+    return false;
+}
+
+/* Ours and nobody's: a port of our bridge with a name we give, or an idle one, which is down, beyond the pool's size. */
+static enum found judge(const struct bridge *b, const struct json *link, const char *name,
+                        const struct runner_nic *const *owned, size_t n)
+{
+    const char *master = json_text(link, "master", "");
+    const bool is_port = strcmp(master, b->name) == 0, is_idle = !is_up(link) && names_is_number(b->names, name);
+
     if (text_starts(name, "tapd-", NULL)) /* on its way when the runner was killed */
-        return true;
-    return text_starts(name, "tap-", NULL) && strcmp(json_text(link, "master", ""), b->name) == 0 &&
-           !is_owned(owned, n, name) && !names_is_reserved(b->names, name);
+        return FOUND_SPARE;
+    if (!text_starts(name, "tap-", NULL) || (!is_port && (master[0] != '\0' || !is_idle)) || is_owned(owned, n, name) ||
+        names_is_reserved(b->names, name))
+        return FOUND_KEPT;
+    if (!is_idle)
+        return FOUND_ORPHAN;
+    return names_found_idle(b->names, name) ? FOUND_KEPT : FOUND_SPARE;
 }
 
 /* type: "tun", or "veth": the ports of sandboxes in namespaces. */
@@ -46,12 +61,12 @@ static int list_ports(struct runner_call *call, const char *type, struct json **
 }
 
 static int add_removal(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, const char *name,
-                       struct runner_error *err)
+                       enum found found, struct runner_error *err)
 {
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name};
     struct runner_field fields[] = {{"bridge", b->name}, {"interface", name}};
 
-    if (text_starts(name, "tap-", NULL)) /* the others are idle ones beyond the pool's size */
+    if (found == FOUND_ORPHAN)
         bridge_host->log(call, RUNNER_LOG_WARN, "network.orphan_removed", fields, ARRAY_LEN(fields));
     return bridge_host->add(batch, &step, err);
 }
@@ -61,7 +76,7 @@ static int sweep_ports(const struct bridge *b, struct runner_call *call, const c
 {
     auto_json struct json *links = NULL;
     struct runner_batch *batch;
-    size_t n_orphans = 0;
+    size_t n_removed = 0;
     int r = 0;
 
     if (list_ports(call, type, &links, err) < 0)
@@ -69,13 +84,15 @@ static int sweep_ports(const struct bridge *b, struct runner_call *call, const c
     batch = bridge_host->batch_new(call);
     for (const struct json *link = links != NULL ? links->first : NULL; link != NULL && r >= 0; link = link->next) {
         const char *name = json_text(link, "ifname", "");
-        if (!is_orphan(b, link, name, owned, n))
+        enum found found = judge(b, link, name, owned, n);
+
+        if (found == FOUND_KEPT)
             continue;
-        r = add_removal(b, call, batch, name, err);
-        n_orphans++;
+        r = add_removal(b, call, batch, name, found, err);
+        n_removed++;
     }
     if (r >= 0)
-        r = n_orphans > 0 ? bridge_host->run(call, batch, err) : 0;
+        r = n_removed > 0 ? bridge_host->run(call, batch, err) : 0;
     bridge_host->batch_free(batch);
     return r;
 }

@@ -46,13 +46,27 @@ static void gather(struct grave *g, long ns)
         ;
 }
 
+/* None: another runner was faster. */
+static int delete_group(void)
+{
+    struct netlink n;
+    int r = netlink_open(&n);
+
+    if (r < 0)
+        return r;
+    netlink_delete_group(&n, GROUP);
+    r = netlink_send(&n, NULL);
+    netlink_close(&n);
+    return r == -ENODEV ? 0 : r;
+}
+
 static bool remove_all(void)
 {
-    int r = netlink_delete_group(GROUP);
+    int r = delete_group();
     auto_free char *text = mem_printf("%d", -r);
     const struct runner_field field = {"errno", text};
 
-    if (r == 0 || r == -ENODEV) /* another runner was faster */
+    if (r == 0)
         return true;
     local_host->log(NULL, RUNNER_LOG_WARN, "transport.interfaces_left", &field, 1);
     return false;
@@ -118,15 +132,15 @@ static bool tell(struct grave *g)
     return is_known;
 }
 
-int grave_bury(struct grave *g, int index)
+int grave_bury(struct grave *g, struct netlink *n, int index)
 {
-    const struct link_change rest = {.index = index, .up = 0, .master = -1};
+    const struct link_change rest = {.index = index, .up = 0, .master = -1, .group = -1};
     const struct link_change leave = {.index = index, .up = -1, .master = 0, .rename = GRAVE_NAME, .group = GROUP};
-    int r = netlink_change(&rest);
 
-    if (r == 0)
-        r = netlink_change(&leave);
-    if (r == 0 && tell(g))
+    netlink_change(n, &rest); /* first: one that is up can be renamed only since Linux 6.3 */
+    netlink_change(n, &leave);
+    if (netlink_send(n, NULL) == 0 && tell(g))
         return 0;
-    return netlink_delete(index);
+    netlink_delete(n, index);
+    return netlink_send(n, NULL);
 }

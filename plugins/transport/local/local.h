@@ -82,12 +82,6 @@ step_fn tap_add, tap_del;
 /* A queue of the TAP of this name, which must be there. */
 int tap_dial(struct local *self, const char *name, int *ret_fd, struct runner_error *err);
 void tap_free_all(struct local *self);
-/* Makes a TAP (excl) or attaches to one that is there, so that nobody else can; 0 or a negative errno. It is gone with the
- * descriptor: what the runner leaves half made when it is killed would be on no bridge, and so nobody's. number: the
- * interface's, of a new one; 0: the kernel chooses. */
-int tap_open(const char *name, bool excl, uid_t owner, unsigned number, int *ret_fd);
-/* Of an interface that is down, in the network namespace of the thread; or "all" and "default". */
-void tap_disable_ipv6(const char *name);
 /* messages.c */
 step_fn messages_run;
 /* Whole messages, as of a NETLINK step; what comes in reply is added to ret_out, which may be NULL. self NULL: in the network

@@ -1,5 +1,6 @@
 #include "plugins/transport/local/netlink.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/if.h>
 #include <linux/if_bridge.h>
@@ -8,95 +9,182 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
-#include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "core/util/cleanup.h"
-
-struct message { /* one request, and room for its answer */
-    union {
-        struct nlmsghdr head;
-        char bytes[8192]; /* NLMSG_GOODSIZE: no answer about one link is larger without IFLA_EXT_MASK */
-    };
-};
-
-static void message_init(struct message *m, uint16_t type, uint16_t flags, unsigned char family, int index)
+int netlink_open(struct netlink *n)
 {
-    struct ifinfomsg *info;
-
-    memset(m, 0, sizeof *m);
-    m->head.nlmsg_len = NLMSG_LENGTH(sizeof *info);
-    m->head.nlmsg_type = type;
-    m->head.nlmsg_flags = NLM_F_REQUEST | flags;
-    info = NLMSG_DATA(&m->head);
-    info->ifi_family = family;
-    info->ifi_index = index;
+    *n = (struct netlink){.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)};
+    return n->fd < 0 ? -errno : 0;
 }
 
-/* Requests are built of a handful of attributes: they fit by far. */
-static struct rtattr *add_attr(struct message *m, unsigned short type, const void *data, size_t len)
+void netlink_close(struct netlink *n)
 {
-    struct rtattr *attr = (struct rtattr *)(m->bytes + NLMSG_ALIGN(m->head.nlmsg_len));
+    cleanup_close(&n->fd);
+}
+
+/* ---- requests ---- */
+
+/* Requests are built of a handful of attributes: all that go together fit by far. */
+static void *add_bytes(struct netlink *n, size_t len)
+{
+    void *at = n->bytes + n->len;
+
+    assert(n->len + NLMSG_ALIGN(len) <= sizeof n->bytes);
+    memset(at, 0, NLMSG_ALIGN(len));
+    n->len += NLMSG_ALIGN(len);
+    return at;
+}
+
+static struct nlmsghdr *begin(struct netlink *n, const char *what, uint16_t type, uint16_t flags, size_t size)
+{
+    struct nlmsghdr *head = add_bytes(n, NLMSG_LENGTH(size));
+
+    assert(n->n < NETLINK_REQUESTS);
+    n->last = (size_t)((char *)head - n->bytes);
+    n->what[n->n++] = what;
+    *head = (struct nlmsghdr){.nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | flags, .nlmsg_seq = n->n};
+    return head;
+}
+
+static void end(struct netlink *n, struct nlmsghdr *head)
+{
+    head->nlmsg_len = (uint32_t)(n->bytes + n->len - (char *)head);
+}
+
+static struct rtattr *add_attr(struct netlink *n, unsigned short type, const void *data, size_t len)
+{
+    struct rtattr *attr = add_bytes(n, RTA_LENGTH(len));
 
     attr->rta_type = type;
     attr->rta_len = (unsigned short)RTA_LENGTH(len);
     if (len > 0)
         memcpy(RTA_DATA(attr), data, len);
-    m->head.nlmsg_len = (uint32_t)(NLMSG_ALIGN(m->head.nlmsg_len) + RTA_ALIGN(attr->rta_len));
     return attr;
 }
 
 /* What was added since it is in it. */
-static void end_nest(const struct message *m, struct rtattr *nest)
+static void end_nest(const struct netlink *n, struct rtattr *nest)
 {
-    nest->rta_len = (unsigned short)(m->bytes + m->head.nlmsg_len - (const char *)nest);
+    nest->rta_len = (unsigned short)(n->bytes + n->len - (const char *)nest);
 }
 
-/* Sends and takes the one answer: an acknowledgement, or a message that is left in m. */
-static int exchange(struct message *m)
+static struct nlmsghdr *begin_link(struct netlink *n, const char *what, uint16_t type, unsigned char family, int index)
+{
+    struct nlmsghdr *head = begin(n, what, type, 0, sizeof(struct ifinfomsg));
+    struct ifinfomsg *info = NLMSG_DATA(head);
+
+    info->ifi_family = family;
+    info->ifi_index = index;
+    return head;
+}
+
+/* ---- answers ---- */
+
+static int send_all(struct netlink *n)
 {
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-    auto_close int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    ssize_t n;
+    const size_t len = n->len;
+    ssize_t sent;
 
-    if (fd < 0)
+    n->len = n->n = 0;
+    sent = sendto(n->fd, n->bytes, len, 0, (struct sockaddr *)&kernel, sizeof kernel);
+    if (sent < 0)
         return -errno;
-    if (sendto(fd, m, m->head.nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
-        return -errno;
+    return sent == (ssize_t)len ? 0 : -EPROTO;
+}
+
+/* One message, which is left in n: the kernel answers within sendto(), so that nothing is waited for. ret_error: what it
+ * says of the request of that number, or 0. */
+static int take(struct netlink *n, unsigned *ret_number, int *ret_error)
+{
+    const struct nlmsghdr *head = (const struct nlmsghdr *)n->bytes;
+    ssize_t got;
+
     do
-        n = recv(fd, m, sizeof *m, 0); /* the kernel answers within sendto(): this does not wait */
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return -errno;
-    if (!NLMSG_OK(&m->head, (size_t)n))
+        got = recv(n->fd, n->bytes, sizeof n->bytes, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return errno == EAGAIN ? -EPROTO : -errno;
+    if (!NLMSG_OK(head, (size_t)got))
         return -EPROTO;
-    if (m->head.nlmsg_type == NLMSG_ERROR)
-        return ((struct nlmsgerr *)NLMSG_DATA(&m->head))->error;
+    *ret_number = head->nlmsg_seq;
+    *ret_error = head->nlmsg_type == NLMSG_ERROR ? ((const struct nlmsgerr *)NLMSG_DATA(head))->error : 0;
     return 0;
 }
 
-int netlink_change(const struct link_change *change)
+/* The last is acknowledged; one before it is spoken of only when it fails. */
+int netlink_send(struct netlink *n, const char **ret_what)
 {
-    struct message m;
-    struct ifinfomsg *info = NLMSG_DATA(&m.head);
-    uint32_t master = (uint32_t)change->master;
+    const unsigned last = n->n;
+    unsigned number = 0, failed = 0;
+    int status = 0, first = 0, error;
 
-    message_init(&m, RTM_SETLINK, NLM_F_ACK, AF_UNSPEC, change->index);
+    if (last > 0) {
+        ((struct nlmsghdr *)(n->bytes + n->last))->nlmsg_flags |= NLM_F_ACK;
+        status = send_all(n);
+    }
+    while (status == 0 && number < last) {
+        status = take(n, &number, &error);
+        if (status < 0 || error == 0 || failed != 0)
+            continue;
+        failed = number;
+        first = error;
+    }
+    if (ret_what != NULL)
+        *ret_what = failed >= 1 && failed <= last ? n->what[failed - 1] : "netlink";
+    return status < 0 ? status : first;
+}
+
+static int ask_interface(const struct netlink *n, unsigned long request, const char *name, struct ifreq *ret)
+{
+    *ret = (struct ifreq){.ifr_ifindex = 0};
+    memcpy(ret->ifr_name, name, strnlen(name, IFNAMSIZ - 1));
+    return ioctl(n->fd, request, ret) < 0 ? -errno : 0;
+}
+
+int netlink_index(const struct netlink *n, const char *name)
+{
+    struct ifreq about;
+    int r = ask_interface(n, SIOCGIFINDEX, name, &about);
+
+    return r < 0 ? r : about.ifr_ifindex;
+}
+
+int netlink_flags(const struct netlink *n, const char *name, unsigned *ret)
+{
+    struct ifreq about;
+    int r = ask_interface(n, SIOCGIFFLAGS, name, &about);
+
+    *ret = (unsigned short)about.ifr_flags;
+    return r;
+}
+
+/* ---- links ---- */
+
+void netlink_change(struct netlink *n, const struct link_change *change)
+{
+    struct nlmsghdr *head = begin_link(n, "its bridge", RTM_SETLINK, AF_UNSPEC, change->index);
+    struct ifinfomsg *info = NLMSG_DATA(head);
+    const uint32_t master = (uint32_t)change->master, group = (uint32_t)change->group;
+
     if (change->up >= 0) {
         info->ifi_change = IFF_UP;
         info->ifi_flags = change->up ? IFF_UP : 0;
     }
+    if (change->mac != NULL)
+        add_attr(n, IFLA_ADDRESS, change->mac, MAC_BYTES);
     if (change->rename != NULL)
-        add_attr(&m, IFLA_IFNAME, change->rename, strlen(change->rename) + 1);
+        add_attr(n, IFLA_IFNAME, change->rename, strlen(change->rename) + 1);
     if (change->master >= 0)
-        add_attr(&m, IFLA_MASTER, &master, sizeof master);
-    if (change->group != 0)
-        add_attr(&m, IFLA_GROUP, &change->group, sizeof change->group);
-    return exchange(&m);
+        add_attr(n, IFLA_MASTER, &master, sizeof master);
+    if (change->group >= 0)
+        add_attr(n, IFLA_GROUP, &group, sizeof group);
+    end(n, head);
 }
 
-int netlink_port(int index, bool is_isolated, bool is_bound)
+void netlink_port(struct netlink *n, int index, bool is_isolated, bool is_bound)
 {
     const struct {
         unsigned short type;
@@ -110,72 +198,98 @@ int netlink_port(int index, bool is_isolated, bool is_bound)
         {IFLA_BRPORT_MCAST_FLOOD, true, !is_isolated},
         {IFLA_BRPORT_BCAST_FLOOD, true, !is_isolated},
     };
-    struct message m;
-    struct rtattr *nest;
+    struct nlmsghdr *head = begin_link(n, "flags of its port", RTM_SETLINK, AF_BRIDGE, index);
+    struct rtattr *nest = add_attr(n, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
 
-    message_init(&m, RTM_SETLINK, NLM_F_ACK, AF_BRIDGE, index);
-    nest = add_attr(&m, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (is_bound || !flags[i].is_bound)
-            add_attr(&m, flags[i].type, &flags[i].value, sizeof flags[i].value);
-    end_nest(&m, nest);
-    return exchange(&m);
+            add_attr(n, flags[i].type, &flags[i].value, sizeof flags[i].value);
+    end_nest(n, nest);
+    end(n, head);
 }
 
-static struct ndmsg *neighbour_init(struct message *m, uint16_t type, uint16_t flags, unsigned char family, int index)
+void netlink_delete(struct netlink *n, int index)
 {
-    struct ndmsg *about = NLMSG_DATA(&m->head);
-
-    memset(m, 0, sizeof *m);
-    m->head.nlmsg_len = NLMSG_LENGTH(sizeof *about);
-    m->head.nlmsg_type = type;
-    m->head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-    about->ndm_family = family;
-    about->ndm_ifindex = index;
-    return about;
+    end(n, begin_link(n, "its removal", RTM_DELLINK, AF_UNSPEC, index));
 }
 
-int netlink_forward_to(int index, const uint8_t mac[MAC_BYTES])
+void netlink_delete_group(struct netlink *n, uint32_t group)
 {
-    struct message m;
-    struct ndmsg *about = neighbour_init(&m, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, AF_BRIDGE, index);
+    struct nlmsghdr *head = begin_link(n, "removal of a group", RTM_DELLINK, AF_UNSPEC, 0);
+
+    add_attr(n, IFLA_GROUP, &group, sizeof group);
+    end(n, head);
+}
+
+/* One queue each way, which are of no use to it: else the kernel makes some for each processor. */
+static void add_one_queue(struct netlink *n)
+{
+    const uint32_t one = 1;
+
+    add_attr(n, IFLA_NUM_TX_QUEUES, &one, sizeof one);
+    add_attr(n, IFLA_NUM_RX_QUEUES, &one, sizeof one);
+}
+
+void netlink_veth(struct netlink *n, const char *name, int number, const char *other, int other_netns)
+{
+    const struct ifinfomsg about = {.ifi_family = AF_UNSPEC};
+    struct nlmsghdr *head = begin_link(n, "a veth", RTM_NEWLINK, AF_UNSPEC, number);
+    struct rtattr *info, *data, *peer;
+
+    head->nlmsg_flags |= NLM_F_CREATE | NLM_F_EXCL;
+    add_attr(n, IFLA_IFNAME, name, strlen(name) + 1);
+    add_one_queue(n);
+    info = add_attr(n, IFLA_LINKINFO | NLA_F_NESTED, NULL, 0);
+    add_attr(n, IFLA_INFO_KIND, "veth", sizeof "veth");
+    data = add_attr(n, IFLA_INFO_DATA | NLA_F_NESTED, NULL, 0);
+    peer = add_attr(n, VETH_INFO_PEER | NLA_F_NESTED, &about, sizeof about);
+    add_attr(n, IFLA_IFNAME, other, strlen(other) + 1);
+    add_one_queue(n);
+    add_attr(n, IFLA_NET_NS_FD, &other_netns, sizeof other_netns);
+    end_nest(n, peer);
+    end_nest(n, data);
+    end_nest(n, info);
+    end(n, head);
+}
+
+/* ---- neighbours ---- */
+
+static struct nlmsghdr *begin_neighbour(struct netlink *n, const char *what, bool is_new, unsigned char family,
+                                        int index, struct ndmsg **ret_about)
+{
+    struct nlmsghdr *head = begin(n, what, is_new ? RTM_NEWNEIGH : RTM_DELNEIGH,
+                                  is_new ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof **ret_about);
+
+    *ret_about = NLMSG_DATA(head);
+    (*ret_about)->ndm_family = family;
+    (*ret_about)->ndm_ifindex = index;
+    return head;
+}
+
+void netlink_forward(struct netlink *n, int index, const uint8_t mac[MAC_BYTES], bool is_for)
+{
+    struct ndmsg *about;
+    struct nlmsghdr *head = begin_neighbour(n, "its guest's MAC address", is_for, AF_BRIDGE, index, &about);
 
     about->ndm_flags = NTF_MASTER;
     about->ndm_state = NUD_NOARP; /* bridge(8) calls it static */
-    add_attr(&m, NDA_LLADDR, mac, MAC_BYTES);
-    return exchange(&m);
+    add_attr(n, NDA_LLADDR, mac, MAC_BYTES);
+    end(n, head);
 }
 
-int netlink_neighbour(int bridge, struct in_addr address, const uint8_t *mac)
+void netlink_neighbour(struct netlink *n, int bridge, struct in_addr address, const uint8_t *mac)
 {
-    bool is_new = mac != NULL;
-    struct message m;
-    struct ndmsg *about = neighbour_init(&m, is_new ? RTM_NEWNEIGH : RTM_DELNEIGH,
-                                         is_new ? NLM_F_CREATE | NLM_F_REPLACE : 0, AF_INET, bridge);
+    struct ndmsg *about;
+    struct nlmsghdr *head = begin_neighbour(n, "whose its guest's address is", mac != NULL, AF_INET, bridge, &about);
 
     about->ndm_state = NUD_PERMANENT;
-    add_attr(&m, NDA_DST, &address, sizeof address);
-    if (is_new)
-        add_attr(&m, NDA_LLADDR, mac, MAC_BYTES);
-    return exchange(&m);
+    add_attr(n, NDA_DST, &address, sizeof address);
+    if (mac != NULL)
+        add_attr(n, NDA_LLADDR, mac, MAC_BYTES);
+    end(n, head);
 }
 
-int netlink_delete(int index)
-{
-    struct message m;
-
-    message_init(&m, RTM_DELLINK, NLM_F_ACK, AF_UNSPEC, index);
-    return exchange(&m);
-}
-
-int netlink_delete_group(uint32_t group)
-{
-    struct message m;
-
-    message_init(&m, RTM_DELLINK, NLM_F_ACK, AF_UNSPEC, 0);
-    add_attr(&m, IFLA_GROUP, &group, sizeof group);
-    return exchange(&m);
-}
+/* ---- what a link is ---- */
 
 static const struct rtattr *find_attr(const struct rtattr *attr, int len, unsigned short type)
 {
@@ -190,12 +304,6 @@ static const struct rtattr *find_nested(const struct rtattr *outer, unsigned sho
     return outer != NULL ? find_attr(RTA_DATA(outer), (int)RTA_PAYLOAD(outer), type) : NULL;
 }
 
-/* What the link is, of a link's description. */
-static const struct rtattr *link_info(const struct message *m)
-{
-    return find_attr(IFLA_RTA(NLMSG_DATA(&m->head)), (int)IFLA_PAYLOAD(&m->head), IFLA_LINKINFO);
-}
-
 static bool is_kind(const struct rtattr *info, const char *name)
 {
     const struct rtattr *kind = find_nested(info, IFLA_INFO_KIND);
@@ -204,60 +312,33 @@ static bool is_kind(const struct rtattr *info, const char *name)
     return kind != NULL && RTA_PAYLOAD(kind) == size && memcmp(RTA_DATA(kind), name, size) == 0;
 }
 
-static int get_link(struct message *m, int index)
+int netlink_look(struct netlink *n, int index, struct link_state *ret)
 {
-    message_init(m, RTM_GETLINK, 0, AF_UNSPEC, index);
-    return exchange(m);
-}
+    const struct nlmsghdr *head = (const struct nlmsghdr *)n->bytes;
+    const struct rtattr *all, *info, *data, *type, *carrier;
+    const uint32_t mask = RTEXT_FILTER_SKIP_STATS; /* which take more time than all else */
+    struct nlmsghdr *request = begin_link(n, "it", RTM_GETLINK, AF_UNSPEC, index);
+    unsigned number;
+    int r, error = 0;
 
-int netlink_is_tap(int index)
-{
-    struct message m;
-    const struct rtattr *info, *type;
-    int r = get_link(&m, index);
-
-    if (r < 0)
-        return r;
-    info = link_info(&m);
-    type = find_nested(find_nested(info, IFLA_INFO_DATA), IFLA_TUN_TYPE);
-    return is_kind(info, "tun") && type != NULL && *(const uint8_t *)RTA_DATA(type) == IFF_TAP;
-}
-
-int netlink_is_kind(int index, const char *kind)
-{
-    struct message m;
-    int r = get_link(&m, index);
-
-    return r < 0 ? r : is_kind(link_info(&m), kind);
-}
-
-/* One queue each way, which are of no use to it: else the kernel makes some for each processor. */
-static void add_one_queue(struct message *m)
-{
-    const uint32_t one = 1;
-
-    add_attr(m, IFLA_NUM_TX_QUEUES, &one, sizeof one);
-    add_attr(m, IFLA_NUM_RX_QUEUES, &one, sizeof one);
-}
-
-int netlink_veth(const char *name, int number, const char *other, int other_netns)
-{
-    const struct ifinfomsg about = {.ifi_family = AF_UNSPEC};
-    struct rtattr *info, *data, *peer;
-    struct message m;
-
-    message_init(&m, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, AF_UNSPEC, number);
-    add_attr(&m, IFLA_IFNAME, name, strlen(name) + 1);
-    add_one_queue(&m);
-    info = add_attr(&m, IFLA_LINKINFO | NLA_F_NESTED, NULL, 0);
-    add_attr(&m, IFLA_INFO_KIND, "veth", sizeof "veth");
-    data = add_attr(&m, IFLA_INFO_DATA | NLA_F_NESTED, NULL, 0);
-    peer = add_attr(&m, VETH_INFO_PEER | NLA_F_NESTED, &about, sizeof about);
-    add_attr(&m, IFLA_IFNAME, other, strlen(other) + 1);
-    add_one_queue(&m);
-    add_attr(&m, IFLA_NET_NS_FD, &other_netns, sizeof other_netns);
-    end_nest(&m, peer);
-    end_nest(&m, data);
-    end_nest(&m, info);
-    return exchange(&m);
+    add_attr(n, IFLA_EXT_MASK, &mask, sizeof mask);
+    end(n, request);
+    r = send_all(n);
+    if (r == 0)
+        r = take(n, &number, &error);
+    if (r < 0 || error < 0)
+        return r < 0 ? r : error;
+    if (head->nlmsg_type != RTM_NEWLINK)
+        return -EPROTO;
+    all = IFLA_RTA(NLMSG_DATA(head));
+    info = find_attr(all, (int)IFLA_PAYLOAD(head), IFLA_LINKINFO);
+    carrier = find_attr(all, (int)IFLA_PAYLOAD(head), IFLA_CARRIER);
+    data = find_nested(info, IFLA_INFO_DATA);
+    type = find_nested(data, IFLA_TUN_TYPE);
+    ret->is_tap = is_kind(info, "tun") && type != NULL && *(const uint8_t *)RTA_DATA(type) == IFF_TAP;
+    ret->is_other = is_kind(info, "veth") || is_kind(info, "ifb");
+    ret->is_port = find_attr(all, (int)IFLA_PAYLOAD(head), IFLA_MASTER) != NULL;
+    ret->has_group = find_nested(data, IFLA_TUN_GROUP) != NULL;
+    ret->is_open = carrier == NULL || *(const uint8_t *)RTA_DATA(carrier) != 0;
+    return 0;
 }

@@ -1,39 +1,70 @@
-/* The few rtnetlink requests TAPs need. Any thread: each call has a socket of its own. All return 0 or a negative
- * errno. */
+/* The few rtnetlink requests TAPs need. Any thread: who uses it has a socket of its own. All that may fail return 0 or a
+ * negative errno. */
 #ifndef NETLINK_H
 #define NETLINK_H
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#define MAC_BYTES 6
+#include "core/util/cleanup.h"
+
+#define MAC_BYTES        6
+#define NETLINK_REQUESTS 8 /* that go together */
+
+/* Requests that are sent at once. The kernel carries out each, whether or not the one before it failed. */
+struct netlink {
+    int fd;
+    size_t len, last; /* last: where the last of them begins */
+    unsigned n;
+    const char *what[NETLINK_REQUESTS]; /* each is about */
+    union { /* they and the answer; one about a link is less than 4 KiB without IFLA_EXT_MASK */
+        uint32_t aligned;
+        char bytes[8192]; /* NLMSG_GOODSIZE */
+    };
+};
+
+int netlink_open(struct netlink *n);
+void netlink_close(struct netlink *n);
+/* ret_what: what the first that failed was about; may be NULL. Behind it more can be asked. */
+int netlink_send(struct netlink *n, const char **ret_what);
+/* The index of an interface; none: -ENODEV. */
+int netlink_index(const struct netlink *n, const char *name);
+/* Its IFF_ flags. */
+int netlink_flags(const struct netlink *n, const char *name, unsigned *ret);
 
 struct link_change {
     int index;
     int up;             /* 1 up, 0 down, -1 as it is */
     int master;         /* index of a bridge, 0 none, -1 as it is */
     const char *rename; /* NULL: as it is; with %d the kernel gives a number */
-    uint32_t group;     /* 0: as it is */
+    int64_t group;      /* -1: as it is */
+    const uint8_t *mac; /* of the link itself; NULL: as it is */
 };
 
-int netlink_change(const struct link_change *change);
+void netlink_change(struct netlink *n, const struct link_change *change);
 /* The port's isolation flag; is_bound: it also takes frames of known MAC addresses only, and learns none. What has no
  * known address goes to a bound port only when guests may speak to each other. */
-int netlink_port(int index, bool is_isolated, bool is_bound);
-/* The one MAC address that a bound port is for. */
-int netlink_forward_to(int index, const uint8_t mac[MAC_BYTES]);
+void netlink_port(struct netlink *n, int index, bool is_isolated, bool is_bound);
+/* Whether a bound port is for that MAC address. */
+void netlink_forward(struct netlink *n, int index, const uint8_t mac[MAC_BYTES], bool is_for);
 /* Whom an address belongs to, for as long as nobody says otherwise; mac NULL: nobody. */
-int netlink_neighbour(int bridge, struct in_addr address, const uint8_t *mac);
-int netlink_delete(int index);
-/* All links of the group at once; none: -ENODEV. */
-int netlink_delete_group(uint32_t group);
-/* Whether the link is a TAP (made by the tun driver): 1 or 0. */
-int netlink_is_tap(int index);
-/* Whether the link is of that driver: "veth", "ifb". */
-int netlink_is_kind(int index, const char *kind);
-/* A pair in the namespace of the thread, of which the other end is in another, with a number that the kernel chooses. Name
+void netlink_neighbour(struct netlink *n, int bridge, struct in_addr address, const uint8_t *mac);
+void netlink_delete(struct netlink *n, int index);
+/* A pair in the namespace of the socket, of which the other end is in another, with a number that the kernel chooses. Name
  * or number taken: -EEXIST. */
-int netlink_veth(const char *name, int number, const char *other, int other_netns);
+void netlink_veth(struct netlink *n, const char *name, int number, const char *other, int other_netns);
+/* All links of the group at once; none: -ENODEV. */
+void netlink_delete_group(struct netlink *n, uint32_t group);
+
+struct link_state {
+    bool is_tap;    /* made by the tun driver */
+    bool is_other;  /* a veth or an ifb */
+    bool is_port;   /* of a bridge */
+    bool has_group; /* of users that may open it */
+    bool is_open;   /* it has a carrier, which a TAP has from somebody who has it open */
+};
+int netlink_look(struct netlink *n, int index, struct link_state *ret);
 
 #endif

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <sched.h>
 
 #include "plugins/transport/local/netlink.h"
+#include "plugins/transport/local/tap.h"
 
 #define VETH "eth0" /* there */
 
@@ -46,29 +48,48 @@ static int say_messages(const struct runner_netns *netns, const char *name, stru
     return 0;
 }
 
-static int furnish(struct making *m)
+/* netlink: of the namespace. */
+static int connect_home(const struct making *m, struct netlink *n)
 {
     const char *name = m->step->path;
     int r;
 
-    if (unshare(CLONE_NEWNET) < 0)
-        return fail_unshare(name, errno, m->err);
-    tap_disable_ipv6("all");
-    tap_disable_ipv6("default"); /* of those that are made from now on */
-    r = tap_open(name, true, (uid_t)m->step->number, RUNNER_NETNS_TAP, &m->fd);
-    if (r == -ENOENT || r == -ENODEV || r == -ENXIO)
-        return fail(m->err, RUNNER_E_NOTSUP, -r, "tap '%s': no /dev/net/tun", name);
-    if (r < 0)
-        return fail_errno(m->err, -r, "make tap '%s' in a namespace", name);
-    r = netlink_veth(VETH, RUNNER_NETNS_VETH, name, m->home);
+    netlink_veth(n, VETH, RUNNER_NETNS_VETH, name, m->home);
+    r = netlink_send(n, NULL);
     if (r == -EEXIST)
         return fail(m->err, RUNNER_E_EXISTS, 0, "tap '%s': the name is taken", name);
     if (r < 0)
         return fail_errno(m->err, -r, "tap '%s': make a veth", name);
     if (say_messages(m->step->netns, name, m->err) == 0)
         return 0;
-    (void)netlink_delete(RUNNER_NETNS_VETH); /* else it would have the name until the namespace is gone */
+    netlink_delete(n, RUNNER_NETNS_VETH); /* else it would have the name until the namespace is gone */
+    (void)netlink_send(n, NULL);
     return -1;
+}
+
+static int furnish(struct making *m)
+{
+    const char *name = m->step->path;
+    struct netlink n;
+    int r;
+
+    if (unshare(CLONE_NEWNET) < 0)
+        return fail_unshare(name, errno, m->err);
+    tap_disable_ipv6("all");
+    tap_disable_ipv6("default"); /* of those that are made from now on */
+    r = tap_open(name, IFF_TUN_EXCL, RUNNER_NETNS_TAP, &m->fd);
+    if (r == 0)
+        r = tap_set(m->fd, (uid_t)m->step->number);
+    if (r == -ENOENT || r == -ENODEV || r == -ENXIO)
+        return fail(m->err, RUNNER_E_NOTSUP, -r, "tap '%s': no /dev/net/tun", name);
+    if (r < 0)
+        return fail_errno(m->err, -r, "make tap '%s' in a namespace", name);
+    r = netlink_open(&n);
+    if (r < 0)
+        return fail_errno(m->err, -r, "tap '%s': make a veth", name);
+    r = connect_home(m, &n);
+    netlink_close(&n);
+    return r;
 }
 
 static void *making_main(void *arg)
@@ -81,7 +102,7 @@ static void *making_main(void *arg)
 
 static int check(const struct runner_step *step, struct runner_error *err)
 {
-    if (step->data != NULL)
+    if (step->flags & RUNNER_S_IDLE)
         return fail(err, RUNNER_E_INVALID, 0, "tap '%s': no idle one is in a namespace of its own", step->path);
     if (!(step->flags & RUNNER_S_HELD))
         return fail(err, RUNNER_E_INVALID, 0, "tap '%s': by its name nobody can open it in its namespace", step->path);
