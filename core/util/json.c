@@ -5,6 +5,7 @@
 
 void json_append(struct json *parent, struct json *child)
 {
+    child->next = NULL;
     if (parent->last != NULL)
         parent->last->next = child;
     else

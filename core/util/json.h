@@ -27,7 +27,7 @@ struct json {
 /* Parses one value. INVALID, with the offset and the cause, when it is not JSON or deeper or larger than the bounds, has
  * a repeated key, a NUL or bad UTF-8 in a string, or an integer beyond 64 bits. */
 int json_parse(const char *text, size_t len, struct json **ret, struct runner_error *err);
-void json_free(struct json *j); /* takes NULL */
+void json_free(struct json *j); /* and its siblings behind it; takes NULL */
 CLEANUP_DEFINE(cleanup_json, struct json, json_free)
 #define auto_json CLEANUP(cleanup_json)
 

@@ -258,29 +258,6 @@ static int do_resize_disk(struct request *q, struct cause *c, struct str *ret)
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
 
-static bool is_single(const char *key)
-{
-    return strcmp(key, "vsock") == 0;
-}
-
-/* The device goes into the configuration. It is this tree's then, and returned. */
-static struct json *config_add(struct json *config, const char *key, struct json *device)
-{
-    if (!is_single(key)) {
-        tree_append(config, key, device);
-        return device;
-    }
-    json_free(json_take(config, key));
-    device->key = mem_dup(key);
-    device->next = NULL;
-    if (config->last != NULL)
-        config->last->next = device;
-    else
-        config->first = device;
-    config->last = device;
-    return device;
-}
-
 static int do_add(struct request *q, struct cause *c, struct str *ret)
 {
     const char *key = current->key;
@@ -289,14 +266,14 @@ static int do_add(struct request *q, struct cause *c, struct str *ret)
 
     if (vm.config == NULL)
         return NO_CONFIG;
-    if (is_single(key) && tree_member(vm.config, key) != NULL)
+    if (config_is_single(key) && tree_member(vm.config, key) != NULL)
         return cause_set(c, "Too many virtio-vsock devices", NULL);
     device = schema_fill(current->object, q->body);
     tree_set_text(device, "fds", NULL);
     if (strcmp(key, "net") == 0)
         (void)device_take_fds(device, q->fds);
     tried = json_copy(vm.config);
-    (void)config_add(tried, key, json_copy(device));
+    config_add(tried, key, json_copy(device));
     r = config_validate(tried, c);
     json_free(tried);
     if (r < 0) {
@@ -310,47 +287,10 @@ static int do_add(struct request *q, struct cause *c, struct str *ret)
         json_free(device);
         return -1;
     }
-    (void)config_add(vm.config, key, device);
+    config_add(vm.config, key, device);
     if (vm.exists)
         fguest_plug(true);
     return 0;
-}
-
-static bool config_remove(const char *id)
-{
-    static const char *const lists[] = {"devices", "user_devices", "disks", "fs", "generic_vhost_user",
-                                        "net",     "pmem",         "vdpa"};
-    struct json *vsock = tree_member(vm.config, "vsock");
-    bool is_removed = false;
-
-    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-        struct json *list = tree_member(vm.config, lists[i]), *next;
-        struct json kept = {.type = JSON_ARRAY};
-
-        for (struct json *item = list != NULL ? list->first : NULL; item != NULL; item = next) {
-            next = item->next;
-            item->next = NULL;
-            if (strcmp(json_text(item, "id", ""), id) == 0) {
-                json_free(item);
-                is_removed = true;
-                continue;
-            }
-            if (kept.last != NULL)
-                kept.last->next = item;
-            else
-                kept.first = item;
-            kept.last = item;
-        }
-        if (list != NULL) {
-            list->first = kept.first;
-            list->last = kept.last;
-        }
-    }
-    if (vsock != NULL && strcmp(json_text(vsock, "id", ""), id) == 0) {
-        json_free(json_take(vm.config, "vsock"));
-        is_removed = true;
-    }
-    return is_removed;
 }
 
 static int do_remove(struct request *q, struct cause *c, struct str *ret)
@@ -365,11 +305,11 @@ static int do_remove(struct request *q, struct cause *c, struct str *ret)
             cause_wrap(c, "Error from device manager", NULL);
             return -1;
         }
-        (void)config_remove(id);
+        (void)config_remove(vm.config, id);
         fguest_plug(false);
         return 0;
     }
-    return config_remove(id) ? 0 : cause_setf(c, NULL, "No device with id \"%s\" to remove", id);
+    return config_remove(vm.config, id) ? 0 : cause_setf(c, NULL, "No device with id \"%s\" to remove", id);
 }
 
 /* ---- routes ------------------------------------------------------------------------------------------------------ */

@@ -93,16 +93,6 @@ struct json *tree_member(struct json *object, const char *key)
     return NULL;
 }
 
-static void append(struct json *parent, struct json *child)
-{
-    child->next = NULL;
-    if (parent->last != NULL)
-        parent->last->next = child;
-    else
-        parent->first = child;
-    parent->last = child;
-}
-
 static struct json *member_new(struct json *object, const char *key, enum json_type type)
 {
     struct json *j = mem_alloc(sizeof *j);
@@ -110,7 +100,7 @@ static struct json *member_new(struct json *object, const char *key, enum json_t
     json_free(json_take(object, key));
     j->type = type;
     j->key = mem_dup(key);
-    append(object, j);
+    json_append(object, j);
     return j;
 }
 
@@ -137,5 +127,5 @@ void tree_append(struct json *object, const char *key, struct json *item)
 {
     struct json *list = tree_member(object, key);
 
-    append(list != NULL ? list : member_new(object, key, JSON_ARRAY), item);
+    json_append(list != NULL ? list : member_new(object, key, JSON_ARRAY), item);
 }

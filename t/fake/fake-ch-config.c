@@ -1,4 +1,5 @@
-/* The rules that a configuration is held against at boot and before a device is added, in the real program's order. */
+/* The configuration: the rules that it is held against at boot and before a device is added, in the real program's order,
+ * and its devices. */
 #include <string.h>
 #include <unistd.h>
 
@@ -356,4 +357,55 @@ int config_validate(const struct json *config, struct cause *c)
     return zones.config != NULL && check_list(&zones, "zones", check_zone_id) < 0
                ? -1
                : check_list(&k, "landlock_rules", check_landlock);
+}
+
+/* ---- devices ------------------------------------------------------------------------------------------------------ */
+
+bool config_is_single(const char *key)
+{
+    return strcmp(key, "vsock") == 0;
+}
+
+void config_add(struct json *config, const char *key, struct json *device)
+{
+    if (!config_is_single(key)) {
+        tree_append(config, key, device);
+        return;
+    }
+    json_free(json_take(config, key));
+    device->key = mem_dup(key);
+    json_append(config, device);
+}
+
+bool config_remove(struct json *config, const char *id)
+{
+    static const char *const lists[] = {"devices", "user_devices", "disks", "fs", "generic_vhost_user",
+                                        "net",     "pmem",         "vdpa"};
+    struct json *vsock = tree_member(config, "vsock");
+    bool is_removed = false;
+
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        struct json *list = tree_member(config, lists[i]), *next;
+        struct json kept = {.type = JSON_ARRAY};
+
+        for (struct json *item = list != NULL ? list->first : NULL; item != NULL; item = next) {
+            next = item->next;
+            item->next = NULL;
+            if (strcmp(json_text(item, "id", ""), id) == 0) {
+                json_free(item);
+                is_removed = true;
+                continue;
+            }
+            json_append(&kept, item);
+        }
+        if (list != NULL) {
+            list->first = kept.first;
+            list->last = kept.last;
+        }
+    }
+    if (vsock != NULL && strcmp(json_text(vsock, "id", ""), id) == 0) {
+        json_free(json_take(config, "vsock"));
+        is_removed = true;
+    }
+    return is_removed;
 }

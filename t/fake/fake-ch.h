@@ -129,6 +129,12 @@ void tree_append(struct json *object, const char *key, struct json *item); /* to
 /* ---- fake-ch-config.c ---- */
 
 int config_validate(const struct json *config, struct cause *c);
+/* Of such devices there is one. */
+bool config_is_single(const char *key);
+/* Takes the device over; key: of its list. */
+void config_add(struct json *config, const char *key, struct json *device);
+/* False: there is none with this id. */
+bool config_remove(struct json *config, const char *id);
 int64_t config_memory(const struct json *config); /* bytes, zones summed up, without what is plugged */
 
 /* ---- fake-ch-vm.c: the machine ---- */
