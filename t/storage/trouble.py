@@ -362,9 +362,26 @@ if os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m"
     subprocess.run(["mount", "-o", "remount,size=100m", host.root], check=True)
     answer = host.do("pull", f"{registry.server}/{IMAGE}")
     tap.ok("with space it works", answer["status"] == 0, json.dumps(answer))
+    for name in ("kept", "wanted"):  # two of a size
+        layout.tag(layout.image([{f"bin/{name}": os.urandom(20 << 20)}]), name)
+        layout.push(name, f"{registry.server}/images/{name}:1")
+
+    def used():
+        disk = os.statvfs(host.root)
+        return (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+
+    before = used()
+    host.do("pull", f"{registry.server}/images/kept:1")
+    need = used() - before
+    os.unlink(f"{host.dir}/disk.raw")
+    subprocess.run(["mount", "-o", f"remount,size={used() + need - (10 << 20)}", host.root], check=True)
+    answer = host.do("pull", f"{registry.server}/images/wanted:1")
+    tap.ok("blobs that are only kept for later make room", answer["status"] == 0, json.dumps(answer))
+    layer = json.loads(inspect_raw(f"{registry.server}/images/kept:1"))["layers"][0]["digest"]
+    tap.ok("and have gone", layer.replace(":", "-") not in host.blobs(), host.blobs())
     subprocess.run(["umount", "-l", host.root], check=True)  # the kernel forgets the program's view of it a moment later
 else:
-    tap.skip("a file system of its own needs root", 2)
+    tap.skip("a file system of its own needs root", 4)
 host.close()
 
 host = Host()

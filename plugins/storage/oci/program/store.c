@@ -80,20 +80,21 @@ static bool remove_unused(const struct store *store, const char *name)
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(store->fd, name, 0) == 0;
 }
 
-void store_trim(const struct store *store, int64_t bytes)
+int64_t store_trim(const struct store *store, int64_t bytes)
 {
     struct kept *list;
-    int64_t total;
+    int64_t total, gone = 0;
     size_t n = list_kept(store, &list, &total);
 
     if (n > 0)
         qsort(list, n, sizeof *list, compare_used);
     for (size_t i = 0; i < n; i++) {
-        if ((total > bytes || text_starts(list[i].name, NEW, NULL)) && remove_unused(store, list[i].name))
-            total -= list[i].bytes;
+        if ((total - gone > bytes || text_starts(list[i].name, NEW, NULL)) && remove_unused(store, list[i].name))
+            gone += list[i].bytes;
         free(list[i].name);
     }
     free(list);
+    return gone;
 }
 
 /* ---- made here ---- */

@@ -17,8 +17,9 @@ struct store {
 /* Below path; blobs is there. */
 int store_open(const char *path, struct store *ret, struct runner_error *err);
 void store_close(struct store *store); /* takes a zeroed one */
-/* Removes the blobs that were used longest ago until all have at most so many bytes; never those in use. */
-void store_trim(const struct store *store, int64_t bytes);
+/* Removes the blobs that were used longest ago until all have at most so many bytes; never those in use, of this process as
+ * well. How many bytes were in what went. */
+int64_t store_trim(const struct store *store, int64_t bytes);
 
 /* A blob that is made here: its digest shows at the end. */
 struct store_new {

@@ -22,7 +22,7 @@ static void work_done(struct work *w)
     registry_done(&w->from);
     registry_done(&w->to);
     if (w->store.dir != NULL)
-        store_trim(&w->store, w->request->cache_bytes);
+        (void)store_trim(&w->store, w->request->cache_bytes);
     store_close(&w->store);
     http_free(w->http);
 }
@@ -55,16 +55,34 @@ static int inspect(struct work *w, struct str *out, struct runner_error *err)
     return 0;
 }
 
-static int pull(struct work *w, struct str *out, struct runner_error *err)
+static int pull_once(struct work *w, struct str *out, struct runner_error *err)
 {
-    if (open_from(w, err) < 0 || image_look(&w->from, &w->image, err) < 0 ||
-        image_fetch(&w->from, &w->store, &w->image, err) < 0)
+    if (image_look(&w->from, &w->image, err) < 0 || image_fetch(&w->from, &w->store, &w->image, err) < 0)
         return -1;
     if (w->request->to.text != NULL &&
         (open_to(w, err) < 0 || image_push(&w->from, &w->to, &w->store, &w->image, err) < 0))
         return error_wrap(err, "keep '%.160s'", w->request->to.text);
     add_info(&w->image.manifest, out);
     return disk_make(&w->image, w->request->dir, out, err);
+}
+
+/* On a full disk blobs that are kept for later go first: they can be fetched again, and are not what sandboxes run on. */
+static int pull(struct work *w, struct str *out, struct runner_error *err)
+{
+    size_t len = out->len;
+    int status;
+
+    if (open_from(w, err) < 0)
+        return -1;
+    status = pull_once(w, out, err);
+    if (status == 0 || err->code != RUNNER_E_NOSPACE || store_trim(&w->store, 0) == 0)
+        return status;
+    image_done(&w->image);
+    registry_done(&w->to);
+    w->to = (struct registry){.http = NULL};
+    out->len = len;
+    error_clear(err);
+    return pull_once(w, out, err);
 }
 
 static int push(struct work *w, struct str *out, struct runner_error *err)
