@@ -80,7 +80,7 @@ void guest_read_seed(const char *path)
 
 uint32_t guest_address(void)
 {
-    const char *outside = fake_wish_for("guest-at", seed_id);
+    const char *own = fake_wish_for("guest-at", seed_id), *outside = own != NULL ? own : fake_wish_for("guest-at", "any");
     uint32_t address = ntohl(inet_addr(outside != NULL ? outside : seed_address));
 
     return address == INADDR_NONE || address >> 24 == 127 ? 0 : address;

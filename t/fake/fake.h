@@ -18,7 +18,8 @@ const char *fake_wish_for(const char *word, const char *first);
 int64_t fake_now_ms(void);
 
 /* fake-guest.c, which understands the wishes
- *   no-guest               nobody listens in the guest;  guest-ms N: its daemon comes up late */
+ *   no-guest               nobody listens in the guest;  guest-ms N: its daemon comes up late
+ *   guest-at ID ADDRESS    where the guest of that sandbox, or any, is met, whatever its seed says */
 extern bool guest_is_stopped;                       /* then it does nothing: paused, or not booted yet */
 bool guest_listen(uint32_t address, uint16_t port); /* host byte order; false: that cannot be listened at */
 /* What a seed volume (core/seed.c) tells the guest; a file that is none tells nothing. GET /guest answers

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from census import Census, records, tap_names
-from runners import BridgeRunner, LoopbackRunner, NewTapRunner, QemuRunner, has_bridge
+from runners import BridgeRunner, LoopbackRunner, NewTapRunner, OneNetnsRunner, QemuRunner, has_bridge
 
 TIMEOUTS = "{{create: 30s, ready: 20s, start: 30s, stop: 20s, stop_grace: 1s, request: 20s}}"
 
@@ -18,7 +18,7 @@ class Wrong(Exception):
 
 def kinds():
     """Runners by the names that POINT has for them. What two have in common is tried with the first."""
-    with_bridge = {"ch": BridgeRunner, "ch-new-tap": NewTapRunner}
+    with_bridge = {"ch": BridgeRunner, "ch-new-tap": NewTapRunner, "ch-netns": OneNetnsRunner}
     classes = {"qemu": QemuRunner, **(with_bridge if has_bridge() else {"ch": LoopbackRunner})}
     return {name: type(name, (each,), {"TIMEOUTS": TIMEOUTS}) for name, each in classes.items()}
 

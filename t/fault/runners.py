@@ -52,13 +52,14 @@ class BridgeRunner(RunnerForTwo):
     vmm = "Cloud Hypervisor"
     pool = 1  # TAPs kept for the next sandboxes
     has_netns = False
+    last = 3  # of the addresses
 
     def arrange(self):
         self.make_snapshot()
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {self.own_copy(FAKE_CH)}, probe: none}}\n"
                 "    network: {plugin: bridge, bridge: br-t, address: 10.9.0.1/24, uplink: none, "
                 f"pool: {self.pool}, netns: {str(self.has_netns).lower()}}}\n"
-                "    ipam: {plugin: static-pool, range: 10.9.0.2-10.9.0.3, gateway: 10.9.0.1/24}")
+                f"    ipam: {{plugin: static-pool, range: 10.9.0.2-10.9.0.{self.last}, gateway: 10.9.0.1/24}}")
 
 
 class NewTapRunner(BridgeRunner):
@@ -78,6 +79,13 @@ class NetnsRunner(BridgeRunner):
         with open(os.path.join(self.dir, "cloud-hypervisor.conf"), "w") as file:
             file.write("".join(line + "\n" for line in self.wishes))
         return text
+
+
+class OneNetnsRunner(NetnsRunner):
+    """For one sandbox at a time, whatever it is called."""
+
+    last = 2
+    wishes = ("guest-at any 10.9.0.2",)
 
 
 class LoopbackRunner(RunnerForTwo):
