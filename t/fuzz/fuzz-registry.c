@@ -8,6 +8,7 @@
 #include "plugins/storage/oci/program/request.h"
 #include "plugins/storage/oci/program/token.h"
 #include "plugins/storage/oci/program/upload.h"
+#include "plugins/storage/oci/program/url.h"
 #include "t/fuzz/fuzz.h"
 
 static void need_line(const char *text)
@@ -123,10 +124,10 @@ static void read_range(const char *text)
 /* Where it sends on to: what is left of an address is one of a server, without a name and password. */
 static void read_location(const char *text)
 {
-    auto_free char *whole = http_resolve("https://registry.example.org/v2/a/blobs/uploads/1?x=y", text);
-    auto_free char *origin = whole != NULL ? http_origin(whole) : NULL;
+    auto_free char *whole = url_resolve("https://registry.example.org/v2/a/blobs/uploads/1?x=y", text);
+    auto_free char *origin = whole != NULL ? url_origin(whole) : NULL;
 
-    need(http_shown(text) >= 0 && (size_t)http_shown(text) <= strlen(text));
+    need(url_shown(text) >= 0 && (size_t)url_shown(text) <= strlen(text));
     need(origin == NULL || strncmp(origin, "https://", 8) == 0 || strncmp(origin, "http://", 7) == 0);
     need(origin == NULL || strchr(origin, '@') == NULL);
 }

@@ -5,6 +5,7 @@
 #include "plugins/storage/oci/program/challenge.h"
 #include "plugins/storage/oci/program/http.h"
 #include "plugins/storage/oci/program/request.h"
+#include "plugins/storage/oci/program/url.h"
 
 #define HEX   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define OTHER "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
@@ -224,7 +225,7 @@ Test(oci, origins)
                  {"", NULL}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        auto_free char *origin = http_origin(cases[i].url);
+        auto_free char *origin = url_origin(cases[i].url);
         cr_expect_str_eq(origin != NULL ? origin : "-", cases[i].origin != NULL ? cases[i].origin : "-");
     }
 }
@@ -240,7 +241,7 @@ Test(oci, locations)
                  {"y", "https://h:1/a/y"}};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        auto_free char *url = http_resolve("https://h:1/a/b", cases[i].location);
+        auto_free char *url = url_resolve("https://h:1/a/b", cases[i].location);
         cr_expect_str_eq(url != NULL ? url : "-", cases[i].url);
     }
 }

@@ -35,8 +35,8 @@ static const struct runner_param params[] = {
      1000, 600000, NULL},
     {"memory", "512M", "bytes of memory that the program of one operation may use, its page cache included",
      RUNNER_T_BYTES, 0, 64 << 20, INT64_C(1) << 40, NULL},
-    {"uid", "1900065536", "user and group that the program runs as when root is the runner; 0: the runner's", RUNNER_T_INT,
-     0, 0, UINT32_MAX - 1, NULL},
+    {"uid", "1900065536", "user and group that the program runs as when root is the runner; 0: the runner's",
+     RUNNER_T_INT, 0, 0, UINT32_MAX - 1, NULL},
     {"program", NULL, "the program " PROGRAM " on the host; default: the one beside the plugin", RUNNER_T_PATH, 0, 0, 0,
      NULL},
 };

@@ -12,8 +12,7 @@
 #define WRITE                                                                                                          \
     (READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | TRUNCATE)
 #define TRUNCATE (UINT64_C(1) << 14) /* Linux 6.2; older headers have no name for it */
-#define OF_FILES                                                                                                       \
-    (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | TRUNCATE)
+#define OF_FILES (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | TRUNCATE)
 /* All that the first version knows: what is not allowed by a rule is refused. */
 #define ALL (LANDLOCK_ACCESS_FS_MAKE_SYM | (LANDLOCK_ACCESS_FS_MAKE_SYM - 1))
 
@@ -21,8 +20,18 @@ const char *const confine_system[] = {
 #if CONFINE_IS_SANITIZED
     "/proc", /* it looks for leaks there, at the end */
 #endif
-    "/etc",      "/usr",      "/lib", "/lib64", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager",
-    "/dev/null", "/dev/zero", "/dev/urandom",   "/sys/devices/system/cpu", NULL};
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/urandom",
+    "/sys/devices/system/cpu",
+    NULL};
 
 /* ---- whose ---- */
 

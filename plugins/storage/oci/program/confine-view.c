@@ -27,7 +27,8 @@ struct view {
 /* What is absent is left out. */
 static int take(struct view *v, const char *path, uint64_t attributes, struct runner_error *err)
 {
-    struct mount_attr attr = {.attr_set = attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOATIME, .attr_clr = MOUNT_ATTR__ATIME};
+    struct mount_attr attr = {.attr_set = attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOATIME,
+                              .attr_clr = MOUNT_ATTR__ATIME};
     struct tree *tree = &v->trees[v->n];
     struct stat st;
 

@@ -14,9 +14,10 @@
 #include "plugins/storage/oci/program/confine-inner.h"
 #include "plugins/storage/oci/program/pack.h"
 
-#define TASKS_MAX      4096 /* of its user, so of all operations at once */
-#define BESIDE_MEMORY  (INT64_C(2) << 30) /* address space that is never touched: stacks and arenas of threads, libraries */
-#define FILES_MORE     64 /* open ones that are no blobs */
+#define TASKS_MAX 4096 /* of its user, so of all operations at once */
+#define BESIDE_MEMORY                                                                                                  \
+    (INT64_C(2) << 30) /* address space that is never touched: stacks and arenas of threads, libraries */
+#define FILES_MORE 64  /* open ones that are no blobs */
 
 struct gaps {
     confine_gap_fn *say;

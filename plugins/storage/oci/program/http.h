@@ -1,4 +1,5 @@
-/* HTTP exchanges, one after the other or several at once, over connections that are kept. The one file with libcurl. */
+/* HTTP exchanges, one after the other or several at once, over connections that are kept. With url.c all there is of libcurl.
+ */
 #ifndef OCI_HTTP_H
 #define OCI_HTTP_H
 
@@ -68,14 +69,5 @@ int http_run(struct http *http, struct exchange *x, struct runner_error *err);
 void http_reset(struct http *http, struct exchange *x);
 /* Lets time pass, during which others go on. */
 int http_sleep(struct http *http, int64_t ms, struct runner_error *err);
-
-/* "https://host:port" of a URL, in one form; NULL: it is none of http or https. The caller frees. */
-char *http_origin(const char *url);
-/* What a location means where it was found; NULL: no URL. The caller frees. */
-char *http_resolve(const char *base, const char *location);
-/* How many bytes of a URL are shown, with "%.*s": its query may be a signature. */
-int http_shown(const char *url);
-/* "name=value" escaped, with '?' or '&' before it. */
-void http_add_query(struct str *url, const char *name, const char *value);
 
 #endif

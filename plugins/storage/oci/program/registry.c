@@ -8,6 +8,7 @@
 #include "core/util/text.h"
 #include "plugins/storage/oci/program/refusal.h"
 #include "plugins/storage/oci/program/token.h"
+#include "plugins/storage/oci/program/url.h"
 
 #define FAILURES_MAX    6 /* of one exchange, without any progress */
 #define REFUSALS_MAX    3 /* of connecting: who is not there is not waited for long */
@@ -38,7 +39,7 @@ static void set_base(struct registry *r, const char *scheme)
     free(r->base);
     free(r->origin);
     r->base = mem_printf("%s://%s", scheme, r->server);
-    r->origin = http_origin(r->base);
+    r->origin = url_origin(r->base);
 }
 
 char *registry_url(const struct registry *r, const char *format, ...)
@@ -125,7 +126,7 @@ void registry_prepare(struct registry *r, struct try *t)
 
     http_reset(r->http, &t->x);
     t->x.url = t->elsewhere != NULL ? t->elsewhere : t->url;
-    origin = http_origin(t->x.url);
+    origin = url_origin(t->x.url);
     t->x.authorization = origin != NULL && strcmp(origin, r->origin) == 0 ? r->authorization : NULL;
 }
 
@@ -171,7 +172,7 @@ static int judge_failure(struct registry *r, struct try *t, struct runner_error 
 
 bool registry_may_go(const struct registry *r, const char *url)
 {
-    auto_free char *origin = http_origin(url);
+    auto_free char *origin = url_origin(url);
     const char *server;
 
     if (origin == NULL)
@@ -183,13 +184,13 @@ bool registry_may_go(const struct registry *r, const char *url)
 
 static int follow(struct registry *r, struct try *t, struct runner_error *err)
 {
-    auto_free char *url = t->x.location != NULL ? http_resolve(t->x.url, t->x.location) : NULL;
+    auto_free char *url = t->x.location != NULL ? url_resolve(t->x.url, t->x.location) : NULL;
 
     if (url == NULL || !registry_may_go(r, url))
         return fail(err, RUNNER_E_INVALID, 0,
                     "it redirects to '%.*s', which is not followed: it is neither https nor, where plain HTTP is spoken, "
                     "loopback or in `insecure`",
-                    t->x.location != NULL ? http_shown(t->x.location) : 7,
+                    t->x.location != NULL ? url_shown(t->x.location) : 7,
                     t->x.location != NULL ? t->x.location : "nowhere");
     if (++t->redirects > REDIRECTS_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "it redirects more than %d times", REDIRECTS_MAX);

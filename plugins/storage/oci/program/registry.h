@@ -14,7 +14,7 @@ struct registry {
     const char *actions; /* "pull" or "pull,push,delete" */
     char *also_pull;     /* another path of this registry, which a token is to be for too; or NULL */
     char *server, *base; /* "host:port", "https://host:port" */
-    char *origin;        /* of base, as http_origin() has it */
+    char *origin;        /* of base, as url_origin() has it */
     char *authorization; /* what it wants to be sent, or NULL */
 };
 

@@ -7,6 +7,7 @@
 #include "core/util/text.h"
 #include "plugins/storage/oci/program/challenge.h"
 #include "plugins/storage/oci/program/refusal.h"
+#include "plugins/storage/oci/program/url.h"
 
 #define ANSWER_MAX (256 << 10)
 #define TOKEN_MAX  (32 << 10)
@@ -40,7 +41,7 @@ static bool has_credentials(const struct registry *r)
 /* https, or where nothing else is asked for of the registry itself. */
 static int check_realm(const struct registry *r, const char *realm, struct runner_error *err)
 {
-    auto_free char *origin = http_origin(realm);
+    auto_free char *origin = url_origin(realm);
     const char *server;
 
     if (origin != NULL && (text_starts(origin, "https://", NULL) ||
@@ -50,7 +51,7 @@ static int check_realm(const struct registry *r, const char *realm, struct runne
     return fail(err, RUNNER_E_INVALID, 0,
                 "it wants a token of '%.*s', which is not asked: it is neither https nor, where plain HTTP is spoken, "
                 "loopback or in `insecure`",
-                http_shown(realm), realm);
+                url_shown(realm), realm);
 }
 
 /* What is asked for: the scope that the registry names, and what is known to be needed. */
@@ -59,16 +60,16 @@ static void add_scopes(const struct registry *r, const struct challenge *c, stru
     auto_free char *own = mem_printf("repository:%s:%s", r->object->ref.path, r->actions);
 
     if (c->service != NULL)
-        http_add_query(url, "service", c->service);
-    http_add_query(url, "scope", own);
+        url_add_query(url, "service", c->service);
+    url_add_query(url, "scope", own);
     if (c->scope != NULL && strncmp(c->scope, own, strcspn(own, ":") + 1 + strlen(r->object->ref.path)) != 0)
-        http_add_query(url, "scope", c->scope);
+        url_add_query(url, "scope", c->scope);
     if (r->also_pull != NULL) {
         auto_free char *more = mem_printf("repository:%s:pull", r->also_pull);
-        http_add_query(url, "scope", more);
+        url_add_query(url, "scope", more);
     }
     if (has_credentials(r))
-        http_add_query(url, "account", r->object->username);
+        url_add_query(url, "account", r->object->username);
 }
 
 static void wipe(const char *secret)
@@ -121,7 +122,7 @@ static int ask(struct registry *r, struct try *t, const char *realm, struct runn
     struct registry at = {.http = r->http, .request = r->request, .object = r->object};
     int status;
 
-    at.server = http_origin(realm);
+    at.server = url_origin(realm);
     at.base = at.origin = at.server;
     at.authorization = r->authorization;
     t->denials = 2;

@@ -7,10 +7,11 @@
 #include "plugins/storage/oci/program/refusal.h"
 #include "plugins/storage/oci/program/report.h"
 #include "plugins/storage/oci/program/upload.h"
+#include "plugins/storage/oci/program/url.h"
 
 #define FAILURES_MAX 4 /* of one blob, without any progress */
 #define SMALL_MS     20000
-#define NO_MORE      1000                 /* failures of an exchange: it is not tried again as it is */
+#define NO_MORE      1000                /* failures of an exchange: it is not tried again as it is */
 #define PIECE_BYTES  (INT64_C(32) << 20) /* what is sent at once, and lost when it breaks off */
 #define ANSWER_BYTES (64 << 10)
 
@@ -31,7 +32,7 @@ int64_t upload_next(const char *range)
 /* Where it goes on, as the answer says. An address that nobody is to be sent to is an error. */
 static int take_location(const struct registry *r, const struct try *t, char **location, struct runner_error *err)
 {
-    char *next = t->x.location != NULL ? http_resolve(t->url, t->x.location) : NULL;
+    char *next = t->x.location != NULL ? url_resolve(t->url, t->x.location) : NULL;
 
     if (next == NULL)
         return 0;
@@ -40,7 +41,7 @@ static int take_location(const struct registry *r, const struct try *t, char **l
         return fail(err, RUNNER_E_INVALID, 0,
                     "it wants blobs at '%.*s', where nothing is sent: it is neither https nor, where plain HTTP is "
                     "spoken, loopback or in `insecure`",
-                    http_shown(t->x.location), t->x.location);
+                    url_shown(t->x.location), t->x.location);
     }
     free(*location);
     *location = next;
@@ -58,8 +59,8 @@ static int open_upload(struct registry *r, const char *digest, const char *from_
 
     str_add(&url, first);
     if (from_path != NULL) {
-        http_add_query(&url, "mount", digest);
-        http_add_query(&url, "from", from_path);
+        url_add_query(&url, "mount", digest);
+        url_add_query(&url, "from", from_path);
     }
     t.url = mem_dup(str_text(&url));
     t.x.method = "POST";
@@ -118,7 +119,7 @@ static int send_some(struct upload *u, const char *method, int64_t bytes, struct
 
     str_add(&url, u->location);
     if (strcmp(method, "PUT") == 0)
-        http_add_query(&url, "digest", u->d->digest);
+        url_add_query(&url, "digest", u->d->digest);
     *t = (struct try){.failures = NO_MORE, .url = mem_dup(str_text(&url))};
     t->x.method = method;
     t->x.body_max = ANSWER_BYTES;
