@@ -140,7 +140,7 @@ static int shelf_copy(void *self, struct runner_call *call, const struct runner_
                       const struct runner_object *to, runner_progress_fn *progress, void *ctx,
                       struct runner_object_info *ret, struct runner_error *err)
 {
-    static const char *const files[] = {"disk.raw", "digest"};
+    static const char *const files[] = {"disk.raw", "image.json", "size", "digest"}; /* absent ones but the first are fine */
     auto_free char *dir = path_of(self, to->ref, "");
 
     (void)progress, (void)ctx;
@@ -148,7 +148,8 @@ static int shelf_copy(void *self, struct runner_call *call, const struct runner_
         return -1;
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         auto_free char *source = path_of(self, from->ref, files[i]), *target = path_of(self, to->ref, files[i]);
-        if (clone(call, source, target, err) < 0 && err->code != RUNNER_E_EXISTS)
+        if (clone(call, source, target, err) < 0 && err->code != RUNNER_E_EXISTS &&
+            (i == 0 || err->code != RUNNER_E_NOTFOUND))
             return -1;
         error_clear(err);
     }
@@ -226,14 +227,6 @@ static int shelf_pull(void *self, struct runner_call *call, const struct runner_
     return 0;
 }
 
-static int shelf_push(void *self, struct runner_call *call, const char *path, const char *format,
-                      const char *image_json, const struct runner_object *to, runner_progress_fn *progress, void *ctx,
-                      struct runner_object_info *ret, struct runner_error *err)
-{
-    (void)self, (void)call, (void)path, (void)format, (void)image_json, (void)progress, (void)ctx, (void)ret;
-    return fail(err, RUNNER_E_NOTSUP, 0, "nothing is put on this shelf, not even '%s'", to->ref);
-}
-
 static int shelf_remove(void *self, struct runner_call *call, const struct runner_object *object,
                         struct runner_error *err)
 {
@@ -242,6 +235,64 @@ static int shelf_remove(void *self, struct runner_call *call, const struct runne
         .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = path};
 
     return run(call, &step, NULL, err);
+}
+
+/* The digest of a disk is that of its bytes, and its size that of the file. */
+static int measure(struct runner_call *call, const char *path, struct runner_object_info *ret, struct runner_error *err)
+{
+    const char *const argv[] = {"sha256sum", "-b", "--", path, NULL};
+    const struct runner_step sum = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .flags = RUNNER_S_ANY_STATUS, .argv = argv};
+    const struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
+    struct runner_batch *batch = host->batch_new(call);
+    int status = host->add(batch, &stat, err) < 0 || host->add(batch, &sum, err) < 0 || host->run(call, batch, err) < 0
+                     ? -1
+                     : 0;
+
+    if (status == 0 && host->result(batch, 0)->status != 0)
+        status = fail(err, RUNNER_E_NOTFOUND, 0, "disk '%s'", path);
+    if (status == 0 && host->result(batch, 1)->len < 64)
+        status = fail(err, RUNNER_E_IO, 0, "sha256sum says nothing of '%s'", path);
+    if (status == 0) {
+        (void)snprintf(ret->digest, sizeof ret->digest, "%.64s", host->result(batch, 1)->out);
+        ret->size_bytes = host->result(batch, 0)->number;
+    }
+    host->batch_free(batch);
+    return status;
+}
+
+static int write_file(const struct shelf *shelf, struct runner_call *call, const char *ref, const char *file,
+                      const char *text, struct runner_error *err)
+{
+    auto_free char *path = path_of(shelf, ref, file);
+    const struct runner_step step = {.size = RUNNER_STEP_INIT,
+                                     .kind = RUNNER_WRITE,
+                                     .path = path,
+                                     .data = text,
+                                     .len = strlen(text),
+                                     .number = 0644};
+
+    return run(call, &step, NULL, err);
+}
+
+/* Its digest comes last: without it there is no object. */
+static int shelf_push(void *self, struct runner_call *call, const char *path, const char *format,
+                      const char *image_json, const struct runner_object *to, runner_progress_fn *progress, void *ctx,
+                      struct runner_object_info *ret, struct runner_error *err)
+{
+    auto_free char *dir = path_of(self, to->ref, ""), *disk = path_of(self, to->ref, "disk.raw"), *size = NULL;
+
+    (void)progress, (void)ctx;
+    if (strcmp(format, "raw") != 0)
+        return fail(err, RUNNER_E_NOTSUP, 0, "only raw disks are put on this shelf, not %s", format);
+    if (measure(call, path, ret, err) < 0 || shelf_remove(self, call, to, err) < 0 || make_dir(call, dir, err) < 0 ||
+        clone(call, path, disk, err) < 0)
+        return -1;
+    size = mem_printf("%" PRId64, ret->size_bytes);
+    return write_file(self, call, to->ref, "size", size, err) < 0 ||
+                   write_file(self, call, to->ref, "image.json", image_json, err) < 0 ||
+                   write_file(self, call, to->ref, "digest", ret->digest, err) < 0
+               ? -1
+               : 0;
 }
 
 static const struct runner_storage_ops shelf_ops = {.inspect = shelf_inspect,

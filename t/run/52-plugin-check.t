@@ -24,6 +24,9 @@ passes() {
 passes disk/qcow2 "$plugins/disk/qcow2.so"
 passes ipam/static-pool "$plugins/ipam/static-pool.so" range=10.0.0.2-10.0.1.80 gateway=10.0.0.1/23
 [ ! -e "$plugins/storage/oci.so" ] || passes storage/oci "$plugins/storage/oci.so"
+sum=$(printf '%064d' 7)
+passes storage/shelf --answer "RUN:sha256sum=$sum *disk" --answer "READ:/digest=$sum" "$top_builddir/t/plugin/shelf.so" dir=/shelf
+like "storage/shelf: what is pushed is there" "$out" 'ok [0-9]+ - push\.succeeds: [^#]*$'
 passes network/user "$plugins/network/user.so"
 passes network/bridge "$plugins/network/bridge.so" --answer 'RUN:[ip][-j][link]=[]'
 passes transport/local "$plugins/transport/local.so"

@@ -1,8 +1,8 @@
 /*
- * operate OPERATION REQUEST [KEY=VALUE]...: one operation of storage/oci by way of transport/local, as core would call it.
- * REQUEST is JSON: root, from, to {ref, server, username, password}, dir, path, format, image, deadline_ms. A byte on
- * standard input cancels. KEY=VALUE are parameters of the plugin. Prints what came of it as one JSON object, and before it
- * a line "progress PHASE" at the beginning of each phase, for who wants to cancel there.
+ * operate OPERATION REQUEST [KEY=VALUE]...: one operation of a storage by way of transport/local, as core would call it.
+ * REQUEST is JSON: root, plugin ("storage/oci"), from, to {ref, server, username, password}, dir, path, format, image,
+ * deadline_ms. A byte on standard input cancels. KEY=VALUE are parameters of the plugin. Prints what came of it as one JSON
+ * object, and before it a line "progress PHASE" at the beginning of each phase, for who wants to cancel there.
  */
 #include <stdio.h>
 #include <string.h>
@@ -126,7 +126,7 @@ int main(int argc, char **argv)
     fake_host_root(json_text(request, "root", "/"));
     transport = host_load("transport/local");
     host_transport(transport, host_create(transport, "cgroup", "", NULL));
-    plugin = host_load("storage/oci");
+    plugin = host_load(json_text(request, "plugin", "storage/oci"));
     self = make_instance(json_text(request, "root", "/"), argv + 3, argc - 3);
     json_open(&out, NULL, '{');
     status = operate(self, argv[1], request, &out, &err);

@@ -269,7 +269,7 @@ static int unpack_chunk(struct unpacking *u, size_t len, size_t *ret_left, struc
             return fail(err, RUNNER_E_INVALID, 0, "disk: %s", ZSTD_getErrorName(*ret_left));
         if (out.pos > 0 && put(u, u->out, out.pos, err) < 0)
             return -1;
-    } while (in.pos < in.size || out.pos == out.size);
+    } while (in.pos < in.size || (*ret_left != 0 && out.pos == out.size)); /* at its end it is not asked again */
     return 0;
 }
 
