@@ -12,12 +12,17 @@ struct machine { /* a request; its texts live as long as the process, and it doe
     const struct runner_nic *nics[1];
 };
 
+/* ---- vmm-machine.c ---- */
+
 /* Of the point's sandbox; its files are put into the world. */
 void machine_init(struct subject *s, struct machine *m);
 /* The same without the files, which are there; any thread. */
 void machine_fill(const struct subject *s, struct machine *m);
 /* In the layout; machine_init and guard_reset come first. */
 const struct runner_vm *machine_in(enum layout layout, struct machine *m);
+
+/* ---- vmm.c ---- */
+
 const struct runner_vmm_ops *vmm_ops_of(const struct subject *s);
 
 /* Operations that talk to the VMM. */
