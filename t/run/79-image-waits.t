@@ -83,6 +83,10 @@ create d queued:1
 first=${creating[d]}
 ok "a create, and then" await 60 waits d
 create d queued:1
+in_queue() {
+    [ "$(metric 'runner_tasks{state="waiting"}')" = 1 ]
+}
+await 60 in_queue
 http POST /sandboxes/d/destroy
 is "a destroy that comes with a second create before it in the queue" "$code" 200
 wait "$first" "${creating[d]}"
@@ -111,6 +115,8 @@ ok "the pull has ended as well" await 60 over
 is "kinds of failure" "$(metric 'runner_image_pull_failures_total{code="timeout"}')" 1
 ok "nothing half-made is left" eval '! ls -A "$root/bases" | grep -q "^\."'
 let_go never:1
+stop_runner
+start_runner || exit 99
 create e never:1
 ended e
 is "the next try works" "$code" 201
