@@ -56,8 +56,20 @@ def pull(rule, *params, host=None):
     return answer, proxy, host
 
 
+def programs(root):
+    return subprocess.run(["pgrep", "-f", f"runner-oci {root}/"], stdout=subprocess.PIPE, text=True).stdout.split()
+
+
+def await_end(host):
+    """Of the processes of an operation that nobody waits for: they end by themselves, soon, and are nobody's children."""
+    end = time.monotonic() + 20
+    while programs(host.root) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 def check_next(name, host):
     """Nothing half-made, and the next try works."""
+    await_end(host)
     tap.equal(f"{name}: no process's files", host.left(), [])
     tap.equal(f"{name}: no disk", os.listdir(host.dir), [])
     answer = host.do("pull", f"{registry.server}/{IMAGE}")
@@ -302,13 +314,7 @@ says("cancelled in the middle", answer, "cancelled")
 tap.ok("at once", time.monotonic() - before < 2, time.monotonic() - before)
 
 
-def programs(root):
-    return subprocess.run(["pgrep", "-f", f"runner-oci {root}/"], stdout=subprocess.PIPE, text=True).stdout.split()
-
-
-end = time.monotonic() + 10
-while programs(host.root) and time.monotonic() < end:
-    time.sleep(0.02)
+await_end(host)
 tap.equal("its process has ended", programs(host.root), [])
 slow.requests.clear()
 tap.equal("and left no files", host.left(), [])
@@ -336,9 +342,7 @@ operation = host.begin("pull", f"{slow.server}/{IMAGE}")
 operation.until("fetch")
 operation.process.kill()  # the runner
 operation.process.wait()
-end = time.monotonic() + 10
-while programs(host.root) and time.monotonic() < end:
-    time.sleep(0.02)
+await_end(host)
 tap.equal("the runner is killed: the program ends", programs(host.root), [])
 tap.equal("the runner is killed: and takes its files away", host.left(), [])
 host.close()
