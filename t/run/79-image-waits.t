@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# takes: 20 s
+# takes: 60 s
 # Who waits for an image: a create for longer than a create may take, but not when its sandbox is destroyed, nor beyond
 # timeouts.pull; pulls for others, beyond limits.pulls.
 . "${top_srcdir:-.}/t/run/lib.sh" || exit 99
