@@ -1,5 +1,7 @@
 #include "core/checkup.h"
 
+#include "core/mend.h"
+#include "core/util/error.h"
 #include "core/util/num.h"
 #include "core/util/str.h"
 
@@ -8,6 +10,7 @@
 
 struct checkup {
     struct task task;
+    struct engine *engine;
     struct host *host;
     struct runner_call call;
     int64_t every_ms;
@@ -30,15 +33,21 @@ static void run(struct task *task)
 {
     struct checkup *checkup = (struct checkup *)task;
 
-    end(checkup, host_check_again(checkup->host, &checkup->call));
+    struct runner_error err = ERROR_INIT;
+    bool is_doubtful = host_check_again(checkup->host, &checkup->call);
+
+    if (host_is_network_ill(checkup->host) && call_cancelled(&checkup->call) == 0)
+        is_doubtful = mend_network(checkup->engine, checkup->host, &checkup->call, &err) == 0 || is_doubtful;
+    end(checkup, is_doubtful);
 }
 
 /* Under the host's mutex. */
-static struct checkup *begin(struct host *host, int64_t every_ms)
+static struct checkup *begin(struct engine *engine, struct host *host, int64_t every_ms)
 {
     struct checkup *checkup = mem_alloc(sizeof *checkup);
 
     checkup->task.run = run;
+    checkup->engine = engine;
     checkup->host = host;
     checkup->every_ms = every_ms;
     call_init(&checkup->call, host, NULL, CHECK_MS);
@@ -60,7 +69,7 @@ static int64_t step(struct engine *engine, struct host *host)
     if (host->checking == NULL && host->is_tried)
         left_ms = host->check_at_ms - num_now_ms();
     if (left_ms <= 0)
-        checkup = begin(host, every_ms);
+        checkup = begin(engine, host, every_ms);
     pthread_mutex_unlock(&host->mutex);
     if (checkup == NULL)
         return left_ms;

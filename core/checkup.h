@@ -1,5 +1,6 @@
 /* Whether the plugins of the hosts still find what they need: check() of each instance, again and again. What was found is
- * kept in the instances, where healthchecks and the choice of a VMM see it; nobody waits for it. */
+ * kept in the instances, where healthchecks and the choice of a VMM see it; nobody waits for it. A network that has lost what it
+ * made is set up again. */
 #ifndef CORE_CHECKUP_H
 #define CORE_CHECKUP_H
 

@@ -129,8 +129,12 @@ static bool check_again(struct host *host, struct instance *instance, struct run
     is_doubtful = !is_good && was_good && !instance->is_doubtful;
     instance->is_doubtful = is_doubtful;
     pthread_mutex_unlock(&host->mutex);
-    if (is_doubtful)
+    if (is_doubtful) {
+        log_event(RUNNER_LOG_WARN, "plugin.doubtful", "host", host->config->name, "kind",
+                  loader_kind_name(instance->plugin->desc.kind), "plugin", instance->plugin->desc.name, "error",
+                  err.message, NULL);
         return true;
+    }
     learn(host, instance, is_good ? NULL : err.message);
     if (is_good != was_good)
         log_news(host, instance, is_good ? NULL : err.message);
@@ -145,6 +149,17 @@ bool host_check_again(struct host *host, struct runner_call *call)
         for (struct instance *instance = host->instances[kind]; instance != NULL; instance = instance->next)
             is_doubtful = check_again(host, instance, call) || is_doubtful;
     return is_doubtful;
+}
+
+bool host_is_network_ill(struct host *host)
+{
+    const struct instance *network = host->instances[RUNNER_NETWORK];
+    bool is_ill;
+
+    pthread_mutex_lock(&host->mutex);
+    is_ill = network != NULL && (network->problem != NULL || network->is_doubtful);
+    pthread_mutex_unlock(&host->mutex);
+    return is_ill;
 }
 
 static bool is_good(const struct instance *vmm, uint64_t caps)

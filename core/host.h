@@ -61,6 +61,8 @@ int host_check(struct host *host, struct runner_call *call, struct str *ret_prob
 
 /* The same later on. One that failed is tried again before it is believed: true, there is one of which that is so. */
 bool host_check_again(struct host *host, struct runner_call *call);
+/* Whether the last check of its network found something wrong. Any thread. */
+bool host_is_network_ill(struct host *host);
 
 /* The host is usable from now on, or is not because of problem. */
 void host_set_up(struct host *host, const char *problem);

@@ -5,6 +5,7 @@
 #include "core/batch.h"
 #include "core/figures.h"
 #include "core/log.h"
+#include "core/mend.h"
 #include "core/op.h"
 #include "core/takeover.h"
 #include "core/util/error.h"
@@ -326,37 +327,6 @@ static void try_uids(struct bring_up *b)
               "VMMs run as the runner's user", NULL);
 }
 
-/* Copies: sweep runs plugin code, which must not be under the index's lock. */
-static bool collect_nic(const struct sandbox *sandbox, void *element, void *host)
-{
-    if (sandbox->host != host || sandbox->record->nic.size == 0)
-        return false;
-    *(struct runner_nic *)element = sandbox->record->nic;
-    return true;
-}
-
-static void sweep(struct bring_up *b)
-{
-    auto_free struct runner_nic *nics = NULL;
-    auto_free const struct runner_nic **owned = NULL;
-    size_t n;
-    struct runner_error err = ERROR_INIT;
-
-    if (b->n_unreadable > 0 || b->n_foreign > 0) { /* whose interface it is, is known when they are taken over */
-        log_event(RUNNER_LOG_WARN, "reconcile.no_sweep", "host", b->host->config->name, "note",
-                  b->n_unreadable > 0 ? "some records are unreadable: network interfaces are left alone"
-                                      : "there are sandboxes of another runner: network interfaces are left alone",
-                  NULL);
-        return;
-    }
-    nics = index_map(b->engine->index, sizeof *nics, collect_nic, b->host, &n);
-    owned = mem_array(n, sizeof *owned);
-    for (size_t i = 0; i < n; i++)
-        owned[i] = &nics[i];
-    if (HOST_CALL(b->host, RUNNER_NETWORK, network, sweep, &b->call, owned, n, &err) < 0)
-        log_event(RUNNER_LOG_WARN, "reconcile.sweep_failed", "host", b->host->config->name, "error", err.message, NULL);
-}
-
 /* What is not known limits nothing: that is worth a word. */
 static void learn_capacity(struct bring_up *b)
 {
@@ -406,7 +376,7 @@ static void run(struct task *task)
     } else {
         learn_capacity(b);
         try_uids(b);
-        sweep(b);
+        mend_sweep(b->engine, b->host, &b->call, b->n_unreadable > 0, b->n_foreign > 0);
         index_each(b->engine->index, recover, &recovery); /* operations queued earlier go behind them, see op.c */
         host_set_up(b->host, NULL);
         (void)snprintf(found, sizeof found, "%zu", b->n_found);

@@ -89,6 +89,8 @@ def ends(api, type, resource, payload=None):
 class BridgeRunner(PolicyRunner):
     """Names of domains are not looked at: what they stand for is in a set that runner-dns fills."""
 
+    CONFIG = PolicyRunner.CONFIG.replace("check_interval: 24h", "check_interval: 1s")
+
     def arrange(self):
         self.make_snapshot()
         return (f"    vmm: {{plugin: cloud-hypervisor, binary: {self.own_copy(FAKE)}, probe: none}}\n"
@@ -302,6 +304,40 @@ def check_refused(api, runner):
     do_destroy(api, id)
 
 
+def check_lost(api, runner):
+    """Somebody deletes the rules, and the bridge: the runner notices, and puts that right without a start."""
+    ids = [new_id(), new_id()]
+    for id in ids:
+        create(api, id)
+    ends(api, UPDATE, ids[0], {"networkAllowList": "1.0.0.0/8"})
+    ends(api, UPDATE, ids[1], {"networkBlockAll": True})
+    wanted = ["list 1.0.0.0/8", "block"]
+
+    def is_right():
+        try:
+            ports = [runner.record(id)["nic"]["name"] for id in ids]
+            joined = subprocess.run(["ip", "-j", "link", "show", "master", "br-t"], stdout=subprocess.PIPE,
+                                    stderr=subprocess.DEVNULL).stdout
+            return [runner.policy(id) for id in ids] == wanted and \
+                {link["ifname"] for link in json.loads(joined or "[]")} >= set(ports)
+        except TypeError:  # there is no table
+            return False
+    tap.ok("(it begins well)", is_right())
+    for name, says, command in (("the rules", "the rules of table", ["nft", "flush", "ruleset"]),
+                                ("the bridge", "the bridge br-t is gone", ["ip", "link", "del", "br-t"])):
+        subprocess.run(command, check=True)
+        until = time.monotonic() + 60
+        while is_right() and time.monotonic() < until:  # one was not to miss that it is gone
+            time.sleep(0.001)
+        while not is_right() and time.monotonic() < until:
+            time.sleep(0.05)
+        tap.ok(f"s03: {name} gone: noticed, and put right, each with its policy", is_right())
+        wait_for_line(runner, "network.mended", "host=local")
+        tap.ok("and told", any(says in line for event in ("plugin.doubtful", "plugin.sick") for line in runner.lines(event)))
+    for id in ids:
+        do(api, id, "destroy")
+
+
 def check_counters(api, runner):
     """What the network counts; on this one a file says it."""
     ids = sorted([new_id(), new_id()])
@@ -390,7 +426,7 @@ COMMON = [check_recorded, check_fields, check_create, check_stopped, check_start
 
 def main():
     runners = {"loopback": (PolicyRunner, COMMON + [check_failure, check_refused, check_counters, check_restart, check_kills]),
-               "bridge": (BridgeRunner, COMMON + [check_seed, check_kills])}
+               "bridge": (BridgeRunner, COMMON + [check_seed, check_lost, check_kills])}
     kind, checks = runners[sys.argv[1]]
     if kind is BridgeRunner:
         if not has_bridge():

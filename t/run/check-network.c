@@ -13,6 +13,7 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 #include "core/util/str.h"
+#include "kit/fake/host.h"
 #include "t/run/frames.h"
 #include "t/run/plugin-host.h"
 
@@ -547,11 +548,12 @@ int main(void)
     struct runner_nic a, b;
     struct guest out;
 
+    fake_host_root("/nonexistent"); /* nothing of another run's */
     host_transport(local, transport);
     (void)host_call(-1, -1);
     network = host_load("network/bridge");
     ops = network->ops;
-    self = host_create(network, "owner", "65534", "pool", "64", NULL);
+    self = host_create(network, "owner", "65534", "pool", "64", "dns", "false", NULL);
     if (count_links() != 1) {
         printf("Bail out! not in a network namespace of its own: run it by unshare -n\n");
         return 1;

@@ -1,7 +1,7 @@
 /* A runner's way of using network/bridge, for tests in other languages: a command a line on standard input, a line of
  * answer each ("ok ..." or "error CODE ..."). It may be killed at any moment, as a runner may.
  *
- *   setup | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
+ *   setup | check | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
  *   rate ID TX RX (bytes a second, open) | lack WORD | sweep ID... | counters ID | change N ID CIDR CIDR | anew N ID CIDR | come-and-go N
  *   fill N | dial ID
  *
@@ -158,6 +158,17 @@ static int detach(struct box *b)
     return ops->release(self, b->id, &err);
 }
 
+/* What is wrong, as words; none: all is well. */
+static int check(const struct runner_plugin *network)
+{
+    error_clear(&err);
+    if (network->check(self, host_call(-1, -1), &err) == 0)
+        printf("ok\n");
+    else
+        printf("ok %s\n", err.message);
+    return 1;
+}
+
 static int sweep(char **ids, size_t n)
 {
     const struct runner_nic *owned[WORDS_MAX];
@@ -275,7 +286,7 @@ static int fill(size_t n)
 }
 
 /* 0: done; 1: it has answered; -1: err says why not. */
-static int command(char **word, size_t n)
+static int command(const struct runner_plugin *network, char **word, size_t n)
 {
     struct box *b = n > 1 ? find(word[1]) : NULL;
     int64_t number = 0;
@@ -284,6 +295,8 @@ static int command(char **word, size_t n)
         (void)num_int(word[1], 1, 1000000, &number);
     if (strcmp(word[0], "setup") == 0)
         return ops->setup(self, host_call(-1, -1), &err);
+    if (strcmp(word[0], "check") == 0)
+        return check(network);
     if (strcmp(word[0], "attach") == 0 && n >= 4 &&
         (b = add_box(word[1], word[2], word[3], n > 4 ? word[4] : "")) != NULL) {
         if (attach(b) < 0)
@@ -350,7 +363,7 @@ int main(int argc, char **argv)
 
         for (char *w = strtok_r(line, " \n", &rest); w != NULL && n < WORDS_MAX; w = strtok_r(NULL, " \n", &rest))
             words[n++] = w;
-        r = n > 0 ? command(words, n) : 0;
+        r = n > 0 ? command(network, words, n) : 0;
         if (r < 0)
             printf("error %s %s\n", error_name(err.code), err.message);
         else if (r == 0)

@@ -653,6 +653,59 @@ Test(bridge, rules_differ_with_each_setting)
     }
 }
 
+/* ---- what is looked at again and again ---- */
+
+#define LINK "[{\"ifname\":\"br0\",\"flags\":[\"BROADCAST\",\"UP\"],\"linkinfo\":{\"info_kind\":\"bridge\"}}]"
+#define ADDR "[{\"addr_info\":[{\"local\":\"10.0.0.1\",\"prefixlen\":24}]}]"
+
+static void answer_watch(const char *link, const char *address, int rules_status, const char *forwarding,
+                         const char *chains)
+{
+    fake_host_answer(RUNNER_RUN, "[ip][-j][-d][link]", link == NULL, 0, link);
+    fake_host_answer(RUNNER_RUN, "[-4][addr]", 0, 0, address);
+    fake_host_answer(RUNNER_RUN, "[-4][route]", 0, 0, "[{\"dst\":\"default\",\"dev\":\"eth0\"}]");
+    fake_host_answer(RUNNER_RUN, "[ip][-j][link][show] ", 0, 0, "[]");
+    fake_host_answer(RUNNER_RUN, "[nft][list][chain][bridge]", rules_status, 0, "");
+    fake_host_answer(RUNNER_RUN, "[cat][/proc/sys/net/ipv4/conf/br0/", 0, 0, forwarding);
+    fake_host_answer(RUNNER_RUN, "[cat][/proc/sys/net/ipv4/conf/eth0/", 0, 0, forwarding);
+    fake_host_answer(RUNNER_RUN, "[nft][-j][list][chains]", 0, 0, chains);
+}
+
+Test(bridge, what_is_lost_is_told_once_it_was_made)
+{
+    static const char none[] = "{\"nftables\":[]}";
+    static const char docker[] = "{\"nftables\":[{\"chain\":{\"family\":\"ip\",\"table\":\"filter\",\"name\":"
+                                 "\"FORWARD\",\"hook\":\"forward\",\"policy\":\"drop\"}}]}";
+    static const struct {
+        const char *link, *address;
+        int rules_status;
+        const char *forwarding, *chains, *says;
+    } cases[] = {
+        {LINK, ADDR, 0, "1\n", none, NULL},
+        {LINK, "[{}]", 0, "1\n", none, "the bridge br0 has no more the address 10.0.0.1/24"},
+        {"[{\"flags\":[]}]", ADDR, 0, "1\n", none, "the bridge br0 is down"},
+        {LINK, ADDR, 1, "1\n", none, "the rules of table 'bridge runner_br0' are not there"},
+        {LINK, ADDR, 0, "0\n", none, "forwarding of br0 is off; IPv4 forwarding of eth0 is off"},
+        {LINK, ADDR, 0, "1\n", docker, "the chain 'FORWARD' of table 'ip filter', which is not ours"},
+    };
+    void *self = make();
+
+    cr_expect_eq(runner_plugin_1()->check(self, fake_call(), &err), 0, "before setup: %s", err.message);
+    cr_assert_eq(ops->setup(self, fake_call(), &err), 0, "%s", err.message);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int r;
+
+        answer_watch(cases[i].link, cases[i].address, cases[i].rules_status, cases[i].forwarding, cases[i].chains);
+        error_clear(&err);
+        r = runner_plugin_1()->check(self, fake_call(), &err);
+        cr_expect_eq(r, cases[i].says == NULL ? 0 : -1, "%zu: %s", i, err.message);
+        cr_expect(cases[i].says == NULL || strstr(err.message, cases[i].says) != NULL, "%zu: %s", i, err.message);
+        cr_expect_eq(fake_host_unused(), 0, "%zu: %s", i, fake_host_ran());
+    }
+    runner_plugin_1()->destroy(self);
+    cr_expect_eq(fake_host_live(), 0);
+}
+
 /* ---- sweep ---- */
 
 Test(bridge, sweep_removes_only_what_is_nobodys)
@@ -753,6 +806,11 @@ static void diagnose(struct str *ret_lines)
     cr_expect_eq(fake_host_unused(), 0, "%s", fake_host_ran());
 }
 
+static void not_made_yet(void)
+{
+    fake_host_answer(RUNNER_STAT, "/sys/class/net/br0", 1, 0, NULL);
+}
+
 #define HAS(line) cr_expect_not_null(strstr(str_text(&lines), line), "no '%s' in:\n%s", line, str_text(&lines))
 
 Test(bridge, diagnose_a_host_that_is_well)
@@ -762,8 +820,10 @@ Test(bridge, diagnose_a_host_that_is_well)
     fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, "{\"nftables\":[{\"metainfo\":{}}]}");
     fake_host_answer(RUNNER_RUN, "[route]", 0, 0, "[{\"dst\":\"default\",\"dev\":\"eth7\"}]");
     fake_host_answer(RUNNER_RUN, "[cat]", 0, 0, "0\n");
+    not_made_yet();
     diagnose(&lines);
     HAS("ok tap: ");
+    HAS("skip network: the bridge br0 is not there yet");
     HAS("ok nftables: ");
     HAS("ok firewall: ");
     HAS("ok uplink: eth7 ");
@@ -804,7 +864,8 @@ Test(bridge, diagnose_without_programs)
     diagnose(&lines);
     cr_expect_str_eq(str_text(&lines), "FAIL iproute2: program is not installed [apt-get install -y iproute2]\n"
                                        "FAIL nftables: program is not installed [apt-get install -y nftables]\n"
-                                       "ok bandwidth: limits are kept by queues both ways []\n");
+                                       "ok bandwidth: limits are kept by queues both ways []\n"
+                                       "skip names: dns: false: lists of domains are refused []\n");
 }
 
 Test(bridge, diagnose_without_device_or_privilege)
@@ -835,12 +896,14 @@ Test(bridge, diagnose_a_firewall)
         "\"table\":\"filter\",\"name\":\"FORWARD\",\"hook\":\"forward\",\"policy\":\"drop\"}}]}";
     auto_str struct str lines = STR_INIT;
 
+    not_made_yet();
     fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, chains);
     diagnose(&lines);
     HAS("warn firewall: the chain 'FORWARD' of table 'ip filter' drops");
     HAS("[nft insert rule ip filter FORWARD iifname br0 accept && nft insert rule ip filter FORWARD oifname br0 "
         "accept]");
     str_clear(&lines);
+    not_made_yet();
     fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, chains);
     fake_host_answer(RUNNER_RUN, "[list][table][ip][filter]", 0, 0, "iifname \"br0\" accept");
     diagnose(&lines);

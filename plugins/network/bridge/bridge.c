@@ -172,7 +172,8 @@ static int set_guest_gateway(struct bridge *b, const struct runner_value *v, str
     (void)inet_pton(AF_INET, b->guest_gateway, &address);
     mask = ~UINT32_C(0) >> b->guest_prefix_len;
     if (((ntohl(address.s_addr) + 1) & mask) == mask)
-        return fail(err, RUNNER_E_INVALID, 0, "network.%s: behind '%s' there is no address for a guest", v->name, v->text);
+        return fail(err, RUNNER_E_INVALID, 0, "network.%s: behind '%s' there is no address for a guest", v->name,
+                    v->text);
     return 0;
 }
 
@@ -319,7 +320,11 @@ static int bridge_create(const struct runner_value *values, size_t n, void **ret
 
 static int bridge_check(void *self, struct runner_call *call, struct runner_error *err)
 {
-    return setup_check(self, call, err);
+    struct bridge *b = self;
+
+    if (setup_check(b, call, err) < 0)
+        return -1;
+    return names_is_set_up(b->names) ? watch_check(b, call, err) : 0;
 }
 
 static int bridge_setup(void *self, struct runner_call *call, struct runner_error *err)

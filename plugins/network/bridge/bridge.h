@@ -18,7 +18,7 @@ struct names; /* names.c */
 /* Whether chains and sets of a sandbox's own are there. */
 enum lists { LISTS_NONE, LISTS_UNKNOWN, LISTS_EXPECTED /* as planned; the steps may have failed */ };
 
-struct bridge {                                  /* one instance; constant after create() but for names, has_mac, limits */
+struct bridge { /* one instance; constant after create() but for names, has_mac, limits */
     char name[IFNAME_SIZE], uplink[IFNAME_SIZE]; /* uplink: "auto" and "none" have their meaning */
     char address[16], subnet[24];                /* "10.0.0.1", "10.0.0.0/24" */
     char mac[18];                                /* of the bridge, when it is of our making */
@@ -34,9 +34,9 @@ struct bridge {                                  /* one instance; constant after
     const char *dns_program; /* the forwarder of names, where the host has it; NULL: none is wanted */
     const char *upstreams[UPSTREAMS_MAX];
     size_t n_upstreams;
-    int64_t owner_uid, mtu; /* mtu 0: the default */
+    int64_t owner_uid, mtu;                  /* mtu 0: the default */
     uint64_t rx_bytes_per_s, tx_bytes_per_s; /* of a sandbox whose policy says nothing of them; 0: no limit */
-    atomic_uint limits;       /* shaper.c: what the kernel can; 0: not known yet */
+    atomic_uint limits;                      /* shaper.c: what the kernel can; 0: not known yet */
     struct names *names;
 };
 
@@ -75,6 +75,8 @@ int plan_cut(struct runner_batch *batch, const char *address, struct runner_erro
 /* names-allowed.c: what the forwarder of names (runner-dns) is told. Nothing, where there is none. */
 int allowed_start(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
                   struct runner_error *err);
+/* A file beside its folder; the caller frees. */
+char *allowed_path(const struct bridge *b, struct runner_call *call, const char *suffix);
 int allowed_stop(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
                  struct runner_error *err);
 /* Before the sandbox's set changes. ret_is_same: it was told just this before. NOTSUP: domains without a forwarder. */
@@ -97,6 +99,22 @@ int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *e
 struct json;
 void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IFNAME_SIZE]);
 
+/* watch.c: says each thing that is no longer as setup made it, or an interface as it was made. */
+typedef void watch_say_fn(void *ctx, const char *problem);
+int watch_look(const struct bridge *b, struct runner_call *call, watch_say_fn *fn, void *ctx, struct runner_error *err);
+/* 0 when there is nothing to say; else -1 with all of it. */
+int watch_check(const struct bridge *b, struct runner_call *call, struct runner_error *err);
+
+/* firewall.c: a chain of others that drops what guests send to the outside; chain "": none is known, perhaps since nft cannot
+ * say. */
+struct firewall {
+    char family[16], table[128], chain[128];
+};
+/* Whether a chain, as `nft -j list chains` prints it, is one. */
+struct json;
+bool firewall_drops(const struct bridge *b, struct runner_call *call, const struct json *chain);
+int firewall_find(const struct bridge *b, struct runner_call *call, struct firewall *ret, struct runner_error *err);
+
 /* diagnose.c: runner_plugin.diagnose */
 int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, const struct runner_finding *), void *ctx,
                  struct runner_error *err);
@@ -106,6 +124,11 @@ int reconcile_rules(const struct bridge *b, struct runner_call *call, const stru
                     struct runner_error *err);
 int reconcile_neighbours(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned,
                          size_t n, struct runner_error *err);
+
+/* rejoin.c: interfaces of guests that are not on the bridge come back to it, and lose addresses that are others'. links: as
+ * `ip -j link show` prints them. */
+int rejoin_run(const struct bridge *b, struct runner_call *call, const struct json *links,
+               const struct runner_nic *const *owned, size_t n, struct runner_error *err);
 
 /* sweep.c */
 int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,

@@ -51,7 +51,7 @@ static int ask(const struct bridge *b, struct runner_call *call, struct search *
     nft_ask_elements(&t, "ident");
     nft_ask_elements(&t, "omac");
     nft_ask_elements(&t, "refused");
-    index = nft_ask_end(&t, batch, err);
+    index = nft_ask_end(&t, 0, batch, err);
     if (index >= 0 && bridge_host->run(call, batch, err) == 0) {
         nft_each(b, bridge_host->result(batch, index), count, s);
         r = 0;

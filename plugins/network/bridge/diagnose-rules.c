@@ -40,25 +40,6 @@ bool look_at_rules(const struct look *look)
 
 /* ---- others ------------------------------------------------------------------------------------------------------ */
 
-/* A base chain of somebody else's that drops forwarded packets unless one of its rules accepts them. */
-static bool is_dropping(const struct look *look, const struct json *chain)
-{
-    auto_str struct str ours = STR_INIT;
-
-    rules_table(look->b, &ours);
-    return strcmp(json_text(chain, "hook", ""), "forward") == 0 &&
-           strcmp(json_text(chain, "policy", ""), "drop") == 0 &&
-           strcmp(json_text(chain, "table", ""), str_text(&ours)) != 0;
-}
-
-/* Whether a rule of the table speaks of our bridge, in whatever chain of it: then somebody thought of it. */
-static bool is_known_there(const struct look *look, const char *family, const char *table)
-{
-    auto_free char *out = NULL, *word = mem_printf("\"%s\"", look->b->name);
-
-    return RUN(look, NULL, &out, NULL, "nft", "list", "table", family, table) == 0 && strstr(out, word) != NULL;
-}
-
 /* Of all chains of an answer. */
 static bool has_chain(const struct json *chains, const char *family, const char *table, const char *name)
 {
@@ -107,7 +88,7 @@ void look_at_others(const struct look *look)
         const char *name = json_text(chain, "name", "forward");
         auto_free char *fix = NULL;
 
-        if (!is_dropping(look, chain) || is_known_there(look, family, table))
+        if (!firewall_drops(look->b, look->call, chain))
             continue;
         fix = fix_for(look, chains, family, table, name);
         finding_say(&look->to, RUNNER_FINDING_WARN, "firewall", fix,

@@ -73,6 +73,39 @@ static bool say_tun(const struct look *look)
     return false;
 }
 
+/* ---- what a runner has made ------------------------------------------------------------------------------------- */
+
+static void say_problem(void *ctx, const char *problem)
+{
+    const struct look *look = ctx;
+
+    finding_say(&look->to, RUNNER_FINDING_WARN, "network", "systemctl restart runner-ch", "%s", problem);
+}
+
+/* A runner that runs puts it right itself, at its next look. */
+static void say_made(const struct look *look)
+{
+    auto_free char *path = mem_printf("/sys/class/net/%s", look->b->name);
+    struct runner_error err = ERROR_INIT;
+
+    if (!is_there(look, path))
+        finding_say(&look->to, RUNNER_FINDING_SKIP, "network", NULL, "the bridge %s is not there yet", look->b->name);
+    else if (watch_look(look->b, look->call, say_problem, (void *)look, &err) < 0)
+        finding_say(&look->to, RUNNER_FINDING_SKIP, "network", NULL, "%s", err.message);
+}
+
+static void say_names(const struct look *look)
+{
+    if (look->b->dns_program == NULL)
+        finding_say(&look->to, RUNNER_FINDING_SKIP, "names", NULL, "dns: false: lists of domains are refused");
+    else if (is_there(look, look->b->dns_program))
+        finding_say(&look->to, RUNNER_FINDING_OK, "names", NULL, "guests ask %s, by %s", look->b->address,
+                    look->b->dns_program);
+    else
+        finding_say(&look->to, RUNNER_FINDING_WARN, "names", NULL,
+                    "there is no %s (dns_program): lists of domains are refused", look->b->dns_program);
+}
+
 /* ---- to the outside --------------------------------------------------------------------------------------------- */
 
 /* Writes what it reads there. */
@@ -147,6 +180,9 @@ int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, co
         say_netns(&look);
     if (has_ip)
         say_uplink(&look);
+    say_names(&look);
+    if (has_ip)
+        say_made(&look);
     over = bridge_host->cancelled(call);
     return over == 0 ? 0 : fail(err, over, 0, "look at the network: interrupted");
 }

@@ -7,9 +7,14 @@
 
 #define FILE_MAX 65536
 
+char *allowed_path(const struct bridge *b, struct runner_call *call, const char *suffix)
+{
+    return mem_printf("%s/network/%s%s", bridge_host->root(call), b->name, suffix);
+}
+
 static char *folder_of(const struct bridge *b, struct runner_call *call)
 {
-    return mem_printf("%s/network/%s", bridge_host->root(call), b->name);
+    return allowed_path(b, call, "");
 }
 
 /* NULL: it is no address. The caller frees. */
@@ -77,7 +82,7 @@ static int add_end(struct runner_batch *batch, const char *pid, struct runner_er
 
 int allowed_stop(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, struct runner_error *err)
 {
-    auto_free char *folder = folder_of(b, call), *pid = mem_printf("%s.pid", folder);
+    auto_free char *pid = allowed_path(b, call, ".pid");
 
     return add_end(batch, pid, err);
 }

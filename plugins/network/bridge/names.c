@@ -30,7 +30,7 @@ struct names {
     char prefix[IFNAME_SIZE]; /* of numbers */
     size_t pool, n_idle;      /* n_idle: or soon to be, as entries keep them */
     uint8_t numbers[NUMBERS]; /* enum number */
-    bool has_forwarder;
+    bool has_forwarder, is_set_up, had_firewall;
 };
 
 struct names *names_new(const char *bridge, size_t pool)
@@ -77,6 +77,34 @@ bool names_has_forwarder(struct names *names)
     is_there = names->has_forwarder;
     pthread_mutex_unlock(&names->lock);
     return is_there;
+}
+
+void names_set_up(struct names *names, bool had_firewall)
+{
+    pthread_mutex_lock(&names->lock);
+    names->is_set_up = true;
+    names->had_firewall = had_firewall;
+    pthread_mutex_unlock(&names->lock);
+}
+
+bool names_is_set_up(struct names *names)
+{
+    bool is_set_up;
+
+    pthread_mutex_lock(&names->lock);
+    is_set_up = names->is_set_up;
+    pthread_mutex_unlock(&names->lock);
+    return is_set_up;
+}
+
+bool names_had_firewall(struct names *names)
+{
+    bool had;
+
+    pthread_mutex_lock(&names->lock);
+    had = names->had_firewall;
+    pthread_mutex_unlock(&names->lock);
+    return had;
 }
 
 /* ---- numbers: called with the lock held ------------------------------------------------------------------------- */

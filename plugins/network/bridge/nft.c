@@ -344,10 +344,11 @@ void nft_ask_list(struct nft *t, enum nft_list what)
     keep(t, head);
 }
 
-int nft_ask_end(struct nft *t, struct runner_batch *batch, struct runner_error *err)
+int nft_ask_end(struct nft *t, uint32_t flags, struct runner_batch *batch, struct runner_error *err)
 {
     struct runner_step step = {.size = RUNNER_STEP_INIT,
                                .kind = RUNNER_NETLINK,
+                               .flags = flags,
                                .number = NETLINK_NETFILTER,
                                .data = t->data.ptr,
                                .len = t->data.len};

@@ -50,7 +50,8 @@ enum nft_list { NFT_SETS, NFT_CHAINS };
 void nft_ask_begin(struct nft *t, const struct bridge *b);
 void nft_ask_elements(struct nft *t, const char *set);
 void nft_ask_list(struct nft *t, enum nft_list what);
-int nft_ask_end(struct nft *t, struct runner_batch *batch, struct runner_error *err); /* the step's index */
+/* With these RUNNER_S_*; the step's index. */
+int nft_ask_end(struct nft *t, uint32_t flags, struct runner_batch *batch, struct runner_error *err);
 
 struct nft_found {           /* one thing that is there */
     const char *set, *chain; /* an element's or a set; a chain; the other is NULL */

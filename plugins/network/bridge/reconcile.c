@@ -7,8 +7,8 @@
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/nft.h"
 
-static const char *const port_sets[] = {"refused",     "open",  "open_too", "limited",
-                                        "limited_too", "lists", "lists_in", "rates", "rates_in"};
+static const char *const port_sets[] = {"refused", "open",     "open_too", "limited", "limited_too",
+                                        "lists",   "lists_in", "rates",    "rates_in"};
 
 struct search {
     const struct bridge *b;
@@ -97,7 +97,7 @@ static int ask(struct search *s, struct runner_call *call, struct runner_error *
         nft_ask_elements(&t, port_sets[i]);
     nft_ask_list(&t, NFT_SETS);
     nft_ask_list(&t, NFT_CHAINS);
-    index = nft_ask_end(&t, batch, err);
+    index = nft_ask_end(&t, 0, batch, err);
     if (index >= 0 && bridge_host->run(call, batch, err) == 0) {
         nft_each(s->b, bridge_host->result(batch, index), look_at, s);
         r = 0;

@@ -6,15 +6,17 @@
 #include "core/util/json.h"
 #include "plugins/network/bridge/netns.h"
 
-#define ALIAS "runner-ch"
+#define ALIAS       "runner-ch"
+#define ADDRESS_SET '3' /* NET_ADDR_SET, as sysfs says it */
 #define NEIGH_RETRY_MS                                                                                                 \
     "100" /* how often an address that does not answer is asked for: a guest just booted is met soon */
 
 static const char *const families[] = {"bridge", "inet"};
 
-struct state { /* of the host, as found */
+struct state {                                                /* of the host, as found */
     bool has_bridge, has_mac, has_rules[ARRAY_LEN(families)]; /* has_mac: the bridge's is the one that we give */
-    char uplink[IFNAME_SIZE]; /* "": none */
+    char mac[18];                                             /* of the bridge, where the kernel chose it; else "" */
+    char uplink[IFNAME_SIZE];                                 /* "": none */
 };
 
 CLEANUP_DEFINE(cleanup_batch, struct runner_batch, bridge_host->batch_free)
@@ -49,13 +51,16 @@ static int parse_output(const struct runner_batch *batch, int index, const char 
     return 0;
 }
 
-static int read_bridge(const struct bridge *b, const struct json *links, struct state *ret, struct runner_error *err)
+static int read_bridge(const struct bridge *b, const struct json *links, bool is_chosen, struct state *ret,
+                       struct runner_error *err)
 {
     const struct json *link = links != NULL ? links->first : NULL;
     const char *kind = json_text(json_get(link, "linkinfo"), "info_kind", "");
 
     ret->has_bridge = link != NULL;
     ret->has_mac = link == NULL || strcmp(json_text(link, "address", ""), b->mac) == 0;
+    if (is_chosen)
+        (void)snprintf(ret->mac, sizeof ret->mac, "%s", json_text(link, "address", ""));
     if (link != NULL && strcmp(kind, "bridge") != 0)
         return fail(err, RUNNER_E_EXISTS, 0, "interface '%s' exists and is no bridge", b->name);
     return 0;
@@ -109,7 +114,14 @@ static int look(const struct bridge *b, struct runner_call *call, char marks[][3
     auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
     auto_json struct json *links = NULL, *routes = NULL;
     auto_str struct str table = STR_INIT;
-    int link_at, route_at, rules_at[ARRAY_LEN(families)];
+    auto_free char *assigned = mem_printf("/sys/class/net/%s/addr_assign_type", b->name);
+    const struct runner_step read = {.size = RUNNER_STEP_INIT,
+                                     .kind = RUNNER_READ,
+                                     .flags = RUNNER_S_OPTIONAL | RUNNER_S_HEAD,
+                                     .path = assigned,
+                                     .number = 16};
+    const struct runner_result *type;
+    int link_at, route_at, type_at, rules_at[ARRAY_LEN(families)];
 
     rules_table(b, &table);
     link_at = ADD_RUN(batch, NULL, RUNNER_S_ANY_STATUS, err, "ip", "-j", "-d", "link", "show", "dev", b->name);
@@ -120,10 +132,13 @@ static int look(const struct bridge *b, struct runner_call *call, char marks[][3
         if (rules_at[i] < 0)
             return -1;
     }
-    if (link_at < 0 || route_at < 0 || bridge_host->run(call, batch, err) < 0)
+    type_at = bridge_host->add(batch, &read, err);
+    if (link_at < 0 || route_at < 0 || type_at < 0 || bridge_host->run(call, batch, err) < 0)
         return -1;
+    type = bridge_host->result(batch, type_at);
     if (parse_output(batch, link_at, "ip link", &links, err) < 0 ||
-        parse_output(batch, route_at, "ip route", &routes, err) < 0 || read_bridge(b, links, ret, err) < 0)
+        parse_output(batch, route_at, "ip route", &routes, err) < 0 ||
+        read_bridge(b, links, type->len > 0 && type->out[0] != ADDRESS_SET, ret, err) < 0)
         return -1;
     setup_uplink(b, routes, ret->uplink);
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
@@ -133,7 +148,9 @@ static int look(const struct bridge *b, struct runner_call *call, char marks[][3
 
 /* ---- what is made ----------------------------------------------------------------------------------------------- */
 
-/* A bridge that was there before keeps its own settings; it gets the address and is put up. */
+/* A bridge that was there before keeps its own settings; it gets the address and is put up. Its hardware address, too, but
+ * as one that was set: else it is the lowest of its ports', which VMMs can change. To set it makes the kernel forget its
+ * neighbours, so that is not done again. */
 static int add_bridge(const struct bridge *b, const struct state *state, struct runner_batch *batch,
                       struct runner_error *err)
 {
@@ -149,6 +166,8 @@ static int add_bridge(const struct bridge *b, const struct state *state, struct 
         return -1;
     if (b->mtu > 0)
         str_addf(&use, "link set dev %s mtu %lld\n", b->name, (long long)b->mtu);
+    if (state->has_bridge && state->mac[0] != '\0')
+        str_addf(&use, "link set dev %s address %s\n", b->name, state->mac);
     str_addf(&use, "addr replace %s/%u dev %s\n", b->address, b->prefix_len, b->name);
     str_addf(&use, "link set dev %s up\n", b->name);
     return ADD_RUN(batch, str_text(&use), 0, err, "ip", "-batch", "-");
@@ -185,12 +204,30 @@ static void log_setup(const struct bridge *b, struct runner_call *call, const st
         bridge_host->log(call, RUNNER_LOG_WARN, "network.no_uplink", fields, 1);
 }
 
+/* What was so from the beginning is how its owner wants it: told once. What comes later is told by each look. */
+static int find_firewall(const struct bridge *b, struct runner_call *call, bool *ret, struct runner_error *err)
+{
+    struct firewall found;
+    struct runner_field fields[] = {{"table", found.table}, {"chain", found.chain}, {"bridge", b->name}};
+
+    *ret = false;
+    if (strcmp(b->uplink, "none") == 0 || names_is_set_up(b->names))
+        return 0;
+    if (firewall_find(b, call, &found, err) < 0)
+        return -1;
+    *ret = found.chain[0] != '\0';
+    if (*ret)
+        bridge_host->log(call, RUNNER_LOG_WARN, "network.foreign_drop", fields, ARRAY_LEN(fields));
+    return 0;
+}
+
 int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
     auto_str struct str both = STR_INIT;
     struct state state = {0};
     char marks[ARRAY_LEN(families)][32];
+    bool had_firewall;
 
     if (find_forwarder(b, call, err) < 0)
         return error_wrap(err, "network/bridge");
@@ -214,6 +251,10 @@ int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *e
         return error_wrap(err, "network/bridge: set up '%s'", b->name);
     b->has_mac = state.has_mac;
     log_setup(b, call, &state);
+    if (find_firewall(b, call, &had_firewall, err) < 0)
+        return error_wrap(err, "network/bridge");
+    if (!names_is_set_up(b->names))
+        names_set_up(b->names, had_firewall);
     return 0;
 }
 

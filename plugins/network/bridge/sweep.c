@@ -94,6 +94,8 @@ static int sweep_ports(const struct bridge *b, struct runner_call *call, const c
     if (r >= 0)
         r = n_removed > 0 ? bridge_host->run(call, batch, err) : 0;
     bridge_host->batch_free(batch);
+    if (r == 0 && links != NULL)
+        r = rejoin_run(b, call, links, owned, n, err);
     return r;
 }
 
