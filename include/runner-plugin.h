@@ -543,7 +543,7 @@ struct runner_network_ops {
     /* CAP_POLICY. Add the steps that put a policy in the place of the one that an attached sandbox has, at once and whole:
      * what it no longer allows does not pass any more when they are done, connections that are open included, and what
      * both allow is not disturbed. Also after a start of the runner, for each that runs: it must be right whatever is
-     * there. detach() takes it away. Domains without CAP_DOMAINS: NOTSUP. */
+     * there. detach() takes it away. Domains without CAP_DOMAINS, or where the host lacks what they need: NOTSUP. */
     int (*apply_policy)(void *self, struct runner_call *, struct runner_batch *, const char *id,
                         const struct runner_nic *nic, const struct runner_policy *policy, struct runner_error *err);
     /* CAP_COUNTERS. Of n sandboxes in one round trip; a nic that is not there: all 0. */

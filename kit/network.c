@@ -1,22 +1,21 @@
-/* Networks: what setup, attach, detach, adopt, sweep and address promise. */
+/* Networks: what setup, attach, detach, adopt, sweep and address promise; policies and counters: network-policy.c. */
 #include <string.h>
 
 #include "core/util/num.h"
 #include "core/util/text.h"
 #include "kit/general.h"
 #include "kit/guard.h"
+#include "kit/network.h"
 #include "kit/plan.h"
-
-#define NIC_OLDEST (offsetof(struct runner_nic, guest_port) + sizeof(uint32_t))
 
 enum { GUEST_PORT = 2280, AT_ONCE_NICS = 20 };
 
-static const struct runner_network_ops *ops_of(const struct subject *s)
+const struct runner_network_ops *network_ops(const struct subject *s)
 {
     return s->plugin->desc.ops;
 }
 
-static bool has_cap(const struct subject *s, uint64_t cap)
+bool network_has(const struct subject *s, uint64_t cap)
 {
     return (s->plugin->desc.caps & cap) != 0;
 }
@@ -28,7 +27,7 @@ static struct runner_nic nic_new(const struct subject *s)
 {
     struct runner_nic nic = {.size = sizeof nic, .mac = "02:00:00:00:00:01"};
 
-    if (has_cap(s, RUNNER_NETWORK_CAP_OWN_ADDRESS))
+    if (network_has(s, RUNNER_NETWORK_CAP_OWN_ADDRESS))
         return nic;
     (void)snprintf(nic.address, sizeof nic.address, "10.0.0.2");
     (void)snprintf(nic.gateway, sizeof nic.gateway, "10.0.0.1");
@@ -40,18 +39,24 @@ static int attach(struct subject *s, void *self, struct runner_call *call, struc
                   struct runner_nic *nic, struct runner_error *err)
 {
     *err = (struct runner_error)ERROR_INIT;
-    return ops_of(s)->attach(self, call, batch, id, nic, err);
+    return network_ops(s)->attach(self, call, batch, id, nic, err);
 }
 
-/* Attached, with the steps run. Ends the process when that fails. */
-static struct runner_nic attach_and_run(struct subject *s, const char *id)
+void network_plan_attach(struct subject *s, struct runner_batch *batch, const char *id, struct runner_nic *ret_nic)
 {
-    struct runner_nic nic = nic_new(s);
-    struct runner_batch *batch = fake_batch();
     struct runner_error err;
 
-    if (attach(s, s->self, fake_call(), batch, id, &nic, &err) != 0)
+    *ret_nic = nic_new(s);
+    if (attach(s, s->self, fake_call(), batch, id, ret_nic, &err) != 0)
         stop_point("attach: %s", err.message);
+}
+
+struct runner_nic network_attach(struct subject *s, const char *id)
+{
+    struct runner_batch *batch = fake_batch();
+    struct runner_nic nic;
+
+    network_plan_attach(s, batch, id, &nic);
     (void)plan_run(batch, "attach");
     fake_host()->batch_free(batch);
     return nic;
@@ -61,17 +66,16 @@ static void release(struct subject *s, const char *id, const char *when)
 {
     struct runner_error err = ERROR_INIT;
 
-    if (ops_of(s)->release != NULL && ops_of(s)->release(s->self, id, &err) != 0)
+    if (network_ops(s)->release != NULL && network_ops(s)->release(s->self, id, &err) != 0)
         flaw("release %s: %s", when, err.message);
 }
 
-/* As core does it, when no record says any more what the sandbox had. */
-static void detach_and_run(struct subject *s, const char *id, const struct runner_nic *nic, const char *when)
+void network_detach(struct subject *s, const char *id, const struct runner_nic *nic, const char *when)
 {
     struct runner_batch *batch = fake_batch();
     struct runner_error err = ERROR_INIT;
 
-    if (ops_of(s)->detach(s->self, fake_call(), batch, id, nic, &err) != 0)
+    if (network_ops(s)->detach(s->self, fake_call(), batch, id, nic, &err) != 0)
         flaw("detach %s: %s", when, err.message);
     else
         (void)plan_run(batch, when);
@@ -83,7 +87,7 @@ static void detach_and_run(struct subject *s, const char *id, const struct runne
 
 static void op_setup(struct subject *s, struct trial *t)
 {
-    TRY(t, ops_of(s)->setup(s->self, fake_call(), &t->err));
+    TRY(t, network_ops(s)->setup(s->self, fake_call(), &t->err));
 }
 
 static void op_attach(struct subject *s, struct trial *t)
@@ -94,7 +98,7 @@ static void op_attach(struct subject *s, struct trial *t)
 
     guard_reset();
     nic = guard_put(t->layout, &fresh, sizeof fresh, NIC_OLDEST);
-    TRY(t, ops_of(s)->attach(s->self, fake_call(), batch, "sb1", nic, &t->err));
+    TRY(t, network_ops(s)->attach(s->self, fake_call(), batch, "sb1", nic, &t->err));
     if (!guard_take(nic, &made, sizeof made))
         flaw("attach writes beyond the nic that it knows");
     fake_host()->batch_free(batch);
@@ -102,43 +106,43 @@ static void op_attach(struct subject *s, struct trial *t)
 
 static void op_detach(struct subject *s, struct trial *t)
 {
-    struct runner_nic made = attach_and_run(s, "sb1");
+    struct runner_nic made = network_attach(s, "sb1");
     struct runner_batch *batch = fake_batch();
 
     guard_reset();
-    TRY(t, ops_of(s)->detach(s->self, fake_call(), batch, "sb1", guard_put(t->layout, &made, sizeof made, NIC_OLDEST),
-                             &t->err));
+    TRY(t, network_ops(s)->detach(s->self, fake_call(), batch, "sb1",
+                                  guard_put(t->layout, &made, sizeof made, NIC_OLDEST), &t->err));
     fake_host()->batch_free(batch);
 }
 
 static void op_adopt(struct subject *s, struct trial *t)
 {
-    struct runner_nic made = attach_and_run(s, "sb1");
+    struct runner_nic made = network_attach(s, "sb1");
 
-    detach_and_run(s, "sb1", &made, "detach");
+    network_detach(s, "sb1", &made, "detach");
     guard_reset();
-    TRY(t, ops_of(s)->adopt(s->self, fake_call(), "sb1", guard_put(t->layout, &made, sizeof made, NIC_OLDEST),
-                            &t->err));
+    TRY(t, network_ops(s)->adopt(s->self, fake_call(), "sb1", guard_put(t->layout, &made, sizeof made, NIC_OLDEST),
+                                 &t->err));
 }
 
 static void op_sweep_network(struct subject *s, struct trial *t)
 {
-    struct runner_nic made = attach_and_run(s, "sb1");
+    struct runner_nic made = network_attach(s, "sb1");
     const struct runner_nic *owned[1];
 
     guard_reset();
     owned[0] = guard_put(t->layout, &made, sizeof made, NIC_OLDEST);
-    TRY(t, ops_of(s)->sweep(s->self, fake_call(), owned, 1, &t->err));
+    TRY(t, network_ops(s)->sweep(s->self, fake_call(), owned, 1, &t->err));
 }
 
 static void op_address(struct subject *s, struct trial *t)
 {
-    struct runner_nic made = attach_and_run(s, "sb1");
+    struct runner_nic made = network_attach(s, "sb1");
     char address[64];
 
     guard_reset();
-    TRY(t, ops_of(s)->address(s->self, guard_put(t->layout, &made, sizeof made, NIC_OLDEST), GUEST_PORT, address,
-                              sizeof address, &t->err));
+    TRY(t, network_ops(s)->address(s->self, guard_put(t->layout, &made, sizeof made, NIC_OLDEST), GUEST_PORT, address,
+                                   sizeof address, &t->err));
 }
 
 /* ---- attach ---- */
@@ -146,11 +150,9 @@ static void op_address(struct subject *s, struct trial *t)
 static struct runner_batch *plan_attach(struct subject *s)
 {
     struct runner_batch *batch = plan_begin(s);
-    struct runner_nic nic = nic_new(s);
-    struct runner_error err;
+    struct runner_nic nic;
 
-    if (attach(s, s->self, fake_call(), batch, "sb1", &nic, &err) != 0)
-        stop_point("attach: %s", err.message);
+    network_plan_attach(s, batch, "sb1", &nic);
     return batch;
 }
 
@@ -177,9 +179,9 @@ static void check_nic(struct subject *s, const struct runner_nic *nic)
         flaw("the TAP has no name");
     if (strcmp(nic->mac, "02:00:00:00:00:01") != 0)
         flaw("the MAC address, which is core's, has changed to %s", nic->mac);
-    if (has_cap(s, RUNNER_NETWORK_CAP_OWN_ADDRESS) && (nic->address[0] == '\0' || nic->prefix_len == 0))
+    if (network_has(s, RUNNER_NETWORK_CAP_OWN_ADDRESS) && (nic->address[0] == '\0' || nic->prefix_len == 0))
         flaw("caps says that it gives addresses, and it gave none");
-    if (!has_cap(s, RUNNER_NETWORK_CAP_OWN_ADDRESS) && strcmp(nic->address, "10.0.0.2") != 0)
+    if (!network_has(s, RUNNER_NETWORK_CAP_OWN_ADDRESS) && strcmp(nic->address, "10.0.0.2") != 0)
         flaw("the address, which is ipam's, has changed to %s", nic->address);
 }
 
@@ -189,7 +191,7 @@ static void point_attach_nic(struct subject *s, const struct point *point)
 
     (void)point;
     subject_renew(s);
-    nic = attach_and_run(s, "sb1");
+    nic = network_attach(s, "sb1");
     check_nic(s, &nic);
     if (nic.kind == RUNNER_NIC_TAP) {
         auto_free char *line = mem_printf("t %s\n", nic.name), *there = world_text(s->world, "t");
@@ -207,8 +209,8 @@ static void point_attach_again(struct subject *s, const struct point *point)
 
     (void)point;
     subject_renew(s);
-    nic = attach_and_run(s, "sb1");
-    detach_and_run(s, "sb1", &nic, "detach");
+    nic = network_attach(s, "sb1");
+    network_detach(s, "sb1", &nic, "detach");
     again = nic;
     batch = fake_batch();
     if (attach(s, s->self, fake_call(), batch, "sb1", &again, &err) != 0)
@@ -226,8 +228,8 @@ static void point_attach_others(struct subject *s, const struct point *point)
 
     (void)point;
     subject_renew(s);
-    a = attach_and_run(s, "a-sandbox-with-a-long-name-1");
-    b = attach_and_run(s, "a-sandbox-with-a-long-name-2");
+    a = network_attach(s, "a-sandbox-with-a-long-name-1");
+    b = network_attach(s, "a-sandbox-with-a-long-name-2");
     if (a.kind == RUNNER_NIC_TAP && strcmp(a.name, b.name) == 0)
         flaw("two sandboxes have the interface '%s'", a.name);
     if (a.forward_port != 0 && a.forward_port == b.forward_port)
@@ -244,14 +246,14 @@ static void point_detach_twice(struct subject *s, const struct point *point)
     (void)point;
     subject_renew(s);
     before = world_text(s->world, "dfspt");
-    nic = attach_and_run(s, "sb1");
-    detach_and_run(s, "sb1", &nic, "detach");
+    nic = network_attach(s, "sb1");
+    network_detach(s, "sb1", &nic, "detach");
     after = world_text(s->world, "dfspt");
     if (strcmp(before, after) != 0)
         flaw("detached, there is on the host:\n%sand before there was:\n%s", after, before);
-    detach_and_run(s, "sb1", &nic, "detach again");
+    network_detach(s, "sb1", &nic, "detach again");
     none = nic_new(s);
-    detach_and_run(s, "never", &none, "detach of what was never attached");
+    network_detach(s, "never", &none, "detach of what was never attached");
 }
 
 /* What another sandbox has adopted is not given away. */
@@ -262,12 +264,12 @@ static void point_adopt(struct subject *s, const struct point *point)
 
     (void)point;
     subject_renew(s);
-    nic = attach_and_run(s, "sb1");
+    nic = network_attach(s, "sb1");
     subject_renew(s); /* the runner started again */
-    if (ops_of(s)->adopt(s->self, fake_call(), "sb1", &nic, &err) != 0 ||
-        ops_of(s)->adopt(s->self, fake_call(), "sb1", &nic, &err) != 0)
+    if (network_ops(s)->adopt(s->self, fake_call(), "sb1", &nic, &err) != 0 ||
+        network_ops(s)->adopt(s->self, fake_call(), "sb1", &nic, &err) != 0)
         flaw("adopt, or adopt again: %s", err.message);
-    other = attach_and_run(s, "sb2");
+    other = network_attach(s, "sb2");
     if ((nic.kind == RUNNER_NIC_TAP && strcmp(nic.name, other.name) == 0) ||
         (nic.forward_port != 0 && nic.forward_port == other.forward_port))
         flaw("what sb1 has adopted is given to sb2: '%s', port %u", other.name, other.forward_port);
@@ -292,20 +294,20 @@ static void point_address(struct subject *s, const struct point *point)
 
     (void)point;
     subject_renew(s);
-    nic = attach_and_run(s, "sb1");
+    nic = network_attach(s, "sb1");
     for (size_t i = 0; i < ARRAY_LEN(ports); i++) {
         struct runner_error err = ERROR_INIT;
         char address[64], small[9];
 
         memset(address, 'x', sizeof address);
         memset(small, 'x', sizeof small);
-        if (ops_of(s)->address(s->self, &nic, ports[i], address, sizeof address, &err) == 0)
+        if (network_ops(s)->address(s->self, &nic, ports[i], address, sizeof address, &err) == 0)
             check_address(address, sizeof address);
-        else if (has_cap(s, RUNNER_NETWORK_CAP_ALL_PORTS))
+        else if (network_has(s, RUNNER_NETWORK_CAP_ALL_PORTS))
             flaw("caps says all ports, and port %u cannot be had: %s", ports[i], err.message);
         else if (err.code != RUNNER_E_NOTSUP)
             flaw("port %u is refused with code %s, not notsup: %s", ports[i], error_name(err.code), err.message);
-        if (ops_of(s)->address(s->self, &nic, ports[i], small, sizeof small - 1, &err) == 0 &&
+        if (network_ops(s)->address(s->self, &nic, ports[i], small, sizeof small - 1, &err) == 0 &&
             !has_end(small, sizeof small - 1))
             flaw("address() gives a text without an end when there is little room");
         if (small[sizeof small - 1] != 'x')
@@ -362,7 +364,6 @@ static void point_parallel(struct subject *s, const struct point *point)
 
 static void add_points(struct checklist *list, const struct plugin *plugin)
 {
-    (void)plugin;
     checklist_add(list, "attach.nic", "the nic is filled, and its interface made", point_attach_nic);
     checklist_add(list, "attach.undo", "undone, at any step and twice, nothing is left", point_attach_undo);
     checklist_add(list, "attach.again", "a sandbox that starts again has what it had", point_attach_again);
@@ -371,6 +372,7 @@ static void add_points(struct checklist *list, const struct plugin *plugin)
     checklist_add(list, "adopt.kept", "what was adopted is given to nobody else", point_adopt);
     checklist_add(list, "address.form", "an address can be dialled, or is refused with NOTSUP", point_address);
     checklist_add(list, "parallel", "calls at once are what threads says", point_parallel);
+    network_add_policy_points(list, plugin);
 }
 
 static const struct op ops[] = {
@@ -381,5 +383,7 @@ static const struct op ops[] = {
     {.name = "adopt", .call = op_adopt},
     {.name = "sweep", .call = op_sweep_network},
     {.name = "address", .call = op_address},
+    {.name = "apply_policy", .call = network_op_apply_policy, .is_there = network_has_policy},
+    {.name = "counters", .call = network_op_counters, .is_there = network_has_counters},
 };
 const struct kind kind_network = {ops, ARRAY_LEN(ops), add_points};

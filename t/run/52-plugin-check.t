@@ -132,6 +132,11 @@ caught setup.faults network ignores-host
 caught attach.sizes network reads-beyond
 caught attach.others network clashes
 caught address.form network forgets-end
+caught caps network hides-policy
+caught policy.taken network leaves-policy
+caught policy.taken network takes-domains
+caught policy.undo network forgets-policy-undo
+caught counters.absent network counts-nobody
 limit=$hanging
 caught boot.waiting vmm sleeps-on
 limit=60s

@@ -61,12 +61,46 @@ static int attach(void *self, struct runner_call *call, struct runner_batch *bat
     return 0;
 }
 
+/* A policy is a file, with nothing in it. */
+static int add_policy_step(struct runner_call *call, struct runner_batch *batch, const char *id, bool is_there,
+                           struct runner_error *err)
+{
+    char path[300];
+    struct runner_step undo = {RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+    struct runner_step step = {RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .path = path, .data = "", .number = 0600};
+
+    (void)snprintf(path, sizeof path, "%s/policy-%.64s", host->root(call), id);
+    if (!is_wrong("forgets-policy-undo"))
+        step.undo = &undo;
+    return host->add(batch, is_there ? &step : &undo, err) < 0 ? -1 : 0;
+}
+
+static int apply_policy(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
+                        const struct runner_nic *nic, const struct runner_policy *policy, struct runner_error *err)
+{
+    (void)self, (void)nic;
+    if (policy->n_domains > 0 && !is_wrong("takes-domains"))
+        return refuse(err, RUNNER_E_NOTSUP, "no domains here");
+    return add_policy_step(call, batch, id, true, err);
+}
+
+static int counters(void *self, struct runner_call *call, const struct runner_nic *const *nics, size_t n,
+                    struct runner_nic_counters *ret, struct runner_error *err)
+{
+    (void)self, (void)call, (void)nics, (void)err;
+    for (size_t i = 0; i < n; i++)
+        ret[i] = (struct runner_nic_counters){.size = sizeof ret[i], .rx_bytes = is_wrong("counts-nobody")};
+    return 0;
+}
+
 static int detach(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
                   const struct runner_nic *nic, struct runner_error *err)
 {
     struct runner_step step = {RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = nic->name};
 
-    (void)self, (void)call, (void)id;
+    (void)self;
+    if (!is_wrong("leaves-policy") && add_policy_step(call, batch, id, false, err) < 0)
+        return -1;
     return nic->name[0] != '\0' && host->add(batch, &step, err) < 0 ? -1 : 0;
 }
 
@@ -97,12 +131,19 @@ static int address(void *self, const struct runner_nic *nic, uint32_t guest_port
     return 0;
 }
 
-static const struct runner_network_ops ops = {
-    .setup = setup, .attach = attach, .detach = detach, .adopt = adopt, .sweep = sweep, .address = address};
+static const struct runner_network_ops ops = {.setup = setup,
+                                              .attach = attach,
+                                              .detach = detach,
+                                              .adopt = adopt,
+                                              .sweep = sweep,
+                                              .address = address,
+                                              .apply_policy = apply_policy,
+                                              .counters = counters};
 
 static struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_NETWORK, NULL, ops),
     .threads = RUNNER_PARALLEL,
+    .caps = RUNNER_NETWORK_CAP_POLICY | RUNNER_NETWORK_CAP_COUNTERS,
     .version = "0.1",
     .summary = "TAPs, in a wrong way",
     .load = load,
@@ -110,4 +151,4 @@ static struct runner_plugin plugin = {
     .destroy = destroy,
 };
 
-WRONG_PLUGIN(plugin, (void)0)
+WRONG_PLUGIN(plugin, if (is_wrong("hides-policy")) plugin.caps = 0)
