@@ -53,6 +53,15 @@ static void look_at(const struct sandbox *sandbox, void *ctx)
     look->has_foreign |= sandbox->is_foreign;
 }
 
+void mend_known(struct engine *engine, struct host *host, struct runner_call *call)
+{
+    struct look look = {.engine = engine, .host = host};
+
+    index_each(engine->index, look_at, &look);
+    if (!look.has_unreadable && !look.has_foreign)
+        mend_sweep(engine, host, call, false, false);
+}
+
 /* Under the index's lock: only queues. What an operation is about to change comes behind that in its lane. */
 static void recover(const struct sandbox *sandbox, void *ctx)
 {

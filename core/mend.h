@@ -9,6 +9,10 @@
 void mend_sweep(struct engine *engine, struct host *host, struct runner_call *call, bool has_unreadable,
                 bool has_foreign);
 
+/* Who was unread or foreign on that host is ours now, or gone: interfaces are compared with the records, if it was the last
+ * one. Worker. */
+void mend_known(struct engine *engine, struct host *host, struct runner_call *call);
+
 /* What all sandboxes share is made again where it is missing, and the policy of each that runs is put in force again, by an
  * operation that this only queues: until then it is closed. Logs. Worker; -1: it cannot be made. */
 int mend_network(struct engine *engine, struct host *host, struct runner_call *call, struct runner_error *err);

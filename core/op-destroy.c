@@ -1,5 +1,6 @@
 /* destroy: nothing of the sandbox is left. A missing one is success. */
 #include "core/log.h"
+#include "core/mend.h"
 #include "core/op.h"
 #include "core/reaper.h"
 #include "core/util/error.h"
@@ -42,9 +43,13 @@ static int remove_directory(struct op *op, struct runner_error *err)
 
 static int forget(struct op *op, struct runner_error *err)
 {
+    bool was_known = !op->sandbox->is_unread && !op->sandbox->is_foreign;
+
     (void)op_release_network(op, NULL);
     index_remove(op->engine->index, op->sandbox);
     op_unassign(op);
+    if (!was_known)
+        mend_known(op->engine, op->host, &op->call);
     if (host_plugin(op->host, RUNNER_IPAM) == NULL)
         return OP_NEXT;
     return HOST_CALL(op->host, RUNNER_IPAM, ipam, release, op->id, err) < 0 ? -1 : OP_NEXT;

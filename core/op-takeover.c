@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/mend.h"
 #include "core/op.h"
 #include "core/reaper.h"
 #include "core/takeover.h"
@@ -154,6 +155,7 @@ static int make_ours(struct op *op, struct record *plan, struct runner_error *er
         reaper_watch(op->engine->reaper, op->sandbox);
         op_enforce_policy(op);
     }
+    mend_known(op->engine, op->host, &op->call);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/mend.h"
 #include "core/op.h"
 #include "core/reconcile.h"
 #include "core/takeover.h"
@@ -38,6 +39,7 @@ int op_read_again(struct op *op, struct runner_error *err)
     index_set_unread(op->engine->index, op->sandbox, false);
     log_event(RUNNER_LOG_INFO, "reconcile.read_again", "id", op->id, "state",
               sandbox_state_name(op->sandbox->record->state), NULL);
+    mend_known(op->engine, op->host, &op->call);
     return 0;
 }
 

@@ -197,6 +197,8 @@ static int setup(void)
 {
     int r = ops->setup(self, host_call(-1, -1), &err);
 
+    if (r == 0) /* of a runner that has no sandbox yet */
+        r = ops->sweep(self, host_call(-1, -1), NULL, 0, &err);
     if (r < 0)
         tap_note("setup: %s", err.message);
     return r;

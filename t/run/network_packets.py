@@ -25,6 +25,7 @@ class Net:
             run("ip", *line.split())
         self.driver = Driver()
         self.driver.do("setup")
+        self.driver.do("sweep")
         self.names = {"a": self.driver.do("attach", "a", A, A_IP)[0], "b": self.driver.do("attach", "b", B, B_IP)[0]}
         self.guests = {name: self.queue(name) for name in self.names}
         self.mac = mac_of("br0")

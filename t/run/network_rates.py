@@ -71,6 +71,7 @@ class Net:
             self.outside.run(line)
         self.driver = Driver("uplink=out0")
         self.driver.do("setup")
+        self.driver.do("sweep")
         self.attach()
         link = Tap("g0")
         fcntl.ioctl(link.fd, TUNSETOFFLOAD, OFFLOADS)

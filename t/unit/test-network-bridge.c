@@ -63,6 +63,7 @@ static void *make(void)
     void *self = NULL;
 
     cr_assert_eq(create(NULL, NULL, 0, &self), 0, "%s", err.message);
+    names_swept(((struct bridge *)self)->names);
     return self;
 }
 

@@ -30,7 +30,7 @@ struct names {
     char prefix[IFNAME_SIZE]; /* of numbers */
     size_t pool, n_idle;      /* n_idle: or soon to be, as entries keep them */
     uint8_t numbers[NUMBERS]; /* enum number */
-    bool has_forwarder, is_set_up, had_firewall;
+    bool has_forwarder, is_set_up, had_firewall, is_swept;
 };
 
 struct names *names_new(const char *bridge, size_t pool)
@@ -105,6 +105,13 @@ bool names_had_firewall(struct names *names)
     had = names->had_firewall;
     pthread_mutex_unlock(&names->lock);
     return had;
+}
+
+void names_swept(struct names *names)
+{
+    pthread_mutex_lock(&names->lock);
+    names->is_swept = true;
+    pthread_mutex_unlock(&names->lock);
 }
 
 /* ---- numbers: called with the lock held ------------------------------------------------------------------------- */
@@ -202,7 +209,7 @@ static bool choose(struct names *names, const char *id, const char *wanted, bool
         (void)snprintf(ret_name, IFNAME_SIZE, "%s", wanted);
         return true;
     }
-    if (may_be_idle && find_number(names, NUMBER_IDLE, ret_name))
+    if (may_be_idle && names->is_swept && find_number(names, NUMBER_IDLE, ret_name))
         return true;
     for (int variant = 0; variant < VARIANTS; variant++) {
         make_name(id, variant, ret_name);

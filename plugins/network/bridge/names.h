@@ -42,8 +42,11 @@ bool names_has_rates(struct names *names, const char *name);
  * Idle TAPs have numbers for names, tap-<bridge>-<number>, and keep them: a sandbox that gets one has its name, since to
  * rename an interface takes the kernel a grace period. What is known of a number is a guess, since a batch may fail after
  * it was planned; a wrong guess costs time and nothing else: TAP_ADD makes a TAP when the idle one is gone, TAP_DEL deletes
- * when the name is taken. Nobody gets the name of one that goes before its sandbox is released.
+ * when the name is taken. Nobody gets the name of one that goes before its sandbox is released, and none before all
+ * that is there was compared with the records: until then a number may be that of a sandbox whose record is unreadable.
  */
+/* Sweep has done so. */
+void names_swept(struct names *names);
 /* Whether it is such a name. */
 bool names_is_number(struct names *names, const char *name);
 /* Its interface is about to go. Whether it stays, which one that can does unless the pool is full; and under which name. */

@@ -104,6 +104,7 @@ int sweep_run(const struct bridge *b, struct runner_call *call, const struct run
 {
     if (sweep_ports(b, call, "tun", owned, n, err) < 0 || sweep_ports(b, call, "veth", owned, n, err) < 0)
         return error_wrap(err, "removal of orphaned TAPs");
+    names_swept(b->names);
     if (reconcile_rules(b, call, owned, n, err) < 0)
         return -1;
     if (reconcile_neighbours(b, call, owned, n, err) < 0)
