@@ -95,4 +95,6 @@ for file in core/*.c; do
     missing="$missing $file"
 done
 is "and every file of core" "$missing" ""
+
+is "the scripts of t/run can be run" "$(for script in t/run/*.t; do [ -x "$script" ] || echo "$script"; done)" ""
 done_testing
