@@ -112,7 +112,8 @@ is "start" "$code $(state $A)" "0 started" || diag "$err"
 like "as a user of its own" "$(stat -c %u "/proc/$(pid_of $A)")" '^19000'
 ok "it ticks" await 60 has_ticked $A 2
 is "at the address that it had" "$(record $A nic.address)" 10.0.0.2
-like "with an interface of this runner's" "$(record $A nic.name)" '^tap-[0-9a-f]{6}-[0-9]+$'
+like "with an interface of this runner's, which is that user's" \
+    "$(in_netns ip -d link show dev "$(record $A nic.name)")" 'user 19000'
 run "$ctl" start $C
 is "start of the stopped one" "$code $(state $C)" "0 started" || diag "$err"
 ok "it ticks, too" await 60 has_ticked $C 2
