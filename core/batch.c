@@ -133,6 +133,7 @@ static const struct runner_port *keep_port(struct runner_batch *batch, const str
     copy = keep(batch, &whole, sizeof whole);
     copy->mac = keep_text(batch, whole.mac);
     copy->address = keep_text(batch, whole.address);
+    copy->also = keep_text(batch, whole.also);
     return copy;
 }
 

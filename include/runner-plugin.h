@@ -140,7 +140,8 @@ enum {
     RUNNER_TAP_ADD,
     /* path: interface name. data: NULL, or the name (ends with NUL) under which it is kept, down, for a later TAP_ADD
      * with RUNNER_S_IDLE; the same name saves the kernel's waiting, and with another that is taken it goes. to, port: as
-     * its TAP_ADD had them, or NULL. Absent: fine. Never removes an interface that is neither a TAP nor an ifb, by which a
+     * its TAP_ADD had them, or NULL; what is known of the guest is forgotten on the bridge that it is on, too. Absent:
+     * fine. Never removes an interface that is neither a TAP nor an ifb, by which a
      * guest's packets go, nor a veth, which is the port of a TAP in a namespace and never kept. */
     RUNNER_TAP_DEL,
     /* path: pid file of a SPAWN, number: signal. Only ever reaches the process that SPAWN started (see runner_spawn).
@@ -254,7 +255,11 @@ struct runner_port { /* the guest behind a TAP */
     uint32_t group;      /* of interfaces, by which rules know the ports of one network; 0: none */
     const char *mac;     /* 02:.. */
     const char *address; /* dotted, or NULL: not known */
+    const char *also;    /* TAP_ADD: another bridge, which it joins when `to` has no port left; or NULL */
+    uint32_t is_routed;  /* 1: the host sends what is for the address by its bridge, whatever its other routes say: by a
+                            route of RUNNER_ROUTE_PROTOCOL */
 };
+enum { RUNNER_ROUTE_PROTOCOL = 114 }; /* as `ip route` calls it */
 
 /*
  * The network namespace of one TAP. It has no name and no process: it lives as long as a queue of the TAP is open, so it

@@ -80,6 +80,7 @@ static struct runner_port *copy_port(const struct runner_port *from)
     to->size = sizeof *to;
     to->mac = mem_dup(to->mac);
     to->address = mem_dup(to->address);
+    to->also = mem_dup(to->also);
     return to;
 }
 
@@ -89,6 +90,7 @@ static void free_port(const struct runner_port *port)
         return;
     free_text(port->mac);
     free_text(port->address);
+    free_text(port->also);
     free((void *)(uintptr_t)port);
 }
 

@@ -109,6 +109,10 @@ static void add_port(struct str *s, const struct runner_port *port)
         str_addf(s, ",%s", port->address);
     if (port->group != 0)
         str_addf(s, ",group:%x", port->group);
+    if (port->also != NULL)
+        str_addf(s, ",also:%s", port->also);
+    if (port->is_routed)
+        str_add(s, ",routed");
 }
 
 static void add_data(struct str *s, const struct runner_step *step)

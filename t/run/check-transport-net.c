@@ -557,10 +557,25 @@ static void check_netns(void)
     tap_ok(if_nametoindex("ct-ns") == 0, "a TAP in a namespace: with its last queue all is gone");
 }
 
+static void set_up(int fd, const char *name, bool is_up)
+{
+    struct ifreq request = {.ifr_flags = is_up ? IFF_UP : 0};
+
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    (void)ioctl(fd, SIOCSIFFLAGS, &request);
+}
+
 /* The kernel's own limit. */
 static void check_full_bridge(void)
 {
     auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct runner_port port = {.size = sizeof port,
+                                     .mac = "02:00:00:00:00:07",
+                                     .address = "192.0.2.7",
+                                     .also = "ct-also",
+                                     .is_routed = 1};
+    const char *of_port[] = {"ip", "link", "show", "master", "ct-also", NULL};
+    const char *of_host[] = {"sh", "-c", "ip neigh show 192.0.2.7 nud permanent; ip route show proto 114", NULL};
     char name[IFNAMSIZ];
     int n = 0;
 
@@ -576,6 +591,21 @@ static void check_full_bridge(void)
     tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-full-7") == 0 &&
                RUN(.kind = RUNNER_TAP_ADD, .path = name, .to = "ct-full") == 0,
            "TAP_ADD: there is room as soon as one has gone");
+    (void)ioctl(fd, SIOCBRADDBR, "ct-also");
+    set_up(fd, "ct-full", true);
+    set_up(fd, "ct-also", true);
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .path = "ct-second", .to = "ct-full", .port = &port) == 0 &&
+               RUN(.kind = RUNNER_RUN, .argv = of_port) == 0 && strstr(result.out, "ct-second") != NULL &&
+               RUN(.kind = RUNNER_RUN, .argv = of_host) == 0 &&
+               strncmp(result.out, "192.0.2.7 dev ct-also lladdr", 28) == 0 &&
+               strstr(result.out, "192.0.2.7 dev ct-also scope link") != NULL && strstr(result.out, "dev ct-full") == NULL,
+           "TAP_ADD: a full bridge: the other one, and the host sends what is for its guest there");
+    tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-second", .to = "ct-full", .port = &port) == 0 &&
+               RUN(.kind = RUNNER_RUN, .argv = of_host) == 0 && result.len == 0 && if_nametoindex("ct-second") == 0,
+           "TAP_DEL: and no more, whichever bridge it was put on");
+    set_up(fd, "ct-also", false);
+    set_up(fd, "ct-full", false);
+    (void)ioctl(fd, SIOCBRDELBR, "ct-also");
     while (n-- > 0) {
         (void)snprintf(name, sizeof name, "ct-full-%d", n);
         (void)RUN(.kind = RUNNER_TAP_DEL, .path = name);

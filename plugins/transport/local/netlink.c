@@ -13,6 +13,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "include/runner-plugin.h"
+
 int netlink_open(struct netlink *n)
 {
     *n = (struct netlink){.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)};
@@ -289,6 +291,22 @@ void netlink_neighbour(struct netlink *n, int bridge, struct in_addr address, co
     end(n, head);
 }
 
+void netlink_route(struct netlink *n, int bridge, struct in_addr address, bool is_there)
+{
+    struct nlmsghdr *head = begin(n, "the way to its guest's address", is_there ? RTM_NEWROUTE : RTM_DELROUTE,
+                                  is_there ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof(struct rtmsg));
+
+    *(struct rtmsg *)NLMSG_DATA(head) = (struct rtmsg){.rtm_family = AF_INET,
+                                                       .rtm_dst_len = 32,
+                                                       .rtm_table = RT_TABLE_MAIN,
+                                                       .rtm_protocol = RUNNER_ROUTE_PROTOCOL,
+                                                       .rtm_scope = RT_SCOPE_LINK,
+                                                       .rtm_type = RTN_UNICAST};
+    add_attr(n, RTA_DST, &address, sizeof address);
+    add_attr(n, RTA_OIF, &bridge, sizeof bridge);
+    end(n, head);
+}
+
 /* ---- what a link is ---- */
 
 static const struct rtattr *find_attr(const struct rtattr *attr, int len, unsigned short type)
@@ -315,7 +333,7 @@ static bool is_kind(const struct rtattr *info, const char *name)
 int netlink_look(struct netlink *n, int index, struct link_state *ret)
 {
     const struct nlmsghdr *head = (const struct nlmsghdr *)n->bytes;
-    const struct rtattr *all, *info, *data, *type, *carrier;
+    const struct rtattr *all, *info, *data, *type, *carrier, *master;
     const uint32_t mask = RTEXT_FILTER_SKIP_STATS; /* which take more time than all else */
     struct nlmsghdr *request = begin_link(n, "it", RTM_GETLINK, AF_UNSPEC, index);
     unsigned number;
@@ -333,11 +351,12 @@ int netlink_look(struct netlink *n, int index, struct link_state *ret)
     all = IFLA_RTA(NLMSG_DATA(head));
     info = find_attr(all, (int)IFLA_PAYLOAD(head), IFLA_LINKINFO);
     carrier = find_attr(all, (int)IFLA_PAYLOAD(head), IFLA_CARRIER);
+    master = find_attr(all, (int)IFLA_PAYLOAD(head), IFLA_MASTER);
     data = find_nested(info, IFLA_INFO_DATA);
     type = find_nested(data, IFLA_TUN_TYPE);
     ret->is_tap = is_kind(info, "tun") && type != NULL && *(const uint8_t *)RTA_DATA(type) == IFF_TAP;
     ret->is_other = is_kind(info, "veth") || is_kind(info, "ifb");
-    ret->is_port = find_attr(all, (int)IFLA_PAYLOAD(head), IFLA_MASTER) != NULL;
+    ret->bridge = master != NULL ? *(const int *)RTA_DATA(master) : 0;
     ret->has_group = find_nested(data, IFLA_TUN_GROUP) != NULL;
     ret->is_open = carrier == NULL || *(const uint8_t *)RTA_DATA(carrier) != 0;
     return 0;

@@ -51,6 +51,8 @@ void netlink_port(struct netlink *n, int index, bool is_isolated, bool is_bound)
 void netlink_forward(struct netlink *n, int index, const uint8_t mac[MAC_BYTES], bool is_for);
 /* Whom an address belongs to, for as long as nobody says otherwise; mac NULL: nobody. */
 void netlink_neighbour(struct netlink *n, int bridge, struct in_addr address, const uint8_t *mac);
+/* Whether it is reached by this bridge, whatever other routes say. Gone already: -ESRCH. */
+void netlink_route(struct netlink *n, int bridge, struct in_addr address, bool is_there);
 void netlink_delete(struct netlink *n, int index);
 /* A pair in the namespace of the socket, of which the other end is in another, with a number that the kernel chooses. Name
  * or number taken: -EEXIST. */
@@ -61,7 +63,7 @@ void netlink_delete_group(struct netlink *n, uint32_t group);
 struct link_state {
     bool is_tap;    /* made by the tun driver */
     bool is_other;  /* a veth or an ifb */
-    bool is_port;   /* of a bridge */
+    int bridge;     /* that it is a port of; 0: none */
     bool has_group; /* of users that may open it */
     bool is_open;   /* it has a carrier, which a TAP has from somebody who has it open */
 };

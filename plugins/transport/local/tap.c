@@ -32,10 +32,11 @@ static int idle_name(const struct runner_step *step, const char **ret_name, stru
 
 /* Of the step: whose the TAP is. */
 struct whose {
-    bool is_known, has_address;
+    bool is_known, has_address, is_routed;
     uint8_t mac[MAC_BYTES];
     struct in_addr address;
     uint32_t group;
+    const char *also; /* a bridge, or NULL */
 };
 
 static int read_port(const struct runner_step *step, struct whose *ret, struct runner_error *err)
@@ -55,6 +56,8 @@ static int read_port(const struct runner_step *step, struct whose *ret, struct r
         return fail(err, RUNNER_E_INVALID, 0, "tap '%s': '%s' is no IPv4 address", step->path, port->address);
     memcpy(ret->mac, mac.ether_addr_octet, MAC_BYTES);
     ret->group = port->group;
+    ret->is_routed = ret->has_address && RUNNER_HAS(port, is_routed);
+    ret->also = RUNNER_HAS(port, also) ? port->also : NULL;
     return 0;
 }
 
@@ -86,7 +89,7 @@ static void reset_queue(int fd)
 }
 
 struct tap { /* that a TAP_ADD makes, or finds idle */
-    int fd, index;
+    int fd, index, bridge; /* bridge: that it was put on, or was to be; 0: none */
     bool is_new;
 };
 
@@ -151,7 +154,7 @@ static int plan_reset(const struct runner_step *step, const struct tap *tap, str
 }
 
 /* Before the guest has it, so that no packet passed in between. */
-static void plan_port(const struct runner_step *step, const struct whose *whose, const struct tap *tap, int bridge,
+static void plan_port(const struct runner_step *step, const struct whose *whose, const struct tap *tap,
                       struct netlink *n)
 {
     if (whose->is_known || !tap->is_new || (step->flags & RUNNER_S_ISOLATED))
@@ -159,62 +162,90 @@ static void plan_port(const struct runner_step *step, const struct whose *whose,
     if (whose->is_known)
         netlink_forward(n, tap->index, whose->mac, true);
     if (whose->is_known && whose->has_address)
-        netlink_neighbour(n, bridge, whose->address, whose->mac);
+        netlink_neighbour(n, tap->bridge, whose->address, whose->mac);
+    if (whose->is_routed)
+        netlink_route(n, tap->bridge, whose->address, true);
 }
 
-static int fail_join(const struct runner_step *step, const char *what, int r, struct runner_error *err)
+/* Nobody has the address any more. bridge 0 or less: there is none. What was forgotten already: fine. */
+static int forget_address(const struct whose *whose, int bridge, struct netlink *n)
 {
-    if (r == -EXFULL)
-        return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' is full: it has %d ports", step->path,
-                    step->to, BRIDGE_PORTS);
-    return fail_errno(err, -r, "tap '%s' on '%s': %s", step->path, step->to != NULL ? step->to : "(no bridge)", what);
-}
-
-static int join(const struct runner_step *step, const struct whose *whose, const struct tap *tap, struct netlink *n,
-                struct runner_error *err)
-{
-    struct link_change change = {.index = tap->index, .up = 1, .master = 0, .group = whose->group};
-    uint8_t mac[MAC_BYTES];
-    const char *what;
     int r;
 
-    if (step->to != NULL) {
-        change.master = netlink_index(n, step->to);
-        if (change.master < 0)
-            return change.master == -ENODEV
-                       ? fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s': bridge '%s'", step->path, step->to)
-                       : fail_errno(err, -change.master, "tap '%s': bridge '%s'", step->path, step->to);
-    }
+    if (bridge <= 0 || !whose->has_address)
+        return 0;
+    netlink_neighbour(n, bridge, whose->address, NULL);
+    if (whose->is_routed)
+        netlink_route(n, bridge, whose->address, false);
+    r = netlink_send(n, NULL);
+    return r == -ENOENT || r == -ESRCH || r == -ENODEV ? 0 : r;
+}
+
+/* name: NULL: no bridge. */
+static int find_bridge(const struct runner_step *step, const char *name, const struct netlink *n, int *ret,
+                       struct runner_error *err)
+{
+    *ret = name != NULL ? netlink_index(n, name) : 0;
+    if (*ret == -ENODEV)
+        return fail(err, RUNNER_E_NOTFOUND, ENODEV, "tap '%s': bridge '%s'", step->path, name);
+    return *ret < 0 ? fail_errno(err, -*ret, "tap '%s': bridge '%s'", step->path, name) : 0;
+}
+
+/* 0 or a negative errno, and what it is about. -EXFULL: the bridge has no port left. */
+static int put_on(const struct runner_step *step, const struct whose *whose, const struct tap *tap, struct netlink *n,
+                  const char **ret_what)
+{
+    struct link_change change = {.index = tap->index, .up = 1, .master = tap->bridge, .group = whose->group};
+    uint8_t mac[MAC_BYTES];
+    int r;
+
     if (!tap->is_new) {
         make_mac(tap->index, mac);
         change.mac = mac;
     }
+    *ret_what = "its flags";
     r = plan_reset(step, tap, n);
     if (r < 0)
-        return fail_errno(err, -r, "tap '%s'", step->path);
+        return r;
     netlink_change(n, &change);
-    if (step->to != NULL)
-        plan_port(step, whose, tap, change.master, n);
-    r = netlink_send(n, &what);
-    return r < 0 ? fail_join(step, what, r, err) : 0;
+    if (tap->bridge > 0)
+        plan_port(step, whose, tap, n);
+    return netlink_send(n, ret_what);
 }
 
-/* Nobody has the address any more. */
-static int forget_neighbour(const struct runner_step *step, const struct whose *whose, struct netlink *n,
-                            struct runner_error *err)
+static int join(const struct runner_step *step, const struct whose *whose, struct tap *tap, struct netlink *n,
+                struct runner_error *err)
 {
+    const char *what, *name = step->to;
     int r;
 
-    if (step->to == NULL || !whose->has_address)
-        return 0;
-    r = netlink_index(n, step->to);
-    if (r > 0) {
-        netlink_neighbour(n, r, whose->address, NULL);
-        r = netlink_send(n, NULL);
+    if (find_bridge(step, name, n, &tap->bridge, err) < 0)
+        return -1;
+    r = put_on(step, whose, tap, n, &what);
+    if (r == -EXFULL && whose->also != NULL) {
+        (void)forget_address(whose, tap->bridge, n); /* which was asked behind that, and done */
+        name = whose->also;
+        if (find_bridge(step, name, n, &tap->bridge, err) < 0)
+            return -1;
+        r = put_on(step, whose, tap, n, &what);
     }
-    if (r < 0 && r != -ENOENT && r != -ENODEV)
-        return fail_errno(err, -r, "tap '%s': forget its address on '%s'", step->path, step->to);
-    return 0;
+    if (r == -EXFULL)
+        return fail(err, RUNNER_E_NOSPACE, EXFULL, "tap '%s': bridge '%s' is full: it has %d ports", step->path, name,
+                    BRIDGE_PORTS);
+    return r < 0 ? fail_errno(err, -r, "tap '%s' on '%s': %s", step->path, name != NULL ? name : "(no bridge)", what)
+                 : 0;
+}
+
+/* On the bridge that the step names, and on that which it is on. */
+static int forget_guest(const struct runner_step *step, const struct whose *whose, int is_on, struct netlink *n,
+                        struct runner_error *err)
+{
+    int named = step->to != NULL ? netlink_index(n, step->to) : 0;
+    int r = forget_address(whose, named, n);
+
+    if (r == 0 && is_on != named && step->to != NULL)
+        r = forget_address(whose, is_on, n);
+    return r < 0 ? fail_errno(err, -r, "tap '%s': forget its address on '%s'", step->path, step->to) : 0;
 }
 
 static int add(struct local *self, const struct runner_step *step, const struct whose *whose, struct netlink *n,
@@ -222,7 +253,7 @@ static int add(struct local *self, const struct runner_step *step, const struct 
 {
     struct tap tap = {.fd = -1};
     struct runner_error more = ERROR_INIT;
-    int status = 0;
+    int status = 0, r;
 
     if (step->netns != NULL && netns_make(step, &tap.fd, &tap.index, err) < 0)
         return -1;
@@ -241,7 +272,8 @@ static int add(struct local *self, const struct runner_step *step, const struct 
     launch_release();
     if (status < 0 && step->netns != NULL)
         (void)grave_bury(self->grave, n, tap.index); /* else it goes with the namespace, a moment later */
-    if (status < 0 && forget_neighbour(step, whose, n, &more) < 0)
+    r = status < 0 ? forget_address(whose, tap.bridge, n) : 0;
+    if (r < 0 && fail_errno(&more, -r, "tap '%s': forget its address", step->path) < 0)
         error_append(err, "%s", more.message);
     return status;
 }
@@ -289,23 +321,21 @@ static bool keep_idle(const struct runner_step *step, const struct whose *whose,
 static int take_away(struct local *self, const struct runner_step *step, const struct whose *whose, const char *idle,
                      struct netlink *n, struct runner_error *err)
 {
-    struct link_state state;
-    int index = netlink_index(n, step->path), r;
+    struct link_state state = {.bridge = 0};
+    int index = netlink_index(n, step->path);
+    int r = index < 0 ? index : netlink_look(n, index, &state);
 
-    if (index == -ENODEV)
-        return 0;
-    r = index < 0 ? index : netlink_look(n, index, &state);
     if (r == 0 && !state.is_tap && !state.is_other)
         return fail(err, RUNNER_E_INVALID, 0, "remove tap '%s': it is not a TAP", step->path);
+    if (forget_guest(step, whose, state.bridge, n, err) < 0)
+        return -1;
     /* A group that its VMM gave it cannot be taken from it. */
     if (r == 0 && idle != NULL && state.is_tap && !state.is_open && !state.has_group &&
-        keep_idle(step, whose, idle, index, state.is_port, n))
+        keep_idle(step, whose, idle, index, state.bridge > 0, n))
         return 0;
     if (r == 0)
         r = grave_bury(self->grave, n, index);
-    if (r < 0 && r != -ENODEV)
-        return fail_errno(err, -r, "remove tap '%s'", step->path);
-    return 0;
+    return r < 0 && r != -ENODEV ? fail_errno(err, -r, "remove tap '%s'", step->path) : 0;
 }
 
 int tap_del(const struct act *a, const struct runner_step *step, struct runner_result *result, struct runner_error *err)
@@ -322,9 +352,7 @@ int tap_del(const struct act *a, const struct runner_step *step, struct runner_r
     status = netlink_open(&n);
     if (status < 0)
         return fail_errno(err, -status, "remove tap '%s'", step->path);
-    status = forget_neighbour(step, &whose, &n, err);
-    if (status == 0)
-        status = take_away(a->self, step, &whose, idle, &n, err);
+    status = take_away(a->self, step, &whose, idle, &n, err);
     netlink_close(&n);
     return status;
 }
