@@ -19,6 +19,7 @@ import tap  # noqa: E402
 
 PROGRAM = os.path.join(os.environ.get("top_builddir", "."), "plugins/network/bridge/runner-dns")
 HOST, OPEN, LISTED, FLOODER, BLOCKED, BROKEN = ("10.99.0.1", "10.99.0.2", "10.99.0.3", "10.99.0.4", "10.99.0.5", "10.99.0.6")
+SECOND, ELSEWHERE = "10.99.0.10", "10.99.0.11"  # behind interfaces of their own, of which the first has HOST too
 A, CNAME, TXT, AAAA, HTTPS, ANY = 1, 5, 16, 28, 65, 255
 OK, FORMERR, SERVFAIL, NOTIMP, REFUSED = 0, 1, 2, 4, 5
 SECONDS = 20  # for what takes milliseconds
@@ -160,6 +161,18 @@ class Place:
                    "add set bridge t plain { type ipv4_addr; }")
         self.home, self.away = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/proc/{self.guests.pid}/ns/net", os.O_RDONLY)
         self.process = None
+
+    def connect(self, name, inside, address):
+        """A guest behind an interface of its own, which asks by that one alone."""
+        run("ip", "link", "add", name, "type", "veth", "peer", "name", inside, "netns", str(self.guests.pid))
+        run("ip", "link", "set", name, "up")
+        run("ip", "route", "add", address, "dev", name)
+        mac = json.loads(run("ip", "-j", "link", "show", "dev", name))[0]["address"]
+        self.in_guests("ip", "link", "set", inside, "up")
+        self.in_guests("ip", "addr", "add", address + "/32", "dev", inside)
+        self.in_guests("ip", "neigh", "add", HOST, "lladdr", mac, "dev", inside, "nud", "permanent")
+        self.in_guests("ip", "rule", "add", "from", address, "table", address.rpartition(".")[2])
+        self.in_guests("ip", "route", "add", HOST, "dev", inside, "table", address.rpartition(".")[2])
 
     def in_guests(self, *words):
         return run("nsenter", f"--net=/proc/{self.guests.pid}/ns/net", *words)
@@ -455,6 +468,20 @@ def check_strangers(place):
     tap.equal("nor is an address of another network", place.ask("free.example", source="10.98.0.2", seconds=0.5), None)
 
 
+def check_interfaces(place):
+    place.connect("br-dns-2", "eth1", SECOND)
+    run("ip", "addr", "add", HOST + "/32", "dev", "br-dns-2")
+    place.connect("elsewhere", "eth2", ELSEWHERE)
+    place.start()
+    tap.equal("one behind another interface with the address is a guest", place.ask("free.example", source=SECOND).rcode, OK)
+    place.allow(SECOND, "allowed.example")
+    tap.equal("s03: and has its list", [place.ask(name, source=SECOND).rcode for name in ("allowed.example", "free.example")],
+              [OK, REFUSED])
+    with place.socket(socket.SOCK_STREAM, SECOND) as tcp:
+        tcp.connect((HOST, 53))
+    tap.equal("one behind an interface without it is none", place.ask("free.example", source=ELSEWHERE, seconds=0.5), None)
+
+
 def check_garbage(place):
     rng = random.Random(4711)
     good = question("free.example")
@@ -602,6 +629,7 @@ def main():
             check_flood(place)
             check_privileges(place)
             check_restart(place)
+            check_interfaces(place)
             check_command_line(place)
             said = [line for line in place.said().decode().splitlines() if "ready" not in line and "set " not in line]
             tap.equal("it has said nothing else", said, [])

@@ -141,7 +141,7 @@ static void usage(void)
     puts(
         "Usage: runner-dns --listen ADDRESS... --policies DIRECTORY [OPTION]...\n"
         "Forwards the DNS questions of guests, and tells the packet filter what the names stand for.\n\n"
-        "  --listen ADDRESS     of the host, where guests ask; its interface says who they are\n"
+        "  --listen ADDRESS     of the host, where guests ask; its interfaces say who they are\n"
         "  --policies DIRECTORY with a file for each guest, named by its address\n"
         "  --upstream ADDRESS[:PORT]  a server that is asked (default: those of " RESOLV_CONF ")\n"
         "  --never A.B.C.D/N    no listed name stands for an address in it (default: private and special ones)\n"

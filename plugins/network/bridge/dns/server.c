@@ -247,28 +247,29 @@ void server_reply(const struct client *client, const uint8_t *data, size_t len)
 
 /* ---- opening ---- */
 
-/* The interface that has the address, and the network of it. */
-static int find_network(uint32_t address, char interface[IF_NAMESIZE], unsigned *ret_prefix)
+/* Whether the interface has the address; of the network that it has it in. */
+static bool has_address(const struct ifaddrs *at, uint32_t address, unsigned *ret_prefix)
 {
-    struct ifaddrs *all, *at;
+    struct sockaddr_in has, mask;
 
-    if (getifaddrs(&all) < 0)
-        return failed("interfaces");
-    for (at = all; at != NULL; at = at->ifa_next) {
-        struct sockaddr_in has, mask;
+    if (at->ifa_addr == NULL || at->ifa_netmask == NULL || at->ifa_addr->sa_family != AF_INET ||
+        strlen(at->ifa_name) >= IF_NAMESIZE)
+        return false;
+    memcpy(&has, at->ifa_addr, sizeof has);
+    memcpy(&mask, at->ifa_netmask, sizeof mask);
+    *ret_prefix = (unsigned)__builtin_popcount(mask.sin_addr.s_addr);
+    return ntohl(has.sin_addr.s_addr) == address;
+}
 
-        if (at->ifa_addr == NULL || at->ifa_netmask == NULL || at->ifa_addr->sa_family != AF_INET)
-            continue;
-        memcpy(&has, at->ifa_addr, sizeof has);
-        memcpy(&mask, at->ifa_netmask, sizeof mask);
-        if (ntohl(has.sin_addr.s_addr) != address || strlen(at->ifa_name) >= IF_NAMESIZE)
-            continue;
-        memcpy(interface, at->ifa_name, strlen(at->ifa_name) + 1);
-        *ret_prefix = (unsigned)__builtin_popcount(mask.sin_addr.s_addr);
-        break;
-    }
-    freeifaddrs(all);
-    return at != NULL ? 0 : -1;
+/* The largest of the networks that the address is in: bridges of one network have it, of which the others have it alone. */
+static unsigned find_prefix(const struct ifaddrs *all, uint32_t address)
+{
+    unsigned least = 0, prefix;
+
+    for (; all != NULL; all = all->ifa_next)
+        if (has_address(all, address, &prefix) && (least == 0 || prefix < least))
+            least = prefix;
+    return least;
 }
 
 /* Of that interface alone: no other network can ask. */
@@ -289,38 +290,68 @@ static int open_socket(int type, const struct sockaddr_in *address, const char *
     return fd;
 }
 
-static int open_listener(struct server *server, uint32_t address)
+static int open_listener(struct server *server, const struct sockaddr_in *at, struct guests *guests,
+                         const char *interface)
 {
-    struct listener *l = &server->listeners[server->n_listeners];
-    struct sockaddr_in at = {
-        .sin_family = AF_INET, .sin_port = htons(server->options->port), .sin_addr.s_addr = htonl(address)};
-    char interface[IF_NAMESIZE], text[INET_ADDRSTRLEN];
-    unsigned prefix = 0;
+    struct listener *l = calloc(1, sizeof *l);
     int tcp;
 
-    (void)inet_ntop(AF_INET, &at.sin_addr, text, sizeof text);
-    l->server = server;
-    l->address = address;
-    l->fd = -1;
-    if (find_network(address, interface, &prefix) < 0 || prefix < GUESTS_PREFIX_MIN) {
-        fprintf(stderr, "runner-dns: no interface has the address %s, with a network of at least /%d\n", text,
-                GUESTS_PREFIX_MIN);
-        return -1;
-    }
-    server->n_listeners++;
-    l->guests = guests_new(prefix == 32 ? address : address & UINT32_MAX << (32 - prefix), prefix);
-    l->fd = open_socket(SOCK_DGRAM, &at, interface);
-    tcp = l->fd >= 0 ? open_socket(SOCK_STREAM, &at, interface) : -1;
-    if (tcp < 0 || l->guests == NULL)
-        return failed(text);
+    if (l == NULL)
+        return failed(interface);
+    *l = (struct listener){.next = server->listeners,
+                           .server = server,
+                           .address = ntohl(at->sin_addr.s_addr),
+                           .guests = guests,
+                           .fd = open_socket(SOCK_DGRAM, at, interface)};
+    server->listeners = l;
+    tcp = l->fd >= 0 ? open_socket(SOCK_STREAM, at, interface) : -1;
+    if (tcp < 0)
+        return failed(interface);
     l->event = event_new(server->base, l->fd, EV_READ | EV_PERSIST, on_udp, l);
     l->tcp =
         evconnlistener_new(server->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG, tcp);
     if (l->event == NULL || l->tcp == NULL || event_add(l->event, NULL) < 0) {
         errno = ENOMEM;
-        return failed(text);
+        return failed(interface);
     }
     return 0;
+}
+
+/* By each interface that has it. */
+static int open_address(struct server *server, const struct ifaddrs *all, uint32_t address, struct guests **ret_guests)
+{
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(server->options->port), .sin_addr.s_addr = htonl(address)};
+    unsigned prefix = find_prefix(all, address), ignored;
+    char text[INET_ADDRSTRLEN];
+
+    if (prefix < GUESTS_PREFIX_MIN) {
+        fprintf(stderr, "runner-dns: no interface has the address %s, with a network of at least /%d\n",
+                inet_ntop(AF_INET, &at.sin_addr, text, sizeof text), GUESTS_PREFIX_MIN);
+        return -1;
+    }
+    *ret_guests = guests_new(prefix == 32 ? address : address & UINT32_MAX << (32 - prefix), prefix);
+    if (*ret_guests == NULL) {
+        errno = ENOMEM;
+        return failed("guests");
+    }
+    for (; all != NULL; all = all->ifa_next)
+        if (has_address(all, address, &ignored) && open_listener(server, &at, *ret_guests, all->ifa_name) < 0)
+            return -1;
+    return 0;
+}
+
+static int open_addresses(struct server *server)
+{
+    struct ifaddrs *all;
+    int r = 0;
+
+    if (getifaddrs(&all) < 0)
+        return failed("interfaces");
+    for (unsigned i = 0; i < server->options->n_listen && r == 0; i++)
+        r = open_address(server, all, server->options->listen[i], &server->guests[i]);
+    freeifaddrs(all);
+    return r;
 }
 
 static unsigned raise_files(void)
@@ -352,10 +383,7 @@ int server_open(struct server *server, const struct options *options)
     server->nft = element_open();
     if (server->nft < 0)
         return failed("netlink");
-    for (unsigned i = 0; i < options->n_listen; i++)
-        if (open_listener(server, options->listen[i]) < 0)
-            return -1;
-    return 0;
+    return open_addresses(server);
 }
 
 static void on_stop(evutil_socket_t number, short what, void *ctx)
@@ -379,17 +407,20 @@ int server_run(struct server *server)
 
 void server_close(struct server *server)
 {
-    for (unsigned i = 0; i < server->n_listeners; i++) {
-        struct listener *l = &server->listeners[i];
+    while (server->listeners != NULL) {
+        struct listener *l = server->listeners;
 
+        server->listeners = l->next;
         if (l->event != NULL)
             event_free(l->event);
         if (l->tcp != NULL)
             evconnlistener_free(l->tcp);
         if (l->fd >= 0)
             close(l->fd);
-        guests_free(l->guests);
+        free(l);
     }
+    for (unsigned i = 0; i < OPTIONS_LISTENERS; i++)
+        guests_free(server->guests[i]);
     if (server->nft >= 0)
         close(server->nft);
     if (server->policies >= 0)

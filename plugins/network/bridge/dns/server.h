@@ -14,20 +14,21 @@ struct server;
 struct conn; /* a guest's connection; server.c */
 struct lookup;
 
-struct listener {
+struct listener { /* at an address, by one of the interfaces that have it */
+    struct listener *next;
     struct server *server;
     uint32_t address; /* host order */
     int fd;           /* for UDP */
     struct event *event;
     struct evconnlistener *tcp;
-    struct guests *guests; /* of the network of its interface */
+    struct guests *guests; /* of the address's network, whichever interface they ask by */
 };
 
 struct server {
     struct event_base *base;
     const struct options *options;
-    struct listener listeners[OPTIONS_LISTENERS];
-    unsigned n_listeners;
+    struct listener *listeners;
+    struct guests *guests[OPTIONS_LISTENERS];
     int policies; /* the directory */
     int nft;      /* a socket to the kernel's packet filter */
     unsigned n_lookups, lookups_max;
