@@ -125,6 +125,10 @@ Test(user, each_has_its_own_port_until_all_are_taken)
     cr_expect_eq(err.code, RUNNER_E_NOSPACE);
     cr_expect_eq(ops->detach(self, fake_call(), NULL, "a", &a, &err), 0);
     cr_expect_eq(ops->detach(self, fake_call(), NULL, "a", &a, &err), 0, "twice is fine");
+    cr_expect_lt(attach(self, "b", &b), 0, "it is a's until the steps were done");
+    cr_expect_eq(ops->release(self, "b", &err), 0, "who has none");
+    cr_expect_lt(attach(self, "b", &b), 0);
+    cr_expect_eq(ops->release(self, "a", &err), 0);
     cr_expect_eq(attach(self, "b", &b), 0, "%s", err.message);
     runner_plugin_1()->destroy(self);
 }

@@ -155,7 +155,7 @@ static bool reserve(struct user *u, const char *id, uint32_t number)
 }
 
 /* When it is this sandbox's. */
-static void release(struct user *u, const char *id, uint32_t number)
+static void give_back(struct user *u, const char *id, uint32_t number)
 {
     struct port **link, *p;
 
@@ -221,7 +221,7 @@ static int find_port(struct user *u, struct runner_call *call, const char *id, u
             *ret_number = number;
             return 0;
         }
-        release(u, id, number); /* a foreign program's: it is asked again when the search comes round */
+        give_back(u, id, number); /* a foreign program's: it is asked again when the search comes round */
         if (is_free < 0)
             return -1;
     }
@@ -250,7 +250,7 @@ static int user_attach(void *self, struct runner_call *call, struct runner_batch
     if (number >= u->first && number <= u->last && reserve(u, id, number))
         is_free = probe(call, number, err);
     if (is_free <= 0)
-        release(u, id, nic->forward_port); /* that of its last start, another's or out of bounds by now */
+        give_back(u, id, nic->forward_port); /* that of its last start, another's or out of bounds by now */
     if (is_free < 0 || (is_free == 0 && find_port(u, call, id, &number, err) < 0))
         return -1;
     nic->kind = RUNNER_NIC_USER;
@@ -264,13 +264,37 @@ static int user_attach(void *self, struct runner_call *call, struct runner_batch
     return 0;
 }
 
+/* The VMM's end is all: its port stays this sandbox's for as long as a record says so. */
 static int user_detach(void *self, struct runner_call *call, struct runner_batch *batch, const char *id,
                        const struct runner_nic *nic, struct runner_error *err)
 {
+    (void)self;
     (void)call;
     (void)batch;
+    (void)id;
+    (void)nic;
     (void)err;
-    release(self, id, nic->forward_port);
+    return 0;
+}
+
+static int user_release(void *self, const char *id, struct runner_error *err)
+{
+    struct user *u = self;
+
+    (void)err;
+    pthread_mutex_lock(&u->lock);
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct port **link = &u->ports[i]; *link != NULL;) {
+            struct port *p = *link;
+
+            if (strcmp(p->id, id) != 0) {
+                link = &p->next;
+                continue;
+            }
+            *link = p->next;
+            port_free(p);
+        }
+    pthread_mutex_unlock(&u->lock);
     return 0;
 }
 
@@ -318,6 +342,7 @@ static const struct runner_network_ops user_ops = {
     .adopt = user_adopt,
     .sweep = user_sweep,
     .address = user_address,
+    .release = user_release,
 };
 
 static const struct runner_plugin user_plugin = {
