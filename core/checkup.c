@@ -36,7 +36,9 @@ static void run(struct task *task)
     struct runner_error err = ERROR_INIT;
     bool is_doubtful = host_check_again(checkup->host, &checkup->call);
 
-    if (host_is_network_ill(checkup->host) && call_cancelled(&checkup->call) == 0)
+    if (!host_is_network_ill(checkup->host))
+        checkup->host->is_network_lost = false;
+    else if (call_cancelled(&checkup->call) == 0)
         is_doubtful = mend_network(checkup->engine, checkup->host, &checkup->call, &err) == 0 || is_doubtful;
     end(checkup, is_doubtful);
 }

@@ -6,6 +6,7 @@
 #define CORE_HOST_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "core/call.h"
@@ -21,6 +22,11 @@ struct figures {        /* of a host; what was never read is 0 */
     double load;                    /* average of 15 minutes */
     struct cpu_look look;
     double cpu_percent; /* of all processors, how busy they were in the last minutes; a single look does not tell */
+};
+
+/* For /metrics: how often what the network made was found missing, and how often it was made again, or could not be. */
+struct mends {
+    atomic_ulong lost, mended, failed;
 };
 
 struct images;
@@ -46,6 +52,9 @@ struct host {
     bool is_tried;          /* host_check() has ended: the plugins' checks are checkup.c's from now on */
     struct runner_call *checking; /* those that run, or NULL; and when they began, when they begin again */
     int64_t check_begun_ms, check_at_ms;
+
+    struct mends mends;
+    bool is_network_lost; /* and was neither made again nor found well since; the check's that runs */
 };
 
 /* Makes the instances; touches no host. */

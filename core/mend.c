@@ -81,13 +81,19 @@ int mend_network(struct engine *engine, struct host *host, struct runner_call *c
 {
     struct look look = {.engine = engine, .host = host};
 
+    if (!host->is_network_lost)
+        atomic_fetch_add(&host->mends.lost, 1);
+    host->is_network_lost = true;
     if (HOST_CALL(host, RUNNER_NETWORK, network, setup, call, err) < 0) {
+        atomic_fetch_add(&host->mends.failed, 1);
         log_event(RUNNER_LOG_ERROR, "network.not_mended", "host", host->config->name, "error", err->message, NULL);
         return -1;
     }
     index_each(engine->index, look_at, &look);
     mend_sweep(engine, host, call, look.has_unreadable, look.has_foreign);
     index_each(engine->index, recover, &look);
+    host->is_network_lost = false;
+    atomic_fetch_add(&host->mends.mended, 1);
     log_event(RUNNER_LOG_INFO, "network.mended", "host", host->config->name, NULL);
     return 0;
 }

@@ -14,7 +14,8 @@ void mend_sweep(struct engine *engine, struct host *host, struct runner_call *ca
 void mend_known(struct engine *engine, struct host *host, struct runner_call *call);
 
 /* What all sandboxes share is made again where it is missing, and the policy of each that runs is put in force again, by an
- * operation that this only queues: until then it is closed. Logs. Worker; -1: it cannot be made. */
+ * operation that this only queues: until then it is closed. Logs, and counts for /metrics. Called by one check at a time, a
+ * worker's; -1: it cannot be made. */
 int mend_network(struct engine *engine, struct host *host, struct runner_call *call, struct runner_error *err);
 
 #endif

@@ -122,6 +122,25 @@ static void print(const struct look *looks, size_t n, struct str *out)
     }
 }
 
+static void print_mends(const struct engine *engine, struct str *out)
+{
+    str_add(out, "# HELP runner_network_losses_total Times that what a host's network is made of was found missing.\n"
+                 "# TYPE runner_network_losses_total counter\n");
+    for (size_t h = 0; h < engine->n_hosts; h++)
+        str_addf(out, "runner_network_losses_total{host=\"%s\"} %lu\n", engine->hosts[h]->config->name,
+                 atomic_load(&engine->hosts[h]->mends.lost));
+    str_add(out, "# HELP runner_network_mends_total Attempts to make it again, by result.\n"
+                 "# TYPE runner_network_mends_total counter\n");
+    for (size_t h = 0; h < engine->n_hosts; h++) {
+        const struct host *host = engine->hosts[h];
+
+        str_addf(out, "runner_network_mends_total{host=\"%s\",result=\"done\"} %lu\n", host->config->name,
+                 atomic_load(&host->mends.mended));
+        str_addf(out, "runner_network_mends_total{host=\"%s\",result=\"failed\"} %lu\n", host->config->name,
+                 atomic_load(&host->mends.failed));
+    }
+}
+
 void view_add_network_metrics(struct engine *engine, struct runner_call *call, struct str *out)
 {
     auto_free struct look *looks = mem_array(engine->n_hosts, sizeof *looks);
@@ -129,6 +148,7 @@ void view_add_network_metrics(struct engine *engine, struct runner_call *call, s
     for (size_t h = 0; h < engine->n_hosts; h++)
         look_at(engine, engine->hosts[h], call, &looks[h]);
     print(looks, engine->n_hosts, out);
+    print_mends(engine, out);
     for (size_t h = 0; h < engine->n_hosts; h++) {
         free(looks[h].guests);
         free(looks[h].counters);

@@ -313,6 +313,11 @@ def check_lost(api, runner):
     ends(api, UPDATE, ids[1], {"networkBlockAll": True})
     wanted = ["list 1.0.0.0/8", "block"]
 
+    def counted():
+        """Losses, mends, mends that failed."""
+        text = runner.client.call("GET", "/metrics", as_text=True)
+        return [int(n) for n in re.findall(r"^runner_network_(?:losses|mends)_total\S* (\d+)$", text, re.M)]
+
     def is_right():
         try:
             ports = [runner.record(id)["nic"]["name"] for id in ids]
@@ -323,6 +328,7 @@ def check_lost(api, runner):
         except TypeError:  # there is no table
             return False
     tap.ok("(it begins well)", is_right())
+    tap.equal("counted: nothing lost", counted(), [0, 0, 0])
     for name, says, command in (("the rules", "the rules of table", ["nft", "flush", "ruleset"]),
                                 ("the bridge", "the bridge br-t is gone", ["ip", "link", "del", "br-t"])):
         subprocess.run(command, check=True)
@@ -334,6 +340,16 @@ def check_lost(api, runner):
         tap.ok(f"s03: {name} gone: noticed, and put right, each with its policy", is_right())
         wait_for_line(runner, "network.mended", "host=local")
         tap.ok("and told", any(says in line for event in ("plugin.doubtful", "plugin.sick") for line in runner.lines(event)))
+    lost, mended, failed = counted()
+    tap.ok("counted: lost, mended, none failed", lost >= 2 and mended >= 2 and failed == 0, (lost, mended, failed))
+    subprocess.run("ip link del br-t && ip link add br-t type veth peer name br-u", shell=True, check=True)
+    wait_for_line(runner, "network.not_mended", "host=local")
+    subprocess.run(["ip", "link", "del", "br-t"], check=True)
+    until = time.monotonic() + 60
+    while not is_right() and time.monotonic() < until:
+        time.sleep(0.05)
+    tap.ok("s03: what could not be mended is mended as soon as it can", is_right())
+    tap.ok("counted: one more lost, some failed", counted()[0] > lost and counted()[2] > 0, counted())
     for id in ids:
         do(api, id, "destroy")
 
