@@ -18,11 +18,13 @@ struct names; /* names.c */
 /* Whether chains and sets of a sandbox's own are there. */
 enum lists { LISTS_NONE, LISTS_UNKNOWN, LISTS_EXPECTED /* as planned; the steps may have failed */ };
 
-struct bridge { /* one instance; constant after create() but for names, has_mac, limits */
+struct bridge { /* one instance; constant after create() but for names, limits, atomics */
     char name[IFNAME_SIZE], uplink[IFNAME_SIZE]; /* uplink: "auto" and "none" have their meaning */
     char address[16], subnet[24];                /* "10.0.0.1", "10.0.0.0/24" */
     char mac[18];                                /* of the bridge, when it is of our making */
-    atomic_bool has_mac;                         /* that is the bridge's: said by setup() */
+    atomic_bool has_mac;                         /* that is the bridge's: said by setup(), as what follows */
+    atomic_bool has_forwarder;                   /* of names: it runs */
+    atomic_bool is_set_up, had_firewall;         /* had_firewall: others' rules dropped what guests send even before */
     bool has_netns;                              /* a namespace for each sandbox, in which the gateway has ... */
     char guest_gateway[16];                      /* ... this address, and the guest the next one */
     uint32_t prefix_len, guest_prefix_len;
@@ -41,6 +43,12 @@ struct bridge { /* one instance; constant after create() but for names, has_mac,
 };
 
 uint64_t bridge_hash(const char *text); /* FNV-1a: stable, for names only */
+
+/* params.c: fills what the configuration says; ret_pool: how many idle TAPs are kept. INVALID: -1, and the ranges so far. */
+#define N_PARAMS 18
+extern const struct runner_param bridge_params[N_PARAMS];
+int params_read(struct bridge *b, const struct runner_value *values, size_t n, size_t *ret_pool,
+                struct runner_error *err);
 
 /* rules.c: the nftables script for this bridge's table of a family, "bridge" or "inet", which replaces it at one stroke.
  * ret_mark: the name of an empty chain that tells this script from any other. A bridge table that is new knows no sandbox:

@@ -165,7 +165,7 @@ static int is_told(struct runner_call *call, const char *path, const struct str 
 int allowed_forget(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, const char *address,
                    struct runner_error *err)
 {
-    auto_free char *path = names_has_forwarder(b->names) ? path_of(b, call, address) : NULL;
+    auto_free char *path = b->has_forwarder ? path_of(b, call, address) : NULL;
     const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
 
     return path != NULL && bridge_host->add(batch, &step, err) < 0 ? -1 : 0;
@@ -195,7 +195,7 @@ int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner
     *ret_is_same = false;
     if (!is_blocked && (policy->n_domains == 0 || !(policy->flags & RUNNER_POLICY_LISTED)))
         return allowed_forget(b, call, batch, nic->address, err);
-    if (!names_has_forwarder(b->names))
+    if (!b->has_forwarder)
         return is_blocked ? 0 : fail_without(b, err);
     if (is_blocked)
         str_add(&text, "none\n"); /* a question is a way to say something to the outside */
@@ -227,7 +227,7 @@ int allowed_sweep(const struct bridge *b, struct runner_call *call, const struct
     struct runner_batch *batch, *removal;
     int index, r = -1;
 
-    if (!names_has_forwarder(b->names))
+    if (!b->has_forwarder)
         return 0;
     batch = bridge_host->batch_new(call);
     removal = bridge_host->batch_new(call);

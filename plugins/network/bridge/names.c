@@ -30,7 +30,7 @@ struct names {
     char prefix[IFNAME_SIZE]; /* of numbers */
     size_t pool, n_idle;      /* n_idle: or soon to be, as entries keep them */
     uint8_t numbers[NUMBERS]; /* enum number */
-    bool has_forwarder, is_set_up, had_firewall, is_swept;
+    bool is_swept;
 };
 
 struct names *names_new(const char *bridge, size_t pool)
@@ -60,51 +60,6 @@ void names_free(struct names *names)
     }
     pthread_mutex_destroy(&names->lock);
     free(names);
-}
-
-void names_set_forwarder(struct names *names, bool is_there)
-{
-    pthread_mutex_lock(&names->lock);
-    names->has_forwarder = is_there;
-    pthread_mutex_unlock(&names->lock);
-}
-
-bool names_has_forwarder(struct names *names)
-{
-    bool is_there;
-
-    pthread_mutex_lock(&names->lock);
-    is_there = names->has_forwarder;
-    pthread_mutex_unlock(&names->lock);
-    return is_there;
-}
-
-void names_set_up(struct names *names, bool had_firewall)
-{
-    pthread_mutex_lock(&names->lock);
-    names->is_set_up = true;
-    names->had_firewall = had_firewall;
-    pthread_mutex_unlock(&names->lock);
-}
-
-bool names_is_set_up(struct names *names)
-{
-    bool is_set_up;
-
-    pthread_mutex_lock(&names->lock);
-    is_set_up = names->is_set_up;
-    pthread_mutex_unlock(&names->lock);
-    return is_set_up;
-}
-
-bool names_had_firewall(struct names *names)
-{
-    bool had;
-
-    pthread_mutex_lock(&names->lock);
-    had = names->had_firewall;
-    pthread_mutex_unlock(&names->lock);
-    return had;
 }
 
 void names_swept(struct names *names)
@@ -221,8 +176,8 @@ static bool choose(struct names *names, const char *id, const char *wanted, bool
 
 /* ---- reserved names --------------------------------------------------------------------------------------------- */
 
-int names_reserve(struct names *names, const char *id, const char *wanted, bool may_be_idle,
-                  char ret_name[IFNAME_SIZE], struct runner_error *err)
+int names_reserve(struct names *names, const char *id, const char *wanted, bool may_be_idle, char ret_name[IFNAME_SIZE],
+                  struct runner_error *err)
 {
     struct entry *mine;
     char name[IFNAME_SIZE];

@@ -10,15 +10,6 @@
 struct names *names_new(const char *bridge, size_t pool);
 void names_free(struct names *names); /* takes NULL */
 
-/* Whether a forwarder of names runs: said by setup. */
-void names_set_forwarder(struct names *names, bool is_there);
-bool names_has_forwarder(struct names *names);
-
-/* Whether setup has been done: said, or asked. had_firewall: others' rules dropped what guests send even before. */
-void names_set_up(struct names *names, bool had_firewall);
-bool names_is_set_up(struct names *names);
-bool names_had_firewall(struct names *names);
-
 /* The name of this sandbox's TAP, reserved for it: the one it has already, else `wanted` when it is set and free, else
  * that of an idle TAP where it may have one, else tap- and 11 characters of the id, else a variant of it. BUSY when all variants are taken. */
 int names_reserve(struct names *names, const char *id, const char *wanted, bool may_be_idle,

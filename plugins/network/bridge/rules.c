@@ -167,7 +167,7 @@ static void add_input(const struct bridge *b, struct str *s)
                "  chain guest_in {\n"
                "    ct state established ct direction reply accept\n");
     str_addf(s, "    icmp type echo-request ip daddr %s limit rate 100/second accept\n", b->address);
-    if (names_has_forwarder(b->names))
+    if (b->has_forwarder)
         str_addf(s, "    ip daddr %s meta l4proto { tcp, udp } th dport 53 accept\n", b->address);
     str_add(s, "    counter drop\n"
                "  }\n");

@@ -90,7 +90,7 @@ void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IF
 }
 
 /* Without its program there is no forwarder, and lists of domains are refused. */
-static int find_forwarder(const struct bridge *b, struct runner_call *call, struct runner_error *err)
+static int find_forwarder(struct bridge *b, struct runner_call *call, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
     const struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = b->dns_program};
@@ -102,7 +102,7 @@ static int find_forwarder(const struct bridge *b, struct runner_call *call, stru
     if (bridge_host->add(batch, &stat, err) < 0 || bridge_host->run(call, batch, err) < 0)
         return -1;
     is_there = bridge_host->result(batch, 0)->status == 0;
-    names_set_forwarder(b->names, is_there);
+    b->has_forwarder = is_there;
     if (!is_there)
         bridge_host->log(call, RUNNER_LOG_WARN, "network.no_forwarder", &field, 1);
     return 0;
@@ -211,7 +211,7 @@ static int find_firewall(const struct bridge *b, struct runner_call *call, bool 
     struct runner_field fields[] = {{"table", found.table}, {"chain", found.chain}, {"bridge", b->name}};
 
     *ret = false;
-    if (strcmp(b->uplink, "none") == 0 || names_is_set_up(b->names))
+    if (strcmp(b->uplink, "none") == 0 || b->is_set_up)
         return 0;
     if (firewall_find(b, call, &found, err) < 0)
         return -1;
@@ -245,7 +245,7 @@ int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *e
         return -1;
     if (add_bridge(b, &state, batch, err) < 0 || add_settings(b, &state, batch, err) < 0)
         return -1;
-    if ((names_has_forwarder(b->names) ? allowed_start : allowed_stop)(b, call, batch, err) < 0)
+    if ((b->has_forwarder ? allowed_start : allowed_stop)(b, call, batch, err) < 0)
         return -1;
     if (bridge_host->run(call, batch, err) < 0)
         return error_wrap(err, "network/bridge: set up '%s'", b->name);
@@ -253,8 +253,9 @@ int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *e
     log_setup(b, call, &state);
     if (find_firewall(b, call, &had_firewall, err) < 0)
         return error_wrap(err, "network/bridge");
-    if (!names_is_set_up(b->names))
-        names_set_up(b->names, had_firewall);
+    if (!b->is_set_up)
+        b->had_firewall = had_firewall;
+    b->is_set_up = true;
     return 0;
 }
 

@@ -68,7 +68,7 @@ static int ask_forwarder(struct watch *w, struct runner_batch *batch, struct run
                                      .number = STATE_MAX};
 
     w->at.alive = w->at.state = -1;
-    if (!names_has_forwarder(w->b->names))
+    if (!w->b->has_forwarder)
         return 0;
     w->at.alive = bridge_host->add(batch, &alive, err);
     w->at.state = w->at.alive < 0 ? -1 : bridge_host->add(batch, &read, err);
@@ -192,7 +192,7 @@ static int look_at_others(struct watch *w, struct runner_error *err)
 {
     struct firewall found;
 
-    if (strcmp(w->b->uplink, "none") == 0 || names_had_firewall(w->b->names))
+    if (strcmp(w->b->uplink, "none") == 0 || w->b->had_firewall)
         return 0;
     if (firewall_find(w->b, w->call, &found, err) < 0)
         return -1;
