@@ -148,10 +148,10 @@ static void clear_rate(struct talk *t)
 static void redirect(struct talk *t, int index)
 {
     const struct tc_mirred to = {.action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = (uint32_t)index};
-    struct {
-        struct tc_u32_sel selector;
-        struct tc_u32_key key;
-    } all = {.selector = {.flags = TC_U32_TERMINAL, .nkeys = 1}};
+    union {
+        uint8_t bytes[sizeof(struct tc_u32_sel) + sizeof(struct tc_u32_key)];
+        struct tc_u32_sel selector; /* its key is behind it */
+    } all = {.bytes = {0}};
     struct nlattr *options, *actions, *action, *parameters;
     struct tcmsg *about;
 
@@ -163,6 +163,8 @@ static void redirect(struct talk *t, int index)
     about->tcm_info = TC_H_MAKE(1U << 16, htons(ETH_P_ALL)); /* priority, protocol */
     mnl_attr_put_strz(t->head, TCA_KIND, "u32");
     options = mnl_attr_nest_start(t->head, TCA_OPTIONS);
+    all.selector.flags = TC_U32_TERMINAL;
+    all.selector.nkeys = 1;
     mnl_attr_put(t->head, TCA_U32_SEL, sizeof all, &all);
     actions = mnl_attr_nest_start(t->head, TCA_U32_ACT);
     action = mnl_attr_nest_start(t->head, 1);

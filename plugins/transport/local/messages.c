@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <limits.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -190,8 +191,8 @@ static void take_answers(struct talk *t, struct answer *to)
             to->error = -EMSGSIZE;
         if (from.nl_pid != 0) /* not the kernel's */
             continue;
-        for (const struct nlmsghdr *head = (const struct nlmsghdr *)t->buffer; NLMSG_OK(head, left);
-             head = NLMSG_NEXT(head, left))
+        for (const struct nlmsghdr *head = (const struct nlmsghdr *)t->buffer; mnl_nlmsg_ok(head, left);
+             head = mnl_nlmsg_next(head, &left))
             read_message(t, head, to);
     }
 }
