@@ -86,15 +86,34 @@ tap.equal("nothing is left but blobs", (host.left(), len(host.blobs()) >= 3), ([
 other = Registry()
 proxy = Proxy(registry)
 fresh = Host()
+answer = fresh.do("inspect", f"{proxy.server}/images/plain:1")
+tap.equal("an inspection leaves nothing", (answer.get("digest"), fresh.blobs()), (plain_hex, []))
+proxy.requests.clear()
 answer = fresh.do("pull", f"{proxy.server}/images/plain:1", f"{other.server}/kept/plain:1")
 tap.equal("a copy in another registry", inspect_raw(f"{other.server}/kept/plain:1"), inspect_raw(f"{at}/images/plain:1"))
-tap.equal("each blob comes once", len(proxy.seen("GET", "/blobs/")), 4)  # the configuration twice: to look at, and to keep
+tap.equal("each blob comes once", len(proxy.seen("GET", "/blobs/")), 3)
+for what in "inspect", "pull":
+    proxy.requests.clear()
+    answer = fresh.do(what, f"{proxy.server}/images/plain:1")
+    tap.equal(f"the next {what} asks for the manifest alone", (answer["status"], [r[:2] for r in proxy.requests]),
+              (0, [("GET", "/v2/"), ("GET", "/v2/images/plain/manifests/1")]))
+answer = fresh.do("pull", f"{proxy.server}/images/both:1")
 proxy.requests.clear()
-answer = fresh.do("pull", f"{proxy.server}/images/plain:1")
-tap.equal("the next pull needs no layer", (answer["status"], len(proxy.seen("GET", "/blobs/"))), (0, 1))
+answer = fresh.do("inspect", f"{proxy.server}/images/both:1")
+tap.equal("of an index the index alone", (answer.get("digest"), [r[1] for r in proxy.requests]),
+          (plain_hex, ["/v2/", "/v2/images/both/manifests/1"]))
+with open(f"{fresh.root}/storage/oci/blobs/sha256-{plain_hex}", "r+b") as file:
+    file.write(b"X")
+proxy.requests.clear()
+answer = fresh.do("inspect", f"{proxy.server}/images/both:1")
+tap.equal("what is kept of it and is damaged is asked for", (answer.get("digest"), len(proxy.requests)), (plain_hex, 3))
+answer = fresh.do("pull", f"{proxy.server}/images/both:1")
+proxy.requests.clear()
+answer = fresh.do("inspect", f"{proxy.server}/images/both:1")
+tap.equal("and mended by the next pull", (answer.get("digest"), len(proxy.requests)), (plain_hex, 2))
 proxy.requests.clear()
 answer = fresh.do("copy", f"{proxy.server}/images/plain:1", f"{proxy.server}/again/plain:2")
-tap.ok("copy on one server moves nothing", answer["status"] == 0 and len(proxy.seen("GET", "/blobs/")) == 1 and
+tap.ok("copy on one server moves nothing", answer["status"] == 0 and not proxy.seen("GET", "/blobs/") and
        not proxy.seen("PUT", "/blobs/") and len(proxy.seen("POST", "mount=")) == 3, json.dumps(answer), proxy.requests)
 tap.equal("and it is there", inspect_raw(f"{at}/again/plain:2"), inspect_raw(f"{at}/images/plain:1"))
 proxy.requests.clear()

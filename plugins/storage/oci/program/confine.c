@@ -173,16 +173,16 @@ static int64_t file_bytes(const struct request *r)
 
 int confine_for(struct request *r, confine_gap_fn *gap, void *ctx, struct runner_error *err)
 {
+    auto_free char *blobs = mem_printf("%s/blobs", r->store);
     bool has_blobs = request_has_blobs(r);
-    auto_free char *blobs = has_blobs ? mem_printf("%s/blobs", r->store) : NULL;
     const struct confine what = {.uid = (uint32_t)r->uid,
-                                 .writable = {blobs, r->operation == OPERATION_PULL ? r->dir : NULL},
-                                 .readable = {r->ca_file},
+                                 .writable = {has_blobs ? blobs : NULL, r->operation == OPERATION_PULL ? r->dir : NULL},
+                                 .readable = {r->ca_file, r->operation == OPERATION_INSPECT ? blobs : NULL},
                                  .memory_bytes = r->memory_bytes,
                                  .file_bytes = file_bytes(r),
                                  .n_files = r->limits.blobs + FILES_MORE};
 
-    if (blobs != NULL && make_directories(blobs, err) < 0)
+    if (has_blobs && make_directories(blobs, err) < 0)
         return -1;
     if (r->operation == OPERATION_PUSH && (r->disk_fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) < 0)
         return fail_errno(err, errno, "disk '%s'", r->path);

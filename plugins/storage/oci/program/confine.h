@@ -10,7 +10,7 @@
 struct confine {
     uint32_t uid;                        /* its user and group, when root started it; 0: it stays who it is */
     const char *writable[CONFINE_PATHS]; /* directories that become the user's; NULL: none */
-    const char *readable[CONFINE_PATHS]; /* files that all may read, beside the system's; NULL: none */
+    const char *readable[CONFINE_PATHS]; /* beside the system's files, as far as their modes allow; NULL: none */
     int64_t memory_bytes;                /* of its address space; 0: no limit */
     int64_t file_bytes;                  /* of one file; -1: no limit */
     int64_t n_files;                     /* that are open at once; 0: as it was */

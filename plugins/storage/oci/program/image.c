@@ -15,15 +15,69 @@ void image_done(struct image *image)
     *image = (struct image){.n_blobs = 0};
 }
 
-int image_look(struct registry *registry, struct image *ret, struct runner_error *err)
+/* ---- looking ---- */
+
+/* What an index says is the image for this machine. */
+static int look_chosen(struct registry *registry, const struct store *store, const struct descriptor *chosen,
+                       struct manifest *ret, struct runner_error *err)
+{
+    auto_free char *kept = store_read(store, chosen);
+    struct manifest m = {.n_layers = 0};
+    int status;
+
+    status = kept != NULL ? manifest_parse(kept, (size_t)chosen->size_bytes, chosen->media_type,
+                                           &registry->request->limits, &m, err)
+                          : registry_manifest(registry, chosen->digest, &m, err);
+    if (status < 0)
+        return -1;
+    if (m.is_index) {
+        manifest_done(&m);
+        return fail(err, RUNNER_E_NOTSUP, 0, "an index within an index");
+    }
+    if (kept == NULL)
+        store_keep(store, m.text, m.len);
+    *ret = m;
+    return 0;
+}
+
+static int look_manifest(struct registry *registry, const struct store *store, struct manifest *ret,
+                         struct runner_error *err)
+{
+    struct manifest m = {.n_layers = 0};
+    int status;
+
+    if (registry_manifest(registry, ref_reference(&registry->object->ref), &m, err) < 0)
+        return -1;
+    if (!m.is_index) {
+        *ret = m;
+        return 0;
+    }
+    status = look_chosen(registry, store, &m.chosen, ret, err);
+    manifest_done(&m);
+    return status;
+}
+
+static int look_config(struct registry *registry, const struct store *store, const struct descriptor *d, char **ret,
+                       struct runner_error *err)
+{
+    *ret = store_read(store, d);
+    if (*ret != NULL)
+        return 0;
+    if (registry_small_blob(registry, d, ret, err) < 0)
+        return -1;
+    store_keep(store, *ret, strlen(*ret));
+    return 0;
+}
+
+int image_look(struct registry *registry, const struct store *store, struct image *ret, struct runner_error *err)
 {
     struct image image = {.n_blobs = 0};
     const struct manifest *m = &image.manifest;
 
     report_progress("resolve", 0, 0);
-    if (registry_image(registry, &image.manifest, err) < 0)
+    if (look_manifest(registry, store, &image.manifest, err) < 0)
         return -1;
-    if (manifest_check_layers(m, err) < 0 || registry_small_blob(registry, &m->config, &image.config, err) < 0 ||
+    if (manifest_check_layers(m, err) < 0 || look_config(registry, store, &m->config, &image.config, err) < 0 ||
         manifest_check_platform(image.config, strlen(image.config), err) < 0) {
         image_done(&image);
         return -1;

@@ -15,8 +15,9 @@ struct image {
 };
 
 /* The manifest of the registry's object, with what is known without its layers: is it for this machine, and of a kind
- * that a disk can be made of? */
-int image_look(struct registry *registry, struct image *ret, struct runner_error *err);
+ * that a disk can be made of? Only what the reference stands for now is asked for in any case: what the store has of the
+ * rest is taken from there, what it can keep is kept. */
+int image_look(struct registry *registry, const struct store *store, struct image *ret, struct runner_error *err);
 void image_done(struct image *image);
 
 /* All blobs, on the host. */

@@ -271,29 +271,6 @@ int registry_manifest(struct registry *r, const char *reference, struct manifest
     return status;
 }
 
-int registry_image(struct registry *r, struct manifest *ret, struct runner_error *err)
-{
-    struct manifest m = {.n_layers = 0}, image = {.n_layers = 0};
-
-    if (registry_manifest(r, ref_reference(&r->object->ref), &m, err) < 0)
-        return -1;
-    if (!m.is_index) {
-        *ret = m;
-        return 0;
-    }
-    if (registry_manifest(r, m.chosen.digest, &image, err) < 0) {
-        manifest_done(&m);
-        return -1;
-    }
-    manifest_done(&m);
-    if (image.is_index) {
-        manifest_done(&image);
-        return fail(err, RUNNER_E_NOTSUP, 0, "an index within an index");
-    }
-    *ret = image;
-    return 0;
-}
-
 int registry_small_blob(struct registry *r, const struct descriptor *d, char **ret, struct runner_error *err)
 {
     struct try t = {.url = registry_url(r, "blobs/%s", d->digest)};

@@ -50,8 +50,6 @@ bool registry_may_go(const struct registry *registry, const char *url);
 
 /* The manifest of a reference (a tag or digest), checked against its digest when it is one. An index stays one. */
 int registry_manifest(struct registry *registry, const char *reference, struct manifest *ret, struct runner_error *err);
-/* The image for this machine: of an index the one for it. */
-int registry_image(struct registry *registry, struct manifest *ret, struct runner_error *err);
 /* A small blob, whole; checked. The caller frees. */
 int registry_small_blob(struct registry *registry, const struct descriptor *d, char **ret, struct runner_error *err);
 

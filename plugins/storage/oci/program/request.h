@@ -38,7 +38,7 @@ int request_read(struct request *ret, struct runner_error *err);
 int request_parse(const char *text, size_t len, struct request *ret, struct runner_error *err);
 void request_done(struct request *request);
 
-/* Whether the operation touches the blobs on the host. */
+/* Whether the operation makes blobs on the host. (An inspection reads those that are there.) */
 bool request_has_blobs(const struct request *request);
 /* Whether that server may be spoken to in plain text. */
 bool request_may_be_plain(const struct request *request, const char *server);

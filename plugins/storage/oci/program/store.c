@@ -145,6 +145,46 @@ int store_end(const struct store *store, struct store_new *made, bool is_good, s
     return status;
 }
 
+/* ---- small ones ---- */
+
+char *store_read(const struct store *store, const struct descriptor *d)
+{
+    auto_free char *name = mem_printf("sha256-%s", REF_HEX(d->digest)), *text = NULL;
+    auto_close int fd = store->dir != NULL ? openat(store->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    size_t size = (size_t)d->size_bytes, len = 0;
+    struct stat st;
+    char hex[65], *whole;
+    ssize_t n;
+
+    if (fd < 0 || d->size_bytes > MANIFEST_MAX || fstat(fd, &st) < 0 || st.st_size != d->size_bytes)
+        return NULL;
+    text = mem_alloc(size + 1);
+    while (len < size && (n = read(fd, text + len, size - len)) > 0)
+        len += (size_t)n;
+    text[len] = '\0';
+    manifest_hash(text, len, hex);
+    if (strcmp(hex, REF_HEX(d->digest)) != 0)
+        return NULL;
+    (void)futimens(fd, NULL); /* it was used now */
+    whole = text;
+    text = NULL;
+    return whole;
+}
+
+void store_keep(const struct store *store, const char *text, size_t len)
+{
+    struct descriptor made = {.digest = NULL};
+    struct store_new new;
+    bool is_whole;
+
+    if (store->dir == NULL || store->is_only_read || store_begin(store, &new, NULL) < 0)
+        return;
+    digest_add(new.digest, text, len);
+    is_whole = write(new.fd, text, len) == (ssize_t)len;
+    (void)store_end(store, &new, is_whole, &made, NULL);
+    free(made.digest);
+}
+
 /* ---- one ---- */
 
 void blob_init(struct blob *b, const struct store *store, const struct descriptor *d)

@@ -12,6 +12,7 @@
 struct store {
     char *dir;
     int fd; /* of dir */
+    bool is_only_read;
 };
 
 /* Below path; blobs is there. */
@@ -32,6 +33,11 @@ int store_begin(const struct store *store, struct store_new *ret, struct runner_
  * be kept, see err, which is left alone when it was not good. */
 int store_end(const struct store *store, struct store_new *made, bool is_good, struct descriptor *ret,
               struct runner_error *err);
+
+/* A small one, whole and verified: size_bytes of text with a NUL behind, the caller's to free. NULL: it is not there. */
+char *store_read(const struct store *store, const struct descriptor *d);
+/* Keeps one for store_read() and blob_begin(), where that can be done. */
+void store_keep(const struct store *store, const char *text, size_t len);
 
 struct blob {
     const struct store *store;

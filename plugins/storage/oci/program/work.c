@@ -21,7 +21,7 @@ static void work_done(struct work *w)
     image_done(&w->image);
     registry_done(&w->from);
     registry_done(&w->to);
-    if (w->store.dir != NULL)
+    if (w->store.dir != NULL && request_has_blobs(w->request))
         (void)store_trim(&w->store, w->request->cache_bytes);
     store_close(&w->store);
     http_free(w->http);
@@ -49,7 +49,7 @@ static int open_to(struct work *w, struct runner_error *err)
 
 static int inspect(struct work *w, struct str *out, struct runner_error *err)
 {
-    if (open_from(w, err) < 0 || image_look(&w->from, &w->image, err) < 0)
+    if (open_from(w, err) < 0 || image_look(&w->from, &w->store, &w->image, err) < 0)
         return -1;
     add_info(&w->image.manifest, out);
     return 0;
@@ -57,7 +57,7 @@ static int inspect(struct work *w, struct str *out, struct runner_error *err)
 
 static int pull_once(struct work *w, struct str *out, struct runner_error *err)
 {
-    if (image_look(&w->from, &w->image, err) < 0 || image_fetch(&w->from, &w->store, &w->image, err) < 0)
+    if (image_look(&w->from, &w->store, &w->image, err) < 0 || image_fetch(&w->from, &w->store, &w->image, err) < 0)
         return -1;
     if (w->request->to.text != NULL &&
         (open_to(w, err) < 0 || image_push(&w->from, &w->to, &w->store, &w->image, err) < 0))
@@ -92,7 +92,8 @@ static int push(struct work *w, struct str *out, struct runner_error *err)
     if (r->format == NULL || strcmp(r->format, "raw") != 0)
         return fail(err, RUNNER_E_NOTSUP, 0, "only raw disks can be kept in a registry, not %s", r->format);
     if (open_to(w, err) < 0 ||
-        pack_disk(r->disk_fd, r->path, r->image_json != NULL ? r->image_json : "{}", &w->store, &r->limits, &w->image, err) < 0 ||
+        pack_disk(r->disk_fd, r->path, r->image_json != NULL ? r->image_json : "{}", &w->store, &r->limits, &w->image,
+                  err) < 0 ||
         image_push(NULL, &w->to, &w->store, &w->image, err) < 0)
         return -1;
     add_info(&w->image.manifest, out);
@@ -101,7 +102,7 @@ static int push(struct work *w, struct str *out, struct runner_error *err)
 
 static int copy(struct work *w, struct str *out, struct runner_error *err)
 {
-    if (open_from(w, err) < 0 || image_look(&w->from, &w->image, err) < 0)
+    if (open_from(w, err) < 0 || image_look(&w->from, &w->store, &w->image, err) < 0)
         return -1;
     if (open_to(w, err) < 0 || image_push(&w->from, &w->to, &w->store, &w->image, err) < 0)
         return error_wrap(err, "copy to '%.160s'", w->request->to.text);
@@ -135,6 +136,10 @@ int work_run(const struct request *request, struct str *ret_members, struct runn
     struct work w = {.request = request, .settings = {request->ca_file, request->stall_ms}};
     int status = request_has_blobs(request) ? store_open(request->store, &w.store, err) : 0;
 
+    if (request->operation == OPERATION_INSPECT) {
+        (void)store_open(request->store, &w.store, NULL); /* nothing may be there yet */
+        w.store.is_only_read = true;
+    }
     if (status == 0)
         status = http_new(&w.settings, &w.http, err);
     if (status == 0)
