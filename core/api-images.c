@@ -178,6 +178,8 @@ static void answer(struct task *task)
         http_reply_json(a->request, 200, &body);
     else if (code != 0)
         http_reply_status(a->request, code, "%s", err.message);
+    else if (err.code == RUNNER_E_CANCELLED && pool_is_draining(a->engine->pool))
+        http_reply_status(a->request, 503, "the runner is stopping: %s", err.message);
     else
         http_reply_error(a->request, &err);
     asking_free(a);

@@ -283,11 +283,16 @@ static size_t interrupt(struct engine *engine, struct api *api)
     size_t left;
 
     op_cancel_all(engine);
-    for (size_t i = 0; i < engine->n_hosts; i++)
-        images_cancel(engine->hosts[i]->images);
     left = pool_wait_idle(engine->pool, CANCEL_MS);
     (void)http_drain(api->server, ANSWER_MS);
     return left;
+}
+
+/* An image may take minutes, and is gone on with by the next runner. */
+static void stop_fetching(struct engine *engine)
+{
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        images_cancel(engine->hosts[i]->images);
 }
 
 /* No new work, running operations end, or are undone, or stay in their records; VMs go on (D8). Afterwards nothing runs on
@@ -302,6 +307,7 @@ static void drain(struct engine *engine, struct api *api)
     agent_drain(engine->agent);
     checkup_cancel(engine);
     pool_drain(engine->pool);
+    stop_fetching(engine);
     (void)http_drain(api->server, left_ms(end_ms));
     left = pool_wait_idle(engine->pool, left_ms(end_ms));
     if (left > 0)

@@ -268,6 +268,8 @@ static void run(struct task *task)
         run_phases(op);
         unregister_op(op);
     }
+    if (op->err.code == RUNNER_E_CANCELLED && pool_is_draining(op->engine->pool)) /* its image was */
+        op->is_refused = true;
     if (op->is_refused && op->err.code != 0)
         error_wrap(&op->err, "the runner is stopping");
     follow_up(op);

@@ -328,11 +328,14 @@ int images_fetch(struct images *images, struct runner_call *call, const struct i
 void images_cancel(struct images *images)
 {
     struct flight *flight;
+    struct waiter *waiter;
 
     pthread_mutex_lock(&images->mutex);
     TAILQ_FOREACH(flight, &images->flights, link)
         if (!flight->is_over)
             call_cancel(&flight->call);
+    LIST_FOREACH(waiter, &images->inspections, link)
+        call_cancel(waiter->call);
     pthread_mutex_unlock(&images->mutex);
 }
 

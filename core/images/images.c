@@ -50,6 +50,7 @@ struct images *images_new(struct engine *engine, struct host *host)
     images->last_dir = num_wall_ms();
     LIST_INIT(&images->nameds);
     LIST_INIT(&images->unwanteds);
+    LIST_INIT(&images->inspections);
     TAILQ_INIT(&images->flights);
     TAILQ_INIT(&images->queue);
     return images;
@@ -220,13 +221,22 @@ int images_inspect(struct images *images, struct runner_call *call, const struct
                                   .server = object->server,
                                   .username = object->username,
                                   .password = object->password};
+    struct waiter waiter = {.call = call};
+    int status;
 
     if (images->host->instances[RUNNER_STORAGE] == NULL)
         return fail(err, RUNNER_E_NOTSUP, 0, "host '%s' has no storage to ask", images->host->config->name);
     ret->size = sizeof *ret;
-    return HOST_CALL(images->host, RUNNER_STORAGE, storage, inspect, call, &asked, ret, err) < 0
-               ? -1
-               : images_check_info(ret, err);
+    pthread_mutex_lock(&images->mutex);
+    LIST_INSERT_HEAD(&images->inspections, &waiter, link);
+    pthread_mutex_unlock(&images->mutex);
+    status = pool_is_draining(images->engine->pool) /* images_cancel() may have been before */
+                 ? fail(err, RUNNER_E_CANCELLED, 0, "not begun")
+                 : HOST_CALL(images->host, RUNNER_STORAGE, storage, inspect, call, &asked, ret, err);
+    pthread_mutex_lock(&images->mutex);
+    LIST_REMOVE(&waiter, link);
+    pthread_mutex_unlock(&images->mutex);
+    return status < 0 ? -1 : images_check_info(ret, err);
 }
 
 /* ---- names ---- */

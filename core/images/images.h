@@ -36,7 +36,7 @@ struct image_wish {
 
 struct images *images_new(struct engine *engine, struct host *host);
 void images_free(struct images *images); /* no fetch runs; takes NULL */
-/* Those that run end soon, as cancelled. */
+/* What is fetched or looked up now ends soon, as cancelled; for a pool that takes no more. */
 void images_cancel(struct images *images);
 
 /* Begins to fetch what is not here, or joins who does; returns at once. BUSY: the runner stops, or too much waits. */

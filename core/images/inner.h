@@ -17,7 +17,7 @@ struct named { /* a ref that is here, or is held */
     int64_t used_ms;     /* when it was opened last, wall clock */
 };
 
-struct waiter { /* who waits for a flight; of images_fetch() */
+struct waiter { /* who waits for a flight; of images_fetch(), or for a look at the storage */
     LIST_ENTRY(waiter) link;
     struct runner_call *call;
 };
@@ -65,6 +65,7 @@ struct images {
     struct flights queue; /* of those that wait for their turn */
     int64_t n_turns;      /* that are taken */
     struct unwanteds unwanteds;
+    struct waiters inspections;
     struct image_stats stats; /* but for what is counted when it is asked for */
     int64_t last_dir;      /* number of the last directory that was begun; no other runner had it */
 };

@@ -2,20 +2,23 @@
 
 import json
 import os
+import signal
 import tempfile
+import time
 
 import tap
 from daytona import DaytonaApi
 from rig_jobs import JobRunner, local_state, new_id
 from rig_shelf import STORAGE, Shelf
 
+DRAIN_S = 120
 REF, SOURCE = "in.example:5000/daytona/daytona-{}:daytona", "reg.example/team/app:1"
 
 
 class ShelfRunner(Shelf, JobRunner):
     """A create may take 5 s, an image much longer."""
 
-    CONFIG = JobRunner.CONFIG.replace("storage: none", STORAGE).replace("create: 20m", "create: 5s") \
+    CONFIG = JobRunner.CONFIG.replace("storage: none", STORAGE).replace("create: 20m", f"create: 5s, drain: {DRAIN_S}s") \
         .replace("healthcheck_interval: 1s", "healthcheck_interval: 1s, heartbeat_interval: 1s")
 
 
@@ -97,6 +100,26 @@ def check_create(api, runner):
     tap.equal("and starts", (api.result(job)["status"], local_state(runner, id)), ("COMPLETED", "started"))
 
 
+def check_term(api, runner):
+    """SIGTERM while an image is fetched, for a pull and for a create: neither holds up the runner, nor fails."""
+    slow, id = "reg.example/stopped:1", new_id()
+    digest = runner.put_on_shelf(slow, is_held=True)
+    pull = api.add_job("PULL_SNAPSHOT", slow, {"snapshot": slow, "registry": registry("reg.example")})
+    create = api.user(id, "create", snapshot=slow)
+    for job in (pull, create):
+        wait_for_words(api, job, 1)
+    began = time.monotonic()
+    tap.equal("SIGTERM while an image is fetched: exit 0", runner.end(signal.SIGTERM), 0)
+    tap.ok("long before a drain's time is over", time.monotonic() - began < DRAIN_S / 2, time.monotonic() - began)
+    tap.equal("the API is not told that it failed", [api.job(job)["status"] for job in (pull, create)], ["IN_PROGRESS"] * 2)
+    runner.go(slow)
+    runner.launch()
+    answer = api.result(pull)
+    tap.equal("the next runner fetches it", (answer["status"], json.loads(answer["resultMetadata"])["hash"]),
+              ("COMPLETED", digest))
+    tap.equal("and makes the sandbox", (api.result(create)["status"], local_state(runner, id)), ("COMPLETED", "started"))
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
@@ -105,6 +128,7 @@ def main():
             ref, payload = check_pull(api, runner)
             check_removal(api, runner, ref, payload)
             check_create(api, runner)
+            check_term(api, runner)
             tap.equal("no rule of the API was broken", api.violations(), [])
     tap.done()
 
