@@ -247,7 +247,7 @@ for what, to in (("for ever", None), ("to a file", "file:///etc/passwd"), ("to n
 proxy.rule = lambda r: {"status": 401, "headers": {"Www-Authenticate": 'Bearer realm="http://registry.example.org/t",service="x"'}}
 says("a token of another server without TLS", host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]}),
      "invalid", "registry.example.org")
-proxy.rule = lambda r: {"status": 307, "headers": {"Location": "http://registry.example.org/b?signature=s3cret"}} if "/blobs/" in r.path else None
+proxy.rule = lambda r: {"status": 307, "headers": {"Location": "http://registry.example.org/b?signature=s3cret"}} if "/manifests/" in r.path else None
 answer = host.do("inspect", {"ref": f"{proxy.server}/{IMAGE}", "username": "ann", "password": WHO["ann"]})
 says("sent on to where nobody is asked", answer, "invalid", "registry.example.org/b")
 tap.ok("of which the query is not shown", "s3cret" not in answer["text"], answer)
