@@ -174,6 +174,37 @@ static void check_spawn_failures(void)
     tap_ok(count_in("/proc/self/fd") == before, "no descriptor is left");
 }
 
+/* Steps behind a SPAWN are done while its process gets to its program. */
+static void check_spawn_beside(void)
+{
+    struct runner_spawn how = {.size = sizeof how, .pid_path = at("b.pid")};
+    struct runner_step killing = {.size = sizeof killing, .kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL};
+    struct runner_step removal = {.size = sizeof removal, .kind = RUNNER_REMOVE, .path = at("beside")};
+    struct runner_step spawn = {.size = sizeof spawn, .kind = RUNNER_SPAWN, ARGV(dir), .spawn = &how, .undo = &killing};
+    struct runner_step write = {
+        .size = sizeof write, .kind = RUNNER_WRITE, .path = removal.path, .number = 0600, .undo = &removal};
+    const struct runner_step *steps[] = {&spawn, &write};
+    struct runner_result results[2];
+    size_t before = count_in("/proc/self/fd");
+
+    error_clear(&err);
+    tap_ok(ops->run(self, host_call(-1, -1), steps, 2, results, &err) < 0 && says(RUNNER_E_IO, "execute") &&
+               !is_there(how.pid_path) && !is_there(write.path),
+           "SPAWN: exec fails while the next step is done, which is undone: %s", err.message);
+    spawn.argv = (const char *const[]){"sleep", "60", NULL};
+    tap_ok(ops->run(self, host_call(-1, -1), steps, 2, results, &err) == 0 && results[0].number > 1 &&
+               RUN(.kind = RUNNER_ALIVE, .path = how.pid_path) == 0 && result.number == results[0].number &&
+               is_there(write.path),
+           "SPAWN, and a step beside it");
+    (void)RUN(.kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL);
+    write.path = at("none/beside");
+    error_clear(&err);
+    tap_ok(ops->run(self, host_call(-1, -1), steps, 2, results, &err) < 0 && says(RUNNER_E_NOTFOUND, write.path) &&
+               results[0].number > 1 && RUN(.kind = RUNNER_ALIVE, .path = how.pid_path) == 0 && result.status == 1,
+           "SPAWN: the next step fails while it is on its way: it is ended");
+    tap_ok(count_in("/proc/self/fd") == before, "no descriptor is left");
+}
+
 /* The number in the pid file is another process's, while the lock is held by a third: neither may be signalled. */
 static void check_reused_pid(void)
 {
@@ -249,6 +280,7 @@ void check_processes(void)
     check_spawn();
     check_spawn_input();
     check_spawn_failures();
+    check_spawn_beside();
     check_reused_pid();
     check_copied_lock();
     check_adopted();

@@ -1,4 +1,4 @@
-/* Starting a program: by vfork or the like, where the child only makes system calls. Any thread. */
+/* Starting a program. Any thread. */
 #ifndef LAUNCH_H
 #define LAUNCH_H
 
@@ -49,13 +49,23 @@ struct launched {
     bool in_cgroup; /* as was asked for; when that was not possible it runs all the same */
 };
 
-/* Runs it in a session of its own, with signals as by default and no other descriptors. The caller reaps. A failure up
- * to and including exec is an error here, and nothing is left to reap. */
+struct launching; /* a child between its fork and its exec */
+
+/*
+ * A process that is to run it, in a session of its own, with signals as by default and no other descriptors. It is on its
+ * way when this returns: until launch_end() all that l points to, and the descriptors it names, stay as they are. A failure
+ * leaves nothing to end.
+ */
+int launch_begin(const struct launch *l, struct launching **ret, struct runner_error *err);
+/* Waits for its exec, and frees. The caller reaps. What failed, up to and including exec, is an error here, and nothing is
+ * left to reap. */
+int launch_end(struct launching *way, struct launched *ret, struct runner_error *err);
+/* Both, one after the other. */
 int launch_start(const struct launch *l, struct launched *ret, struct runner_error *err);
 
 /*
- * Between these two calls no child is being started. A child has copies of all our descriptors until its exec, whatever
- * O_CLOEXEC says; where such a copy does harm (a TAP stays busy), the descriptor is opened and closed in between.
+ * Between these two calls no child is on its way. Until its exec it has copies of our descriptors, whatever O_CLOEXEC says;
+ * where such a copy does harm (a TAP stays busy), the descriptor is opened and closed in between.
  */
 void launch_hold(void);
 void launch_release(void);

@@ -13,6 +13,7 @@
 extern const struct runner_host *local_host; /* set by load(), before any thread */
 
 struct child;   /* child.c */
+struct spawn;   /* spawn.c */
 struct held;    /* tap.c */
 struct grave;   /* grave.h */
 struct cgroups; /* cgroup.h */
@@ -40,6 +41,7 @@ struct act { /* one run(), watch() or dial() */
     struct local *self;
     struct runner_call *call;
     bool is_undo; /* not cancelled: what was done is to be taken back whatever happens */
+    struct spawn **begun; /* where a process on its way is kept for spawn_end(); NULL: it is waited for at once */
 };
 
 /* As host->wait; while undoing neither cancel nor deadline ends it, but ms -1 means UNDO_MS. */
@@ -56,6 +58,8 @@ typedef int step_fn(const struct act *a, const struct runner_step *step, struct 
 step_fn command_run;
 /* spawn.c */
 step_fn spawn_run;
+/* Waits until the process that was begun, if one was, runs its program, and fills the step's result. */
+int spawn_end(const struct act *a, struct runner_error *err);
 /* cgroup.c */
 step_fn cgroup_del, cgroup_set;
 /* proc.c */

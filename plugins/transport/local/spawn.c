@@ -19,13 +19,17 @@
 #define INPUT_MAX 60000
 #define GOING_MS 1000 /* a process lets go of its pid file a moment before it has ended */
 
-struct spawn {
+struct spawn { /* from its step to the exec of its program */
+    const struct runner_step *step;
     const struct runner_spawn *how;
+    struct runner_result *result;
     struct pidfile pid_file;
     int opened[FDS_MAX + 2]; /* to close when it was started or not */
     size_t n_opened;
     bool has_limits; /* of its cgroup */
+    char *program;
     struct launch l;
+    struct launching *way;
 };
 
 static int check_how(const struct runner_step *step, struct runner_error *err)
@@ -131,22 +135,15 @@ static int await_old(const struct act *a, const char *pid_path, struct runner_er
     return 0;
 }
 
-static int start(const struct act *a, struct spawn *s, const struct runner_step *step, struct launched *ret,
-                 struct runner_error *err)
+static int begin(const struct act *a, struct spawn *s, struct runner_error *err)
 {
-    auto_free char *path = NULL;
-
-    if (await_old(a, s->how->pid_path, err) < 0 || launch_find(step->argv[0], &path, err) < 0 ||
-        open_all(a->self, s, step, err) < 0)
+    if (launch_as(&s->l, a->self, s->how, err) < 0 || await_old(a, s->how->pid_path, err) < 0 ||
+        launch_find(s->step->argv[0], &s->program, err) < 0 || open_all(a->self, s, s->step, err) < 0)
         return -1;
-    s->l.program = path;
+    s->l.program = s->program;
     if (RUNNER_HAS(s->how, cgroup))
         make_cgroup(a, s);
-    if (launch_start(&s->l, ret, err) == 0)
-        return 0;
-    if (s->l.cgroup >= 0)
-        cgroup_drop(a, s->how->cgroup);
-    return -1;
+    return launch_begin(&s->l, &s->way, err);
 }
 
 static int64_t what_was_done(const struct act *a, const struct spawn *s, const struct launched *launched)
@@ -161,9 +158,9 @@ static int64_t what_was_done(const struct act *a, const struct spawn *s, const s
     return s->l.uid != 0 ? RUNNER_SPAWNED_UID : 0;
 }
 
-static void prepare(const struct runner_step *step, struct spawn *s)
+static void prepare(struct spawn *s)
 {
-    s->l = (struct launch){.argv = step->argv,
+    s->l = (struct launch){.argv = s->step->argv,
                            .env = s->how->env != NULL ? s->how->env : launch_env,
                            .pid_file = s->pid_file.writer,
                            .cgroup = -1,
@@ -172,7 +169,7 @@ static void prepare(const struct runner_step *step, struct spawn *s)
                            .dumps_no_core = true};
 }
 
-static void close_all(const struct spawn *s)
+static void spawn_free(struct spawn *s)
 {
     for (size_t i = 0; i < s->n_opened; i++)
         close(s->opened[i]);
@@ -180,29 +177,60 @@ static void close_all(const struct spawn *s)
         close(s->l.cgroup);
     close(s->pid_file.lock);
     close(s->pid_file.writer);
+    free(s->program);
+    free(s);
+}
+
+/* It does not run: nothing of it stays. */
+static int give_up(const struct act *a, struct spawn *s, struct runner_error *err)
+{
+    if (s->l.cgroup >= 0)
+        cgroup_drop(a, s->how->cgroup);
+    remove_given(s);
+    (void)unlink(s->how->pid_path); /* while it is locked: nobody can be using it */
+    error_wrap(err, "spawn '%s'", s->step->argv[0]);
+    spawn_free(s);
+    return -1;
+}
+
+static int end(const struct act *a, struct spawn *s, struct runner_error *err)
+{
+    struct launched launched;
+
+    if (launch_end(s->way, &launched, err) < 0)
+        return give_up(a, s, err);
+    child_add(a->self, s->how->pid_path, launched.pid, launched.pidfd);
+    s->result->number = launched.pid;
+    s->result->number2 = what_was_done(a, s, &launched);
+    spawn_free(s);
+    return 0;
+}
+
+int spawn_end(const struct act *a, struct runner_error *err)
+{
+    struct spawn *s = a->begun != NULL ? *a->begun : NULL;
+
+    if (s == NULL)
+        return 0;
+    *a->begun = NULL;
+    return end(a, s, err);
 }
 
 int spawn_run(const struct act *a, const struct runner_step *step, struct runner_result *result,
               struct runner_error *err)
 {
-    const struct runner_spawn *how = step->spawn;
-    struct spawn s = {.how = how};
-    struct launched launched;
-    int r;
+    struct pidfile pid_file;
+    struct spawn *s;
 
-    if (check_how(step, err) < 0 || pidfile_lock(a, how->pid_path, &s.pid_file, err) < 0)
+    if (check_how(step, err) < 0 || pidfile_lock(a, step->spawn->pid_path, &pid_file, err) < 0)
         return error_wrap(err, "spawn '%s'", step->argv[0]);
-    prepare(step, &s);
-    r = launch_as(&s.l, a->self, how, err) < 0 ? -1 : start(a, &s, step, &launched, err);
-    if (r == 0) {
-        child_add(a->self, how->pid_path, launched.pid, launched.pidfd);
-        result->number = launched.pid;
-        result->number2 = what_was_done(a, &s, &launched);
-    } else {
-        remove_given(&s);
-        (void)unlink(how->pid_path); /* while it is locked: nobody can be using it */
-        error_wrap(err, "spawn '%s'", step->argv[0]);
-    }
-    close_all(&s);
-    return r;
+    s = mem_alloc(sizeof *s);
+    *s = (struct spawn){.step = step, .how = step->spawn, .result = result, .pid_file = pid_file};
+    prepare(s);
+    if (begin(a, s, err) < 0)
+        return give_up(a, s, err);
+    if (a->begun == NULL)
+        return end(a, s, err);
+    *a->begun = s;
+    return 0;
 }

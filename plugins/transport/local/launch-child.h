@@ -1,0 +1,30 @@
+/* From the fork to the exec of a child that has our memory, while we go on: launch.c starts it, launch-child.c is it. */
+#ifndef LAUNCH_CHILD_H
+#define LAUNCH_CHILD_H
+
+#include <stdatomic.h>
+
+#include "plugins/transport/local/launch.h"
+
+#define LAUNCH_STACK 16384 /* bytes; the child takes one */
+
+struct launching {
+    struct launching *next; /* launch.c */
+    const struct launch *l;
+    pid_t parent, pid;
+    int pidfd; /* or a negative errno */
+    atomic_int
+        is_on_its_way; /* until its exec or its end: the kernel clears it, and wakes who waits for that (futex) */
+    bool is_born_in_cgroup;
+    bool shares_fds; /* it has no table of descriptors of its own yet */
+    /* Written by the child. */
+    bool has_entered_cgroup;
+    int sys_errno;    /* of what failed */
+    const char *what; /* NULL: nothing failed */
+    char stack[LAUNCH_STACK] __attribute__((aligned(16)));
+};
+
+/* Makes a process of what is to be one, and does not return. Only system calls, on a stack of its own or the parent's. */
+void launch_child(struct launching *way) __attribute__((noreturn));
+
+#endif
