@@ -168,6 +168,22 @@ int ctl_check_ids(const struct ctl *ctl, const struct words *ids)
     return CTL_OK;
 }
 
+int ctl_each(struct ctl *ctl, const struct words *subjects,
+             int (*one)(struct ctl *, const char *subject, const void *arg), const void *arg)
+{
+    int worst = CTL_OK;
+
+    ctl->is_many = subjects->n > 1;
+    for (size_t i = 0; i < subjects->n && (worst == CTL_OK || worst == CTL_FAILED); i++) {
+        int code;
+        ctl->subject = subjects->ptr[i];
+        code = one(ctl, subjects->ptr[i], arg);
+        worst = code > worst ? code : worst;
+    }
+    ctl->subject = NULL;
+    return worst;
+}
+
 /* A recoverable error's message is JSON itself (contract 1.2). */
 static void add_message(struct str *out, const char *message)
 {

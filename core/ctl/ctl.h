@@ -59,6 +59,8 @@ int top_command(struct ctl *ctl, int argc, char **argv);
 int pull_command(struct ctl *ctl, int argc, char **argv);
 int images_command(struct ctl *ctl, int argc, char **argv);
 int rmi_command(struct ctl *ctl, int argc, char **argv);
+int resize_command(struct ctl *ctl, int argc, char **argv);
+int recover_command(struct ctl *ctl, int argc, char **argv);
 int version_command(struct ctl *ctl, int argc, char **argv);
 
 /* The options of every command, which write to ctl. */
@@ -87,6 +89,10 @@ int ctl_fail_err(const struct ctl *ctl, const struct runner_error *err);
 /* CTL_USAGE with a message unless id is a sandbox id. */
 int ctl_check_id(const struct ctl *ctl, const char *id);
 int ctl_check_ids(const struct ctl *ctl, const struct words *ids);
+
+/* Does it for each subject. Goes on after one that failed, unless the runner is gone or a signal came. The worst code. */
+int ctl_each(struct ctl *ctl, const struct words *subjects,
+             int (*one)(struct ctl *, const char *subject, const void *arg), const void *arg);
 
 /* Runs a request. A status other than 2xx is a failure, its message that of the reply. CTL_OK or an exit code, with the
  * message printed. */

@@ -238,14 +238,14 @@ int images_command(struct ctl *ctl, int argc, char **argv)
 
 /* ---- rmi ---- */
 
-static int remove_image(struct ctl *ctl, const char *ref)
+static int remove_image(struct ctl *ctl, const char *ref, const void *arg)
 {
     auto_reply struct client_reply reply = {0};
     auto_json struct json *tree = NULL;
     auto_str struct str path = STR_INIT;
-
     int code;
 
+    (void)arg;
     str_add(&path, "/snapshots/remove?snapshot=");
     quote_url(&path, ref);
     code = ctl_request(ctl, "POST", str_text(&path), NULL, &reply, &tree);
@@ -261,13 +261,8 @@ int rmi_command(struct ctl *ctl, int argc, char **argv)
 
     if (code != CTL_GO_ON)
         return code;
-    code = CTL_OK;
-    ctl->is_many = operands.n > 1;
-    for (size_t i = 0; i < operands.n && code == CTL_OK; i++)
-        code = check_ref(ctl, operands.ptr[i]);
-    for (size_t i = 0; i < operands.n && code == CTL_OK; i++) {
-        ctl->subject = operands.ptr[i];
-        code = remove_image(ctl, operands.ptr[i]);
-    }
-    return code;
+    for (size_t i = 0; i < operands.n; i++)
+        if (check_ref(ctl, operands.ptr[i]) != CTL_OK)
+            return CTL_USAGE;
+    return ctl_each(ctl, &operands, remove_image, NULL);
 }

@@ -1,6 +1,6 @@
 # bash completion for runnerctl: commands, options, sandbox ids                                  -*- shell-script -*-
 
-_runnerctl_commands="create ls info start stop pause resume network rm exec put get log top pull images rmi version help"
+_runnerctl_commands="create ls info start stop pause resume resize recover network rm exec put get log top pull images rmi version help"
 
 # Options of a command.
 _runnerctl_options() {
@@ -11,6 +11,8 @@ _runnerctl_options() {
     ls) echo "--quiet $common" ;;
     start) echo "--timings $common" ;;
     stop | rm) echo "--all --force $common" ;;
+    resize) echo "--cpus --memory --disk $common" ;;
+    recover) echo "--disk-full $common" ;;
     exec) echo "--cwd --env --timeout $common" ;;
     put) echo "--mode $common" ;;
     log) echo "--follow --tail $common" ;;
@@ -64,7 +66,7 @@ _runnerctl() {
     :*) COMPREPLY=($(compgen -W "$_runnerctl_commands" -- "$cur")) ;;
     help:0) COMPREPLY=($(compgen -W "$_runnerctl_commands" -- "$cur")) ;;
     put:1 | get:2) COMPREPLY=($(compgen -f -- "$cur")) ;;
-    info:* | start:* | stop:* | pause:* | resume:* | network:0 | rm:* | exec:0 | put:0 | get:0 | log:0)
+    info:* | start:* | stop:* | pause:* | resume:* | resize:* | recover:* | network:0 | rm:* | exec:0 | put:0 | get:0 | log:0)
         COMPREPLY=($(compgen -W "$(runnerctl "${where[@]}" ls --quiet 2>/dev/null)" -- "$cur"))
         ;;
     esac

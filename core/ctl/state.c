@@ -1,4 +1,4 @@
-/* runnerctl start, stop, pause, resume, rm */
+/* runnerctl start, stop, pause, resume, resize, recover, rm */
 #include <string.h>
 
 #include "core/ctl/create.h"
@@ -13,8 +13,9 @@ struct state_change {
     int (*allow)(struct ctl *ctl, const char *id); /* asked before; NULL: always */
 };
 
-static int change(struct ctl *ctl, const struct state_change *how, const char *id)
+static int change(struct ctl *ctl, const char *id, const void *arg)
 {
+    const struct state_change *how = arg;
     auto_str struct str path = STR_INIT, out = STR_INIT;
     auto_reply struct client_reply reply = {0};
     auto_json struct json *tree = NULL;
@@ -34,22 +35,6 @@ static int change(struct ctl *ctl, const struct state_change *how, const char *i
     if (how->is_timings)
         create_add_timings(&out, tree);
     return ctl_print(ctl, &out);
-}
-
-/* Goes on after a sandbox that failed, unless the runner is gone or a signal came. The worst code. */
-static int change_each(struct ctl *ctl, const struct state_change *how, const struct words *ids)
-{
-    int worst = CTL_OK;
-
-    ctl->is_many = ids->n > 1;
-    for (size_t i = 0; i < ids->n && (worst == CTL_OK || worst == CTL_FAILED); i++) {
-        int code;
-        ctl->subject = ids->ptr[i];
-        code = change(ctl, how, ids->ptr[i]);
-        worst = code > worst ? code : worst;
-    }
-    ctl->subject = NULL;
-    return worst;
 }
 
 static bool is_off(const char *state)
@@ -73,7 +58,7 @@ static int change_all(struct ctl *ctl, const struct state_change *how, bool skip
             words_add(&ids, json_text(j, "id", ""));
     if (ctl_check_ids(ctl, &ids) != CTL_OK)
         return CTL_FAILED;
-    return change_each(ctl, how, &ids);
+    return ctl_each(ctl, &ids, change, how);
 }
 
 static int run(struct ctl *ctl, const struct state_change *how, const struct words *ids, bool is_all, bool skip_off)
@@ -84,7 +69,7 @@ static int run(struct ctl *ctl, const struct state_change *how, const struct wor
         return ctl_fail(ctl, CTL_USAGE, "an id is needed (see --help)");
     if (is_all)
         return change_all(ctl, how, skip_off);
-    return ctl_check_ids(ctl, ids) == CTL_OK ? change_each(ctl, how, ids) : CTL_USAGE;
+    return ctl_check_ids(ctl, ids) == CTL_OK ? ctl_each(ctl, ids, change, how) : CTL_USAGE;
 }
 
 int start_command(struct ctl *ctl, int argc, char **argv)
@@ -131,6 +116,46 @@ int pause_command(struct ctl *ctl, int argc, char **argv)
 int resume_command(struct ctl *ctl, int argc, char **argv)
 {
     return run_plain(ctl, argc, argv, "/resume");
+}
+
+int resize_command(struct ctl *ctl, int argc, char **argv)
+{
+    auto_words struct words ids = {NULL, 0};
+    auto_str struct str body = STR_INIT;
+    int64_t cpus = 0, memory_gib = 0, disk_gib = 0;
+    const struct option_spec own[] = {
+        {'c', "cpus", "N", "virtual CPUs", OPTION_INT, &cpus, 1, 1024},
+        {'m', "memory", "GIB", "memory in GiB", OPTION_INT, &memory_gib, 1, 65536},
+        {'d', "disk", "GIB", "size of the disk in GiB, which only grows", OPTION_INT, &disk_gib, 1, 1048576}};
+    struct state_change how = {"POST", "/resize", NULL, false, NULL};
+    int code = ctl_begin(ctl, argc, argv, own, ARRAY_LEN(own), 0, SIZE_MAX, &ids, NULL);
+
+    if (code != CTL_GO_ON)
+        return code;
+    if (cpus + memory_gib + disk_gib == 0)
+        return ctl_fail(ctl, CTL_USAGE, "one of --cpus, --memory and --disk is needed");
+    json_open(&body, NULL, '{');
+    json_add_int(&body, "cpu", cpus); /* 0: as it is */
+    json_add_int(&body, "memory", memory_gib);
+    json_add_int(&body, "disk", disk_gib);
+    json_close(&body, '}');
+    how.json = str_text(&body);
+    return run(ctl, &how, &ids, false, false);
+}
+
+int recover_command(struct ctl *ctl, int argc, char **argv)
+{
+    auto_words struct words ids = {NULL, 0};
+    bool is_full = false;
+    const struct option_spec own[] = {{0, "disk-full", NULL,
+                                       "its disk is full: make that a twentieth larger, a tenth at most in all",
+                                       OPTION_FLAG, &is_full, 0, 0}};
+    struct state_change how = {"POST", "/recover", "{}", false, NULL};
+    int code = ctl_begin(ctl, argc, argv, own, ARRAY_LEN(own), 0, SIZE_MAX, &ids, NULL);
+
+    if (is_full) /* the words by which the API says so */
+        how.json = "{\"errorReason\":\"no space left on device\"}";
+    return code == CTL_GO_ON ? run(ctl, &how, &ids, false, false) : code;
 }
 
 /* rm without --force: the runner itself destroys in any state, so people are asked to mean it. */

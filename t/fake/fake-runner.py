@@ -184,6 +184,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 settings.update(json.loads(body))
                 raise Reply(200, "Network settings updated")
             states = {"start": "started", "stop": "stopped", "pause": "paused", "resume": "started"}
+            if self.command == "POST" and rest in ("resize", "recover"):
+                if rest == "recover" and s["state"] == "started" and json.loads(body) == {}:
+                    self.error(409, "CONFLICT", "conflict: cannot recover sandbox '%s': it is started" % id)
+                raise Reply(200, "Sandbox resized" if rest == "resize" else "Sandbox recovered")
             if self.command != "POST" or rest not in states:
                 raise Reply(404, b"404 page not found", "text/plain")
             if rest == "start" and not isinstance(json.loads(body or b"null"), dict):

@@ -35,10 +35,10 @@ json_value() { # KEY of $out
 # ---- help and usage ----
 run "$ctl" --help
 is "--help: code" $code 0
-for command in create ls info start stop pause resume network rm exec put get log top version; do
+for command in create ls info start stop pause resume resize recover network rm exec put get log top version; do
     like "--help names $command" "$out" "^  $command "
 done
-commands="create ls info start stop pause resume network rm exec put get log top version"
+commands="create ls info start stop pause resume resize recover network rm exec put get log top version"
 for command in $commands; do
     run "$ctl" $command --help
     is "$command --help: code" $code 0
@@ -58,7 +58,7 @@ run "$ctl" create --snapshat x
 is "a misspelt option" "$(head -n 1 <<<"$err")" "runnerctl: create: unknown option --snapshat (did you mean --snapshot?)"
 for words in "create --cpus 0" "create --cpus x" "create --memory -1" "create --disk" "create --cpus=" "create a b" \
     "create --env X" "create --env 1=2" "create --snapshot ../x" "create UPPER" "info ../x" "info ." \
-    "info a%2fb" "info $(printf 'a%.0s' {1..64})" "stop" "stop --all x" "rm" "rm x --all" "network" "network x y" "network --block --open x" "network --allow 1.0.0.0/8 --block x" \
+    "info a%2fb" "info $(printf 'a%.0s' {1..64})" "stop" "resize x" "resize --cpus 1" "resize --disk 0 x" "recover" "stop --all x" "rm" "rm x --all" "network" "network x y" "network --block --open x" "network --allow 1.0.0.0/8 --block x" \
     "network --domains a.b --open x" "network ../x" "create --block --domains a.b" "exec" "exec x" "exec x --" \
     "exec ../x -- ls" "exec x --timeout 30 -- ls" "exec x --timeout 0 -- ls" "put x" "put x y" "get x" "log" \
     "log --tail 0 x" "log --tail x y" "top x" "ls x" "version x" "--socket a --url http://b ls" "--token-file a ls" \
@@ -186,6 +186,24 @@ is "rm -f of a missing one" "$code $out" "0 nosuch"
 run "$ctl" rm $B
 is "rm of a stopped one" "$code $out" "0 $B"
 is "rm: request" "$(request method) $(request path)" "DELETE /sandboxes/$B"
+
+# ---- resize, recover ----
+run "$ctl" resize --cpus 4 --disk 20 $A
+is "resize" "$code $out" "0 $A"
+is "resize: request" "$(request method) $(request path) $(request body)" \
+    "POST /sandboxes/$A/resize {\"cpu\":4,\"memory\":0,\"disk\":20}"
+run "$ctl" resize --memory 2 nosuch $A
+is "resize of several: the others go on" "$code $out $err" "1 $A runnerctl: resize: nosuch: not found: sandbox 'nosuch'"
+is "resize --memory" "$(request body)" '{"cpu":0,"memory":2,"disk":0}'
+run "$ctl" recover $A
+is "recover of one that runs" "$code $err" "1 runnerctl: recover: conflict: cannot recover sandbox '$A': it is started"
+run "$ctl" recover --disk-full $A
+is "recover --disk-full" "$code $out $(request path) $(request body)" \
+    "0 $A /sandboxes/$A/recover {\"errorReason\":\"no space left on device\"}"
+"$ctl" stop $A >"$dir/x"
+run "$ctl" --json recover $A
+is "recover --json" "$code $out $(request body)" '0 "Sandbox recovered" {}'
+"$ctl" start $A >"$dir/x"
 
 # ---- network ----
 run "$ctl" network $A

@@ -207,15 +207,16 @@ run "$ctl" pull mine/app:1 --username x
 is "a name without a password" "$code" 2
 printf 'secret-word\n' >"$dir/password"
 ok "with an account" "$ctl" pull mine/app:1 --username x --password-file "$dir/password"
-ok "runnerctl rmi" "$ctl" rmi mine/app:1 other/app:1
+make_snapshot tiny
+create own tiny
+run "$ctl" rmi mine/app:1 tiny other/app:1
+like "runnerctl rmi: what is in use stays, and is named" "$code $err" "^1 runnerctl: rmi: tiny: 'tiny' is in use, and stays$"
+run "$ctl" images
+unlike "the others go, that behind it too" "$out" "^(mine|other)/app"
+http POST /sandboxes/own/destroy
 run "$ctl" rmi bad:7
 run "$ctl" images
 unlike "rmi forgets what failed" "$out" "^bad:7"
-make_snapshot tiny
-create own tiny
-run "$ctl" rmi tiny
-like "rmi of an own snapshot that is in use says that it stays" "$code $err" "^1 .*'tiny' is in use, and stays"
-http POST /sandboxes/own/destroy
 put_on_shelf slow/app:1 slow
 : >"$dir/shelf/slow/app:1/hold"
 "$ctl" pull slow/app:1 >"$dir/pull.out" 2>"$dir/pull.err" &
