@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -69,27 +71,41 @@ static IN_CHILD void reset_signals(void)
 
 /*
  * A table of its own, with copies of no more than what it needs. Copying that of a runner of a thousand machines, and
- * closing the copies at exec, takes longer than all else here.
+ * closing the copies at exec, takes longer than all else here. Returns a number from which on all are free.
  */
-static IN_CHILD void unshare_fds(struct launching *way)
+static IN_CHILD int unshare_fds(struct launching *way)
 {
     const struct launch *l = way->l;
     int last = l->pid_file > l->cgroup ? l->pid_file : l->cgroup;
 
     for (size_t i = 0; i < l->n_fds; i++)
         last = l->fds[i].from > last ? l->fds[i].from : last;
-    if (SYS(close_range, last + 1, ~0U, CLOSE_RANGE_UNSHARE, 0) < 0)
-        (void)must(way, SYS(unshare, CLONE_FILES, 0, 0, 0), "have descriptors of its own");
+    if (SYS(close_range, last + 1, ~0U, CLOSE_RANGE_UNSHARE, 0) == 0)
+        return last + 1;
+    (void)must(way, SYS(unshare, CLONE_FILES, 0, 0, 0), "have descriptors of its own");
+    return 0;
 }
 
-static IN_CHILD void place_fds(struct launching *way)
+static IN_CHILD void tell_apart(struct launching *way)
+{
+    atomic_store(&way->progress, CHILD_IS_APART);
+    (void)SYS(futex, &way->progress, FUTEX_WAKE, INT_MAX, NULL);
+}
+
+/* What else it has a copy of is closed, O_CLOEXEC or not. From free_from on all numbers are free; 0: that is not known, and
+ * other copies go at the exec. */
+static IN_CHILD void place_fds(struct launching *way, int free_from)
 {
     const struct launch *l = way->l;
+    int first = free_from > MOVED_FD ? free_from : MOVED_FD;
     long moved[LAUNCH_FDS_MAX];
 
-    (void)SYS(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC, 0); /* for libraries that forget; before 5.11: theirs to care */
     for (size_t i = 0; i < l->n_fds; i++)
-        moved[i] = must(way, SYS(fcntl, l->fds[i].from, F_DUPFD_CLOEXEC, MOVED_FD, 0), "copy a descriptor");
+        moved[i] = must(way, SYS(fcntl, l->fds[i].from, F_DUPFD_CLOEXEC, first, 0), "copy a descriptor");
+    if (free_from > 0 && SYS(close_range, 3, first - 1, 0, 0) == 0)
+        tell_apart(way);
+    else
+        (void)SYS(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC, 0); /* before 5.11: theirs to care who forget */
     for (size_t i = 0; i < l->n_fds; i++)
         (void)must(way, SYS(dup3, moved[i], l->fds[i].number, 0, 0), "place a descriptor");
 }
@@ -156,16 +172,15 @@ static IN_CHILD void set_limits(struct launching *way)
 IN_CHILD void launch_child(struct launching *way)
 {
     const struct launch *l = way->l;
+    int free_from = way->shares_fds ? unshare_fds(way) : 0;
 
-    if (way->shares_fds)
-        unshare_fds(way);
     if (l->cgroup >= 0 && !way->is_born_in_cgroup)
         enter_cgroup(way);
-    (void)SYS(setsid, 0, 0, 0, 0);
-    (void)SYS(umask, l->umask, 0, 0, 0);
     if (l->pid_file >= 0)
         write_pid(way);
-    place_fds(way);
+    place_fds(way, free_from);
+    (void)SYS(setsid, 0, 0, 0, 0);
+    (void)SYS(umask, l->umask, 0, 0, 0);
     set_limits(way);
     if (l->uid != 0)
         confine(way);

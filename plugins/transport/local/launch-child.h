@@ -8,13 +8,19 @@
 
 #define LAUNCH_STACK 16384 /* bytes; the child takes one */
 
+/* How far a child is. Who waits for more waits at that word (futex); it may be woken for another, and then wakes all. */
+enum {
+    CHILD_IS_DONE = 0,    /* it runs its program, or has ended: the kernel says so */
+    CHILD_IS_APART = 1,   /* it has no copies of descriptors that it does not need */
+    CHILD_HAS_COPIES = 2, /* at first */
+};
+
 struct launching {
     struct launching *next; /* launch.c */
     const struct launch *l;
     pid_t parent, pid;
     int pidfd; /* or a negative errno */
-    atomic_int
-        is_on_its_way; /* until its exec or its end: the kernel clears it, and wakes who waits for that (futex) */
+    atomic_int progress;
     bool is_born_in_cgroup;
     bool shares_fds; /* it has no table of descriptors of its own yet */
     /* Written by the child. */

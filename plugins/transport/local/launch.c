@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <pthread.h>
@@ -111,19 +112,25 @@ static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER; /* at each fork */
 static struct launching *on_their_way;                       /* guarded by it */
 static int dumpable;                                         /* ours, as it was before the first of them */
 
-static void await_exec(struct launching *way)
+/* The kernel wakes only one when the child is done. */
+static void await_child(struct launching *way, int progress)
 {
+    bool has_waited = false;
     int seen;
 
-    while ((seen = atomic_load(&way->is_on_its_way)) != 0)
-        (void)syscall(SYS_futex, &way->is_on_its_way, FUTEX_WAIT, seen, NULL, NULL, 0);
+    while ((seen = atomic_load(&way->progress)) > progress) {
+        (void)syscall(SYS_futex, &way->progress, FUTEX_WAIT, seen, NULL, NULL, 0);
+        has_waited = true;
+    }
+    if (has_waited)
+        (void)syscall(SYS_futex, &way->progress, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 void launch_hold(void)
 {
     pthread_mutex_lock(&starting);
     for (struct launching *way = on_their_way; way != NULL; way = way->next)
-        await_exec(way);
+        await_child(way, CHILD_IS_APART);
 }
 
 void launch_release(void)
@@ -180,7 +187,7 @@ static long clone_child(struct launching *way, int cgroup)
     struct clone_args args = {.flags = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID,
                               .exit_signal = SIGCHLD,
                               .pidfd = (uint64_t)(uintptr_t)&way->pidfd,
-                              .child_tid = (uint64_t)(uintptr_t)&way->is_on_its_way,
+                              .child_tid = (uint64_t)(uintptr_t)&way->progress,
                               .stack = (uint64_t)(uintptr_t)way->stack,
                               .stack_size = sizeof way->stack};
     long r = SYS_clone3;
@@ -191,7 +198,7 @@ static long clone_child(struct launching *way, int cgroup)
     }
     way->is_born_in_cgroup = cgroup >= 0;
     way->shares_fds = true;
-    atomic_store(&way->is_on_its_way, 1);
+    atomic_store(&way->progress, CHILD_HAS_COPIES);
     __asm__ volatile("syscall\n\t"
                      "testq %%rax, %%rax\n\t"
                      "jnz 1f\n\t"
@@ -203,7 +210,7 @@ static long clone_child(struct launching *way, int cgroup)
                      : "rcx", "r11", "memory", "cc");
     if (r < 0) {
         way->is_born_in_cgroup = way->shares_fds = false;
-        atomic_store(&way->is_on_its_way, 0);
+        atomic_store(&way->progress, CHILD_IS_DONE);
     }
     return r;
 }
@@ -260,7 +267,7 @@ static int judge(struct launching *way, struct launched *ret, struct runner_erro
 {
     auto_close int pidfd = way->pidfd;
 
-    await_exec(way);
+    await_child(way, CHILD_IS_DONE);
     if (way->what != NULL) {
         reap(way->pid);
         return fail_errno(err, way->sys_errno, "start '%s': %s", way->l->program, way->what);

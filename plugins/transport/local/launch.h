@@ -64,7 +64,7 @@ int launch_end(struct launching *way, struct launched *ret, struct runner_error 
 int launch_start(const struct launch *l, struct launched *ret, struct runner_error *err);
 
 /*
- * Between these two calls no child is on its way. Until its exec it has copies of our descriptors, whatever O_CLOEXEC says;
+ * Between these two calls no child has copies of descriptors that are not for it. At first it has, whatever O_CLOEXEC says;
  * where such a copy does harm (a TAP stays busy), the descriptor is opened and closed in between.
  */
 void launch_hold(void);
