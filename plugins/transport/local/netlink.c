@@ -2,12 +2,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <linux/veth.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -161,6 +163,22 @@ int netlink_flags(const struct netlink *n, const char *name, unsigned *ret)
 
     *ret = (unsigned short)about.ifr_flags;
     return r;
+}
+
+bool netlink_has_mac(const struct netlink *n, const char *name, const uint8_t mac[MAC_BYTES])
+{
+    struct ifreq about;
+
+    return ask_interface(n, SIOCGIFHWADDR, name, &about) == 0 && memcmp(about.ifr_hwaddr.sa_data, mac, MAC_BYTES) == 0;
+}
+
+bool netlink_is_tun(const struct netlink *n, const char *name)
+{
+    struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
+    struct ifreq about = {.ifr_data = (void *)&driver};
+
+    memcpy(about.ifr_name, name, strnlen(name, IFNAMSIZ - 1));
+    return ioctl(n->fd, SIOCETHTOOL, &about) == 0 && strcmp(driver.driver, "tun") == 0;
 }
 
 /* ---- links ---- */

@@ -33,6 +33,10 @@ int netlink_send(struct netlink *n, const char **ret_what);
 int netlink_index(const struct netlink *n, const char *name);
 /* Its IFF_ flags. */
 int netlink_flags(const struct netlink *n, const char *name, unsigned *ret);
+/* Whether it is of the tun driver; false also where that is not known. */
+bool netlink_is_tun(const struct netlink *n, const char *name);
+/* Whether it has this MAC address; false also where that is not known. */
+bool netlink_has_mac(const struct netlink *n, const char *name, const uint8_t mac[MAC_BYTES]);
 
 struct link_change {
     int index;

@@ -141,6 +141,13 @@ static void make_mac(int index, uint8_t mac[MAC_BYTES])
     memcpy(mac + 2, &number, sizeof number);
 }
 
+/* NULL: it has it already. Where there are many ports the bridge looks at all of them when one gets another. */
+static const uint8_t *plan_mac(const char *name, int index, const struct netlink *n, uint8_t mac[MAC_BYTES])
+{
+    make_mac(index, mac);
+    return netlink_has_mac(n, name, mac) ? NULL : mac;
+}
+
 /* One that was idle is down; if not, whatever it has on its bridge goes. */
 static int plan_reset(const struct runner_step *step, const struct tap *tap, struct netlink *n)
 {
@@ -199,10 +206,8 @@ static int put_on(const struct runner_step *step, const struct whose *whose, con
     uint8_t mac[MAC_BYTES];
     int r;
 
-    if (!tap->is_new) {
-        make_mac(tap->index, mac);
-        change.mac = mac;
-    }
+    if (!tap->is_new)
+        change.mac = plan_mac(step->path, tap->index, n, mac);
     *ret_what = "its flags";
     r = plan_reset(step, tap, n);
     if (r < 0)
@@ -261,6 +266,10 @@ static int add(struct local *self, const struct runner_step *step, const struct 
     launch_hold(); /* a VMM is about to open it: no copy of ours may be left in another child */
     if (step->netns == NULL)
         status = obtain(step, n, &tap, err);
+    if (status == 0 && !tap.is_new && !(step->flags & RUNNER_S_HELD)) {
+        cleanup_close(&tap.fd); /* while it is down: else the kernel waits */
+        tap.fd = -1;
+    }
     if (status == 0)
         status = join(step, whose, &tap, n, err);
     if (tap.fd >= 0 && (tap.is_new || status < 0) && ioctl(tap.fd, TUNSETPERSIST, status == 0) < 0 && status == 0)
@@ -270,8 +279,8 @@ static int add(struct local *self, const struct runner_step *step, const struct 
     else
         cleanup_close(&tap.fd);
     launch_release();
-    if (status < 0 && step->netns != NULL)
-        (void)grave_bury(self->grave, n, tap.index); /* else it goes with the namespace, a moment later */
+    if (status < 0 && tap.index > 0 && (step->netns != NULL || tap.fd < 0))
+        (void)grave_bury(self->grave, n, tap.index); /* else it goes with the namespace, a moment later; or stays */
     r = status < 0 ? forget_address(whose, tap.bridge, n) : 0;
     if (r < 0 && fail_errno(&more, -r, "tap '%s': forget its address", step->path) < 0)
         error_append(err, "%s", more.message);
@@ -304,11 +313,14 @@ static bool keep_idle(const struct runner_step *step, const struct whose *whose,
 {
     const bool stays = is_port && whose->is_known;
     uint8_t mac[MAC_BYTES];
-    const struct link_change rest = {.index = index, .up = 0, .master = stays ? -1 : 0, .group = -1, .mac = mac};
+    const struct link_change rest = {.index = index,
+                                     .up = 0,
+                                     .master = stays ? -1 : 0,
+                                     .group = -1,
+                                     .mac = plan_mac(step->path, index, n, mac)};
     const struct link_change rename = {.index = index, .up = -1, .master = -1, .rename = idle, .group = -1};
     int r;
 
-    make_mac(index, mac);
     netlink_change(n, &rest);
     if (strcmp(step->path, idle) != 0) /* one that is up can be renamed only since Linux 6.3 */
         netlink_change(n, &rename);
@@ -318,12 +330,25 @@ static bool keep_idle(const struct runner_step *step, const struct whose *whose,
     return r == 0 || r == -ENOENT; /* of the last, which was forgotten already */
 }
 
+/* Down first, as whatever becomes of it: the kernel would make us wait for what it has still to tell of its carrier, and
+ * then once more. */
+static int look_at(const struct runner_step *step, int index, struct netlink *n, struct link_state *ret)
+{
+    const struct link_change rest = {.index = index, .up = 0, .master = -1, .group = -1};
+
+    if (netlink_is_tun(n, step->path)) {
+        netlink_change(n, &rest);
+        (void)netlink_send(n, NULL);
+    }
+    return netlink_look(n, index, ret);
+}
+
 static int take_away(struct local *self, const struct runner_step *step, const struct whose *whose, const char *idle,
                      struct netlink *n, struct runner_error *err)
 {
     struct link_state state = {.bridge = 0};
     int index = netlink_index(n, step->path);
-    int r = index < 0 ? index : netlink_look(n, index, &state);
+    int r = index < 0 ? index : look_at(step, index, n, &state);
 
     if (r == 0 && !state.is_tap && !state.is_other)
         return fail(err, RUNNER_E_INVALID, 0, "remove tap '%s': it is not a TAP", step->path);
