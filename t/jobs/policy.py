@@ -130,10 +130,21 @@ class BridgeRunner(PolicyRunner):
         if port not in [key for key, _ in self.elements("map", "lists")]:
             return "block"
         words = ["list"] + restricted
-        for element in self.elements("set", f"s_{port}"):
+        elements = self.elements("set", f"s_{port}")
+        if not elements and self.may_ask(id) == "none":  # it had a list before, of which the sets are left
+            return "block"
+        for element in elements:
             prefix = element["prefix"] if isinstance(element, dict) else {"addr": element, "len": 32}
             words.append(f"{prefix['addr']}/{prefix['len']}")
         return " ".join(words)
+
+    def may_ask(self, id):
+        """What the forwarder of names is told; None: nothing."""
+        try:
+            with open(os.path.join(self.root, "network/br-t", self.record(id)["nic"]["address"])) as file:
+                return file.read().strip()
+        except FileNotFoundError:
+            return None
 
     def is_empty(self):
         return [self.elements(kind, name) for kind, name in

@@ -2,11 +2,11 @@
  * answer each ("ok ..." or "error CODE ..."). It may be killed at any moment, as a runner may.
  *
  *   setup | check | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
- *   rate ID TX RX (bytes a second, open) | lack WORD | sweep ID... | counters ID | change N ID CIDR CIDR | anew N ID CIDR | come-and-go N
- *   fill N | dial ID
+ *   rate ID TX RX (bytes a second, open) | lack WORD | sweep ID... | counters ID | change N ID CIDR CIDR | block N ID CIDR
+ *   first N CIDR | come-and-go N | fill N | dial ID
  *
- * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. anew: N times a list for one that was
- * blocked, so had none; and blocked again. come-and-go: N sandboxes, one after another, attached and detached. fill: N that
+ * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. block: N times blocked, and with a
+ * list again. first: the first list of N sandboxes, one after another. come-and-go: N sandboxes, one after another, attached and detached. fill: N that
  * stay, each with a list of its own. Those answer with microseconds: p50 p99 max. dial: the number of a queue of its TAP, which
  * stays open. Arguments: key=value, parameters of the plugin; with netns=true TAPs are dialled. Environment:
  * NETWORK_DRIVER_ROOT, the host's root. */
@@ -224,15 +224,15 @@ static int change(size_t n, struct box *b, const char *one, const char *other)
     return r;
 }
 
-static int anew(size_t n, struct box *b, const char *cidr)
+static int block(size_t n, struct box *b, const char *cidr)
 {
     int64_t *us = mem_array(2 * n, sizeof *us);
-    int r = apply(b, RUNNER_POLICY_BLOCK, NULL, 0);
+    int r = apply(b, RUNNER_POLICY_LISTED, &cidr, 1);
 
     for (size_t i = 0; i < 2 * n && r >= 0; i++) {
         int64_t start = num_now_us();
 
-        r = i % 2 == 0 ? apply(b, RUNNER_POLICY_LISTED, &cidr, 1) : apply(b, RUNNER_POLICY_BLOCK, NULL, 0);
+        r = i % 2 == 0 ? apply(b, RUNNER_POLICY_BLOCK, NULL, 0) : apply(b, RUNNER_POLICY_LISTED, &cidr, 1);
         us[i] = num_now_us() - start;
     }
     r = r < 0 ? r : tell_times(us, 2 * n);
@@ -260,6 +260,26 @@ static int come_and_go(size_t n)
         if (b == NULL || attach(b) < 0 || apply(b, 0, NULL, 0) < 0 || detach(b) < 0)
             r = -1;
         us[i] = num_now_us() - start;
+    }
+    r = r < 0 ? r : tell_times(us, n);
+    free(us);
+    return r;
+}
+
+static int first(size_t n, const char *cidr)
+{
+    int64_t *us = mem_array(n, sizeof *us);
+    int r = 0;
+
+    for (size_t i = 0; i < n && r >= 0; i++) {
+        struct box *b = numbered(0);
+        int64_t start;
+
+        r = b == NULL ? -1 : attach(b);
+        start = num_now_us();
+        r = r < 0 ? r : apply(b, RUNNER_POLICY_LISTED, &cidr, 1);
+        us[i] = num_now_us() - start;
+        r = r < 0 ? r : detach(b);
     }
     r = r < 0 ? r : tell_times(us, n);
     free(us);
@@ -329,8 +349,10 @@ static int command(const struct runner_plugin *network, char **word, size_t n)
         return tell_counters(b);
     if (strcmp(word[0], "change") == 0 && n == 5 && number > 0 && find(word[2]) != NULL)
         return change((size_t)number, find(word[2]), word[3], word[4]);
-    if (strcmp(word[0], "anew") == 0 && n == 4 && number > 0 && find(word[2]) != NULL)
-        return anew((size_t)number, find(word[2]), word[3]);
+    if (strcmp(word[0], "block") == 0 && n == 4 && number > 0 && find(word[2]) != NULL)
+        return block((size_t)number, find(word[2]), word[3]);
+    if (strcmp(word[0], "first") == 0 && n == 3 && number > 0)
+        return first((size_t)number, word[2]);
     if (strcmp(word[0], "come-and-go") == 0 && number > 0)
         return come_and_go((size_t)number);
     if (strcmp(word[0], "fill") == 0 && number > 0)

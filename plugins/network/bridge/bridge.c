@@ -243,6 +243,7 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
     struct bridge *b = self;
     struct runner_policy rest = *policy;
     struct guest guest;
+    enum lists lists = names_lists(b->names, nic->name);
     bool are_names_same;
 
     if (nic->kind != RUNNER_NIC_TAP || plan_guest(nic, nic->name, &guest, err) < 0)
@@ -250,13 +251,9 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
     if (allowed_tell(b, call, batch, nic, policy, &are_names_same, err) < 0)
         return -1;
     if (set_limits(b, call, batch, &guest, &rest, err) < 0 ||
-        plan_policy(b, batch, &guest, &rest, names_lists(b->names, nic->name), names_has_rates(b->names, nic->name),
-                    are_names_same, err) < 0)
+        plan_policy(b, batch, &guest, &rest, &lists, names_has_rates(b->names, nic->name), are_names_same, err) < 0)
         return -1;
-    if (policy->flags & RUNNER_POLICY_BLOCK)
-        names_set_lists(b->names, nic->name, LISTS_UNKNOWN); /* none, unless the steps fail */
-    else if (policy->flags & RUNNER_POLICY_LISTED)
-        names_set_lists(b->names, nic->name, LISTS_EXPECTED);
+    names_set_lists(b->names, nic->name, lists);
     return allows_nothing(policy) && plan_cut(batch, nic->address, err) < 0 ? -1 : 0;
 }
 

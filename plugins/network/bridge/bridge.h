@@ -15,8 +15,8 @@
 extern const struct runner_host *bridge_host; /* set by load(), before any thread */
 
 struct names; /* names.c */
-/* Whether chains and sets of a sandbox's own are there. */
-enum lists { LISTS_NONE, LISTS_UNKNOWN, LISTS_EXPECTED /* as planned; the steps may have failed */ };
+/* Which chains and sets of a sandbox's own are there; the last two are as planned, and the steps may have failed. */
+enum lists { LISTS_NONE, LISTS_UNKNOWN, LISTS_CIDRS, LISTS_NAMES /* the set of names' addresses too */ };
 
 struct bridge { /* one instance; constant after create() but for names, limits, atomics */
     char name[IFNAME_SIZE], uplink[IFNAME_SIZE]; /* uplink: "auto" and "none" have their meaning */
@@ -70,9 +70,9 @@ int plan_identity(const struct bridge *b, struct runner_batch *batch, const stru
 /* lists: what is believed of its chains and sets; where that is wrong it costs time, and nothing else. */
 int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, enum lists lists,
                  bool has_rates, struct runner_error *err);
-/* are_names_same: the addresses that its domains had stay. */
+/* are_names_same: the addresses that its domains had stay. lists: as above, and what is believed from then on. */
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, enum lists lists, bool has_rates, bool are_names_same,
+                const struct runner_policy *policy, enum lists *lists, bool has_rates, bool are_names_same,
                 struct runner_error *err);
 /* Nobody has these names any more, each perhaps with lists. */
 struct nft;

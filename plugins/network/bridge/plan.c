@@ -82,7 +82,8 @@ static void forget_rates(struct nft *t, const char *port)
     forget_rate(t, "rates_in", port, l.in_rate);
 }
 
-/* Whatever is there of them. To say that a chain is jumped to makes the kernel look through all chains of the table. */
+/* Whatever is there of them. To say that a chain is jumped to makes the kernel look through all chains of the table, and to
+ * name a set, through all sets. */
 static void forget_lists(struct nft *t, const char *port)
 {
     struct lists_of l = names_of(port);
@@ -97,10 +98,18 @@ static void forget_lists(struct nft *t, const char *port)
     nft_chain(t, NFT_DELETE, l.in);
     nft_set(t, NFT_CLEAR, l.cidrs, false);
     nft_set(t, NFT_CLEAR, l.domains, true);
+    nft_port(t, NFT_CLEAR, "plain", port);
 }
 
-/* All that set_lists() made: NOTFOUND when it is not there. */
-static void drop_lists(struct nft *t, const char *port)
+/* That there is no set of names' addresses: else NOTFOUND. */
+static void assert_plain(struct nft *t, const char *port)
+{
+    nft_port(t, NFT_DELETE, "plain", port);
+    nft_port(t, NFT_ADD, "plain", port);
+}
+
+/* All that set_chains() made: NOTFOUND when it is not there. */
+static void drop_lists(struct nft *t, const char *port, enum lists lists)
 {
     struct lists_of l = names_of(port);
 
@@ -111,7 +120,10 @@ static void drop_lists(struct nft *t, const char *port)
     nft_chain(t, NFT_DELETE, l.out);
     nft_chain(t, NFT_DELETE, l.in);
     nft_set(t, NFT_DELETE, l.cidrs, false);
-    nft_set(t, NFT_DELETE, l.domains, true);
+    if (lists == LISTS_NAMES)
+        nft_set(t, NFT_DELETE, l.domains, true);
+    else
+        nft_port(t, NFT_DELETE, "plain", port);
 }
 
 void plan_forget(struct nft *t, const char *port)
@@ -172,11 +184,12 @@ static void remove_all(struct nft *t, const struct guest *g, bool has_rates)
 int plan_removal(const struct bridge *b, struct runner_batch *batch, const struct guest *g, enum lists lists,
                  bool has_rates, struct runner_error *err)
 {
+    const bool is_known = lists == LISTS_CIDRS || lists == LISTS_NAMES;
     struct nft t;
 
-    if (lists == LISTS_EXPECTED) {
+    if (is_known) {
         nft_begin(&t, b);
-        drop_lists(&t, g->port);
+        drop_lists(&t, g->port, lists);
         remove_all(&t, g, has_rates);
         if (nft_end(&t, NULL, RUNNER_S_OPTIONAL, batch, err) < 0)
             return -1;
@@ -185,7 +198,7 @@ int plan_removal(const struct bridge *b, struct runner_batch *batch, const struc
     if (lists != LISTS_NONE)
         forget_lists(&t, g->port);
     remove_all(&t, g, has_rates);
-    return nft_end(&t, NULL, lists == LISTS_EXPECTED ? RUNNER_S_ELSE : 0, batch, err);
+    return nft_end(&t, NULL, is_known ? RUNNER_S_ELSE : 0, batch, err);
 }
 
 /* ---- policy ----------------------------------------------------------------------------------------------------- */
@@ -211,33 +224,43 @@ struct change {
     const struct runner_policy *policy;
     struct ranges cidrs;
     bool is_blocked, is_listed, is_limited, has_rates, are_names_same;
+    bool has_names; /* there is a set of names' addresses, behind it; what it was made for may be over */
 };
 
 /* Chains that say nothing but where its sets are: they stay as they are when the lists change, since the kernel looks
  * through all chains of the table when one of those that are jumped to changes. */
-static void set_chains(struct nft *t, const struct lists_of *l, const char *port)
+static void set_chains(struct nft *t, const struct lists_of *l, const struct change *c, bool is_new)
 {
+    const char *port = c->guest->port;
+
     nft_set(t, NFT_ADD, l->cidrs, false);
-    nft_set(t, NFT_ADD, l->domains, true);
+    if (c->has_names)
+        nft_set(t, NFT_ADD, l->domains, true);
     nft_chain(t, NFT_ADD, l->out);
     nft_chain(t, NFT_ADD, l->in);
     nft_chain_flush(t, l->out);
     nft_chain_flush(t, l->in);
     nft_accept(t, l->out, false, l->cidrs);
-    nft_accept(t, l->out, false, l->domains);
     nft_accept(t, l->in, true, l->cidrs);
-    nft_accept(t, l->in, true, l->domains);
+    if (c->has_names) {
+        nft_accept(t, l->out, false, l->domains);
+        nft_accept(t, l->in, true, l->domains);
+    } else if (!is_new) {
+        nft_set(t, NFT_CLEAR, l->domains, true);
+    }
+    nft_port(t, c->has_names ? NFT_CLEAR : NFT_ADD, "plain", port);
     nft_jump(t, NFT_ADD, "lists", port, l->out);
     nft_jump(t, NFT_ADD, "lists_in", port, l->in);
 }
 
-/* What the names stand for begins anew when they are others: an address of a name that is no longer listed must not pass. */
+/* None, when it is blocked. What the names stand for begins anew when they are others: an address of a name that is no
+ * longer listed must not pass. */
 static void set_lists(struct nft *t, const struct change *c)
 {
     struct lists_of l = names_of(c->guest->port);
 
     nft_set_flush(t, l.cidrs);
-    if (!c->are_names_same)
+    if (c->has_names && (c->is_blocked || !c->are_names_same))
         nft_set_flush(t, l.domains);
     nft_ranges(t, l.cidrs, &c->cidrs);
 }
@@ -258,14 +281,13 @@ static void set_membership(struct nft *t, const struct change *c)
     }
 }
 
-/* Right if its chains and sets are there as set_chains() makes them; NOTFOUND if there are none. */
+/* Right if its chains and sets are there as set_chains() makes them; NOTFOUND if not. */
 static void set_by_elements(struct nft *t, const struct change *c)
 {
+    if (!c->has_names)
+        assert_plain(t, c->guest->port);
     set_membership(t, c);
-    if (c->is_listed)
-        set_lists(t, c);
-    else
-        drop_lists(t, c->guest->port);
+    set_lists(t, c);
 }
 
 /* Right whatever is there. */
@@ -275,7 +297,7 @@ static void set_whole(struct nft *t, const struct change *c, enum lists lists)
 
     set_membership(t, c);
     if (c->is_listed) {
-        set_chains(t, &l, c->guest->port);
+        set_chains(t, &l, c, lists == LISTS_NONE);
         set_lists(t, c);
     } else if (c->is_blocked && lists != LISTS_NONE) {
         forget_lists(t, c->guest->port);
@@ -285,7 +307,8 @@ static void set_whole(struct nft *t, const struct change *c, enum lists lists)
 static int add_change(const struct bridge *b, struct runner_batch *batch, const struct change *c, enum lists lists,
                       struct runner_error *err)
 {
-    bool is_quick = lists == LISTS_EXPECTED && (c->is_listed || c->is_blocked); /* open comes before lists */
+    const bool is_made = lists == (c->has_names ? LISTS_NAMES : LISTS_CIDRS);
+    const bool is_quick = is_made && (c->is_listed || c->is_blocked); /* open comes before lists */
     struct nft t, undo;
 
     nft_begin(&undo, b);
@@ -300,12 +323,12 @@ static int add_change(const struct bridge *b, struct runner_batch *batch, const 
     if (nft_end(&t, &undo, RUNNER_S_OPTIONAL, batch, err) < 0)
         return -1;
     nft_begin(&t, b);
-    set_whole(&t, c, lists);
+    set_whole(&t, c, LISTS_UNKNOWN);
     return nft_end(&t, NULL, RUNNER_S_ELSE, batch, err);
 }
 
 int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct guest *g,
-                const struct runner_policy *policy, enum lists lists, bool has_rates, bool are_names_same,
+                const struct runner_policy *policy, enum lists *lists, bool has_rates, bool are_names_same,
                 struct runner_error *err)
 {
     struct change c = {.guest = g, .policy = policy, .has_rates = has_rates, .are_names_same = are_names_same};
@@ -314,10 +337,13 @@ int plan_policy(const struct bridge *b, struct runner_batch *batch, const struct
     c.is_blocked = policy->flags & RUNNER_POLICY_BLOCK;
     c.is_listed = !c.is_blocked && (policy->flags & RUNNER_POLICY_LISTED);
     c.is_limited = !c.is_blocked && (policy->flags & RUNNER_POLICY_RESTRICTED);
+    c.has_names = *lists == LISTS_NAMES || (c.is_listed && policy->n_domains > 0);
     if (c.is_listed && read_cidrs(policy, &c.cidrs, err) < 0)
         return -1;
-    r = add_change(b, batch, &c, lists, err);
+    r = add_change(b, batch, &c, *lists, err);
     ranges_done(&c.cidrs);
+    if (r >= 0 && c.is_listed)
+        *lists = c.has_names ? LISTS_NAMES : LISTS_CIDRS;
     return r;
 }
 

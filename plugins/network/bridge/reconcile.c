@@ -7,8 +7,8 @@
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/nft.h"
 
-static const char *const port_sets[] = {"refused", "open",     "open_too", "limited", "limited_too",
-                                        "lists",   "lists_in", "rates",    "rates_in"};
+static const char *const port_sets[] = {"refused", "open",  "open_too", "limited", "limited_too",
+                                        "plain",   "lists", "lists_in", "rates",   "rates_in"};
 
 struct search {
     const struct bridge *b;

@@ -41,7 +41,7 @@ static void add_range_set(const char *name, const struct ranges *r, struct str *
 }
 
 /* Who is where, and what each may: the elements are set by plan.c. A port without any is closed. A port that is open or
- * limited is in two sets of that name: see plan.c. */
+ * limited is in two sets of that name, and no packet is looked for in `plain`: see plan.c. */
 static void add_sets(const struct bridge *b, struct str *s)
 {
     str_add(s, "  set ident {\n    type ifname . ether_addr . ipv4_addr\n    counter\n  }\n"
@@ -51,6 +51,7 @@ static void add_sets(const struct bridge *b, struct str *s)
                "  set open_too {\n    type ifname\n  }\n"
                "  set limited {\n    type ifname\n  }\n"
                "  set limited_too {\n    type ifname\n  }\n"
+               "  set plain {\n    type ifname\n  }\n"
                "  map lists {\n    type ifname : verdict\n  }\n"
                "  map lists_in {\n    type ifname : verdict\n  }\n"
                "  map rates {\n    type ifname : verdict\n  }\n"
