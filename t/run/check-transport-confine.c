@@ -57,6 +57,16 @@ static bool dumps_no_core(int64_t pid)
            hard == 0;
 }
 
+/* A descriptor that knows no such request says ENOTTY; by one of a TAP the kernel would do it. */
+static void check_no_new_mac(const struct runner_spawn *as)
+{
+    static const char code[] = "for (0x8924, 0x8927) { my $x = chr(0) x 40; ioctl(STDIN, $_, $x); print $!+0, ' '; }";
+    const bool has_run = RUN(.kind = RUNNER_RUN, ARGV("perl", "-e", code), .spawn = as) == 0;
+
+    tap_ok(has_run && strcmp(result.out, "1 25 ") == 0,
+           "RUN: it may change no interface's MAC address, and may do all else: %s", has_run ? result.out : err.message);
+}
+
 static void check_other_user(void)
 {
     const char *theirs = at("theirs"), *ours = at("w"), *paths[] = {at("none"), theirs, theirs, ours, NULL};
@@ -85,6 +95,7 @@ static void check_other_user(void)
                strstr(result.out, "\nGroups:\t54322 \n") && strstr(result.out, "\nCapEff:\t0000000000000000\n") &&
                strstr(result.out, "\nNoNewPrivs:\t1\n"),
            "RUN as another user");
+    check_no_new_mac(&how);
     how.groups_of = NULL;
     tap_ok(run(step) == 0 && has_status(result.number, "Groups:\t "), "SPAWN: no groups at all");
     (void)RUN(.kind = RUNNER_KILL, .path = how.pid_path, .number = SIGKILL);
