@@ -298,6 +298,8 @@ def check_listed(place, up):
         place.allow(BROKEN, text=text)
         answers.append(place.ask("free.example", source=BROKEN).rcode)
     tap.equal("s03: lists that are none allow nothing", answers, [REFUSED] * len(wrong))
+    place.allow(BROKEN, text="set t d_a\nfree.example\n\n")
+    tap.equal("a list with the runner's mark, an empty line, is one", place.ask("free.example", source=BROKEN).rcode, OK)
     place.allow(BROKEN, text="set t d_a\n")
     tap.equal("a list without names is no list", place.ask("free.example", source=BROKEN).rcode, OK)
 

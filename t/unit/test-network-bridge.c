@@ -464,16 +464,25 @@ Test(bridge, domains_are_told_before_the_set_changes)
     const struct runner_policy policy = {
         .size = sizeof policy, .flags = RUNNER_POLICY_LISTED, .n_domains = 2, .domains = domains};
     void *self = NULL;
-    auto_free char *first = NULL, *again = NULL;
+    auto_free char *first = NULL, *again = NULL, *killed = NULL;
+    const char *rest;
 
     cr_assert_eq(create("dns", "true", 1, &self), 0, "%s", err.message);
     fake_host_answer(RUNNER_READ, "network/br0/10.0.0.7", 1, 0, NULL);
     first = plan_policy_of(self, &policy);
     cr_assert_not_null(first, "%s", err.message);
     cr_expect(strncmp(first, "WRITE /root-of-host/network/br0/10.0.0.7 mode=0600", 50) == 0, "%s", first);
-    cr_expect_not_null(strstr(first, "data=\"set runner_br0 d_tap-a\\x0aexample.org\\x0a*.example.net\\x0a\""), "%s",
-                       first);
-    cr_expect_not_null(strstr(first, "\nNETLINK"), "%s", first);
+    cr_expect_not_null(strstr(first, "data=\"set runner_br0 d_tap-a\\x0aexample.org\\x0a*.example.net\\x0a\\x0a\""),
+                       "%s", first);
+    rest = strstr(first, "\nNETLINK");
+    cr_assert_not_null(rest, "%s", first);
+    cr_expect_not_null(strstr(rest, "data=\"set runner_br0 d_tap-a\\x0aexample.org\\x0a*.example.net\\x0a\""),
+                       "the mark goes behind it: %s", first);
+    fake_host_answer(RUNNER_READ, "network/br0/10.0.0.7", 0, 0, "set runner_br0 d_tap-a\nexample.org\n*.example.net\n\n");
+    killed = plan_policy_of(self, &policy);
+    cr_assert_not_null(killed, "%s", err.message);
+    cr_expect(strncmp(killed, "WRITE", 5) == 0 && strstr(killed, "\nNETLINK") != NULL,
+              "a runner was killed between: what the set has is others': %s", killed);
     fake_host_answer(RUNNER_READ, "network/br0/10.0.0.7", 0, 0, "set runner_br0 d_tap-a\nexample.org\n*.example.net\n");
     again = plan_policy_of(self, &policy);
     cr_assert_not_null(again, "%s", err.message);

@@ -254,6 +254,8 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
         plan_policy(b, batch, &guest, &rest, &lists, names_has_rates(b->names, nic->name), are_names_same, err) < 0)
         return -1;
     names_set_lists(b->names, nic->name, lists);
+    if (!are_names_same && allowed_told(b, call, batch, nic, policy, err) < 0)
+        return -1;
     return allows_nothing(policy) && plan_cut(batch, nic->address, err) < 0 ? -1 : 0;
 }
 

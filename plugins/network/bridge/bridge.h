@@ -91,6 +91,9 @@ int allowed_stop(const struct bridge *b, struct runner_call *call, struct runner
 int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
                  const struct runner_nic *nic, const struct runner_policy *policy, bool *ret_is_same,
                  struct runner_error *err);
+/* Behind that: what it was told and the set agree. A runner that was killed between knows by a mark that they may not. */
+int allowed_told(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
+                 const struct runner_nic *nic, const struct runner_policy *policy, struct runner_error *err);
 int allowed_forget(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, const char *address,
                    struct runner_error *err);
 int allowed_sweep(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,

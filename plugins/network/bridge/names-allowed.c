@@ -139,6 +139,20 @@ static int make_text(const struct bridge *b, const char *port, const struct runn
     return 0;
 }
 
+static int add_file(struct runner_batch *batch, const char *path, const struct str *text, struct runner_error *err)
+{
+    const struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
+    const struct runner_step step = {.size = RUNNER_STEP_INIT,
+                                     .kind = RUNNER_WRITE,
+                                     .path = path,
+                                     .number = 0600,
+                                     .data = text->ptr,
+                                     .len = text->len,
+                                     .undo = &undo};
+
+    return bridge_host->add(batch, &step, err);
+}
+
 /* Whether the forwarder is told this already: then the addresses that it found are right. */
 static int is_told(struct runner_call *call, const char *path, const struct str *text, bool *ret,
                    struct runner_error *err)
@@ -187,9 +201,6 @@ int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner
 {
     auto_free char *path = path_of(b, call, nic->address);
     auto_str struct str text = STR_INIT;
-    const struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
-    struct runner_step step = {
-        .size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .path = path, .number = 0600, .undo = &undo};
     bool is_blocked = policy->flags & RUNNER_POLICY_BLOCK;
 
     *ret_is_same = false;
@@ -203,9 +214,22 @@ int allowed_tell(const struct bridge *b, struct runner_call *call, struct runner
         return -1;
     if (path == NULL || (!is_blocked && is_told(call, path, &text, ret_is_same, err) < 0))
         return -1;
-    step.data = text.ptr;
-    step.len = text.len;
-    return *ret_is_same || bridge_host->add(batch, &step, err) >= 0 ? 0 : -1;
+    if (!is_blocked)
+        str_add(&text, "\n"); /* the mark: the set has still what others were found for */
+    return *ret_is_same || add_file(batch, path, &text, err) >= 0 ? 0 : -1;
+}
+
+int allowed_told(const struct bridge *b, struct runner_call *call, struct runner_batch *batch,
+                 const struct runner_nic *nic, const struct runner_policy *policy, struct runner_error *err)
+{
+    auto_free char *path = path_of(b, call, nic->address);
+    auto_str struct str text = STR_INIT;
+
+    if ((policy->flags & RUNNER_POLICY_BLOCK) || policy->n_domains == 0 || !(policy->flags & RUNNER_POLICY_LISTED))
+        return 0;
+    return path == NULL || make_text(b, nic->name, policy, &text, err) < 0 || add_file(batch, path, &text, err) < 0
+               ? -1
+               : 0;
 }
 
 /* ---- after a crash ---------------------------------------------------------------------------------------------- */

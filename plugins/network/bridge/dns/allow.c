@@ -44,6 +44,8 @@ void allow_parse(struct allow *ret, size_t len)
             ret->is_listed = true;
         } else if (ret->set[0] == '\0') {
             ret->is_broken = !read_set(ret, line);
+        } else if (*line == '\0' && *rest == '\0' && ret->n > 0) {
+            break; /* the runner's mark */
         } else if (!is_word(line) || ret->n == ALLOW_NAMES) {
             ret->is_broken = true;
         } else {

@@ -20,7 +20,7 @@ struct allow {
 };
 
 /* Lines: "set TABLE SET", then a name each, in lower case, "*." for all below; without any, every name may be asked for.
- * Or the one line "none": no name. The text is that of ret->text, len bytes, which is changed. */
+ * Or the one line "none": no name. An empty line behind the names says nothing. The text is that of ret->text, len bytes, which is changed. */
 void allow_parse(struct allow *ret, size_t len);
 /* The file of that name in the directory dir; absent: every name may be asked for. */
 void allow_read(int dir, const char *name, struct allow *ret);
