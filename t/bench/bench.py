@@ -17,7 +17,7 @@ import rows_jobs
 import rows_many
 import rows_network
 import rows_thousand
-from rig import Skip
+from rig import NotUp, Skip
 from table import Table, load
 
 ROWS = {"network": rows_network.row_network, "native": rows_create.row_native, "fake": rows_create.row_fake, "many": rows_many.row_many,
@@ -34,7 +34,7 @@ def main():
             sys.exit(f"bench: no row '{name}'; there are: {' '.join(ROWS)}")
         try:
             ROWS[name](table)
-        except Skip as reason:
+        except (Skip, NotUp) as reason:
             print(f"{name}: skipped: {reason}")
             table.skip(name, str(reason))
         print(f"load after {name}: {load()}")

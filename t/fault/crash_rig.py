@@ -12,7 +12,7 @@ import time
 
 from census import Census, processes
 from fault import Fault
-from rig import SRC, Client, Skip
+from rig import SRC, Client, NotUp
 
 ID = "subject"
 BYSTANDER = "bystander"
@@ -259,7 +259,7 @@ class CrashRig:
             self.runner.wait_up()
             self.runner.wait_idle(SECONDS)
             return True
-        except (Skip, OSError, http.client.HTTPException):
+        except (NotUp, OSError, http.client.HTTPException):
             self.runner.client.close()
             if not self.await_death():
                 raise

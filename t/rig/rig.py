@@ -30,7 +30,11 @@ def is_sanitized():
 
 
 class Skip(Exception):
-    """Why a row has no figures."""
+    """What this machine lacks: why a row has no figures, or a test is not run."""
+
+
+class NotUp(RuntimeError):
+    """A runner that does not come up: no reason to skip a test."""
 
 
 def quantile(values, q):
@@ -253,7 +257,7 @@ hosts:
                 self.client.close()
                 time.sleep(0.003)
         with open(self.log.name) as log:
-            raise Skip("the runner does not come up: " + log.read()[-300:].strip())
+            raise NotUp("the runner does not come up: " + log.read()[-300:].strip())
 
     def wait_idle(self, seconds=60):
         """Until it has nothing to do: what was asked is done, and after its start all is recovered."""
