@@ -27,12 +27,12 @@ static void add_timings(const struct op *op, struct str *out)
     json_open(out, "timings", '[');
     json_open(out, NULL, '{');
     json_add_text(out, "phase", "queue");
-    json_add_real(out, "ms", (double)(op->started_us - op->queued_us) / 1000);
+    json_add_thousandths(out, "ms", (uint64_t)(op->started_us - op->queued_us));
     json_close(out, '}');
     for (size_t i = 0; i < op->n_timings; i++) {
         json_open(out, NULL, '{');
         json_add_text(out, "phase", op->timings[i].phase);
-        json_add_real(out, "ms", (double)op->timings[i].us / 1000);
+        json_add_thousandths(out, "ms", (uint64_t)op->timings[i].us);
         json_close(out, '}');
     }
     json_close(out, ']');

@@ -184,15 +184,16 @@ static void run_phases(struct op *op)
 static void report(struct op *op, int64_t us)
 {
     bool is_failed = op->err.code != 0;
-    char ms[32];
-    auto_str struct str phases = STR_INIT;
+    auto_str struct str phases = STR_INIT, ms = STR_INIT;
 
     engine_count_op(&op->engine->stats, op->kind, is_failed, us);
-    (void)snprintf(ms, sizeof ms, "%lld.%03lld", (long long)(us / 1000), (long long)(us % 1000));
-    for (size_t i = 0; i < op->n_timings; i++)
-        str_addf(&phases, "%s%s:%.2f", i > 0 ? "," : "", op->timings[i].phase, (double)op->timings[i].us / 1000);
+    str_add_thousandths(&ms, (uint64_t)us);
+    for (size_t i = 0; i < op->n_timings; i++) {
+        str_addf(&phases, "%s%s:", i > 0 ? "," : "", op->timings[i].phase);
+        str_add_thousandths(&phases, (uint64_t)op->timings[i].us);
+    }
     log_event(is_failed ? RUNNER_LOG_WARN : RUNNER_LOG_INFO, is_failed ? "op.failed" : "op.done", "op",
-              op_name(op->kind), "id", op->id, "job", op->job, "ms", ms, "phases", str_text(&phases), "error",
+              op_name(op->kind), "id", op->id, "job", op->job, "ms", str_text(&ms), "phases", str_text(&phases), "error",
               is_failed ? op->err.message : NULL, NULL);
 }
 

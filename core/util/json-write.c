@@ -19,6 +19,7 @@ static void add_quoted(struct str *s, const char *text)
     const unsigned char *p = (const unsigned char *)text;
     size_t left = strlen(text);
 
+    str_reserve(s, left + 3); /* with a comma or colon behind it, where all of it is plain */
     str_add_char(s, '"');
     while (left > 0) {
         size_t plain = plain_len(p, left), n = plain > 0 ? plain : utf8_len(p, left);
@@ -76,7 +77,7 @@ void json_add_text(struct str *s, const char *key, const char *text)
 void json_add_int(struct str *s, const char *key, int64_t value)
 {
     begin(s, key);
-    str_addf(s, "%lld", (long long)value);
+    str_add_int(s, value);
 }
 
 void json_add_real(struct str *s, const char *key, double value)
@@ -85,9 +86,15 @@ void json_add_real(struct str *s, const char *key, double value)
     if (value != value || value > 1e300 || value < -1e300)
         str_add(s, "null");
     else if (value > -1e9 && value < 1e9 && value == (double)(int)value) /* most are whole, and read alike */
-        str_addf(s, "%d", (int)value);
+        str_add_int(s, (int)value);
     else
         str_addf(s, "%.10g", value + 0.0); /* a zero without a sign, which whoever reads it would lose */
+}
+
+void json_add_thousandths(struct str *s, const char *key, uint64_t value)
+{
+    begin(s, key);
+    str_add_thousandths(s, value);
 }
 
 void json_add_bool(struct str *s, const char *key, bool value)

@@ -64,6 +64,7 @@ void json_open(struct str *s, const char *key, char bracket);         /* '{' or 
 void json_close(struct str *s, char bracket);                         /* '}' or ']' */
 void json_add_text(struct str *s, const char *key, const char *text); /* NULL: null; bad UTF-8 becomes U+FFFD */
 void json_add_int(struct str *s, const char *key, int64_t value);
+void json_add_thousandths(struct str *s, const char *key, uint64_t value); /* 1500: 1.5 */
 void json_add_real(struct str *s, const char *key, double value);
 void json_add_bool(struct str *s, const char *key, bool value);
 void json_add_null(struct str *s, const char *key);

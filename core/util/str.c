@@ -1,5 +1,6 @@
 #include "core/util/str.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -46,8 +47,9 @@ char *mem_dup_n(const char *data, size_t len)
 
     if (len == SIZE_MAX)
         mem_die();
-    copy = mem_alloc(len + 1);
+    copy = mem_grow(NULL, len + 1, 1);
     memcpy(copy, data, len);
+    copy[len] = '\0';
     return copy;
 }
 
@@ -82,7 +84,7 @@ void str_reserve(struct str *s, size_t more)
     need = s->len + more + 1;
     if (need <= s->cap)
         return;
-    cap = s->cap < 64 ? 64 : s->cap + s->cap / 2;
+    cap = s->cap < 64 ? 64 : s->cap < 4096 ? 4 * s->cap : 2 * s->cap;
     if (cap < need)
         cap = need;
     s->ptr = mem_grow(s->ptr, cap, 1);
@@ -108,12 +110,68 @@ void str_add_char(struct str *s, char c)
     str_add_mem(s, &c, 1);
 }
 
+void str_add_int(struct str *s, int64_t value)
+{
+    char digits[24], *at = digits + sizeof digits;
+    uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (value < 0)
+        *--at = '-';
+    str_add_mem(s, at, (size_t)(digits + sizeof digits - at));
+}
+
+void str_add_thousandths(struct str *s, uint64_t value)
+{
+    const char rest[] = {(char)('0' + value / 100 % 10), (char)('0' + value / 10 % 10), (char)('0' + value % 10)};
+    size_t len = sizeof rest;
+
+    str_add_int(s, (int64_t)(value / 1000));
+    while (len > 0 && rest[len - 1] == '0')
+        len--;
+    if (len == 0)
+        return;
+    str_add_char(s, '.');
+    str_add_mem(s, rest, len);
+}
+
+/* Most formats are texts and nothing else: printf() takes several times as long for them. */
+static bool is_of_texts(const char *format)
+{
+    while ((format = strchr(format, '%')) != NULL) {
+        if (format[1] != 's')
+            return false;
+        format += 2;
+    }
+    return true;
+}
+
+static void add_texts(struct str *s, const char *format, va_list args)
+{
+    const char *end;
+
+    for (; (end = strchr(format, '%')) != NULL; format = end + 2) {
+        const char *text = va_arg(args, const char *);
+
+        str_add_mem(s, format, (size_t)(end - format));
+        str_add(s, text != NULL ? text : "(null)");
+    }
+    str_add(s, format);
+}
+
 void str_addv(struct str *s, const char *format, va_list args)
 {
     va_list again;
     int length;
 
     str_reserve(s, FORMAT_ROOM);
+    if (is_of_texts(format)) {
+        add_texts(s, format, args);
+        return;
+    }
     va_copy(again, args);
     length = vsnprintf(s->ptr + s->len, s->cap - s->len, format, args);
     if (length > 0 && (size_t)length >= s->cap - s->len) {

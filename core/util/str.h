@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/util/cleanup.h"
 
@@ -31,6 +32,8 @@ void str_reserve(struct str *s, size_t more);
 void str_add(struct str *s, const char *text);
 void str_add_mem(struct str *s, const void *data, size_t len);
 void str_add_char(struct str *s, char c);
+void str_add_int(struct str *s, int64_t value);
+void str_add_thousandths(struct str *s, uint64_t value); /* 1500: "1.5" */
 void str_addf(struct str *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void str_addv(struct str *s, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 void str_clear(struct str *s);

@@ -108,11 +108,12 @@ bool text_equal_secret(const char *a, size_t a_len, const char *b, size_t b_len)
 void text_add_escaped(struct str *out, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c < 0x7f && c != '\\')
-            str_add_char(out, (char)c);
-        else
-            str_addf(out, "\\x%02x", c);
+        size_t from = i;
+        while (i < len && text[i] >= 0x20 && text[i] < 0x7f && text[i] != '\\')
+            i++;
+        str_add_mem(out, text + from, i - from);
+        if (i < len)
+            str_addf(out, "\\x%02x", (unsigned char)text[i]);
     }
 }
 
