@@ -210,7 +210,7 @@ static int disk(struct op *op, struct runner_error *err)
     record->disk.backing_format = (char *)made.backing_format;
     record->disk.size_bytes = made.size_bytes;
     index_unlock(op->engine->index);
-    return OP_NEXT;
+    return op_own_disk(op, err) < 0 ? -1 : OP_NEXT;
 }
 
 /* Where not even that can be recorded, it stays "creating", and is removed later. */

@@ -92,6 +92,13 @@ static int add_own(struct op *op, const char *path, uint32_t uid, uint32_t gid, 
     return batch_add(op->batch, &step, err) < 0 ? -1 : 0;
 }
 
+int op_own_disk(struct op *op, struct runner_error *err)
+{
+    const struct record *record = op->sandbox->record;
+
+    return record->vmm.uid == 0 ? 0 : add_own(op, record->disk.path, record->vmm.uid, record->vmm.uid, 0600, err);
+}
+
 /* What was made for this process has its owner; what is there of an earlier one gets it. */
 int op_plan_owner(struct op *op, struct runner_error *err)
 {
@@ -109,10 +116,9 @@ int op_plan_owner(struct op *op, struct runner_error *err)
 
     if (batch_add(op->batch, &step, err) < 0)
         return -1;
-    if (uid == 0)
+    if (uid == 0 || record->state == SANDBOX_CREATING)
         return OP_NEXT;
-    if (record->state != SANDBOX_CREATING &&
-        (add_own(op, dir, 0, uid, OP_DIRECTORY_MODE, err) < 0 || add_own(op, own, uid, uid, 0700, err) < 0))
+    if (add_own(op, dir, 0, uid, OP_DIRECTORY_MODE, err) < 0 || add_own(op, own, uid, uid, 0700, err) < 0)
         return -1;
-    return add_own(op, record->disk.path, uid, uid, 0600, err) < 0 ? -1 : OP_NEXT;
+    return op_own_disk(op, err) < 0 ? -1 : OP_NEXT;
 }

@@ -123,6 +123,8 @@ int op_assign(struct op *op, struct runner_error *err);
 void op_unassign(struct op *op); /* its uid is free again */
 /* Gives the VMM's user what it needs of the sandbox's directory. */
 int op_plan_owner(struct op *op, struct runner_error *err);
+/* Adds the step that gives the disk to the user whom the VMM runs as. 0 or -1. */
+int op_own_disk(struct op *op, struct runner_error *err);
 /* The VMM that runs it; NULL and NOTSUP: it is not configured any more. */
 struct instance *op_vmm(struct op *op, struct runner_error *err);
 /* The same, and its machine as it is told of it, for INSTANCE_CALL(vmm, vmm, boot, &op->call, &view.vm, err). */

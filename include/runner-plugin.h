@@ -206,7 +206,9 @@ enum { /* runner_step.flags */
                                nobody opens it by its name */
     RUNNER_S_ELSE = 8192,   /* a step behind an OPTIONAL one: done when that one's status is 1, else left out, as if it
                                had succeeded. What undoes either is the undo of the first */
-    RUNNER_S_IDLE = 16384   /* TAP_ADD: see there */
+    RUNNER_S_IDLE = 16384,  /* TAP_ADD: see there */
+    RUNNER_S_FRESH = 32768  /* WRITE, with EXCL: the file need not appear whole, nor be absent or whole after a crash: what
+                               it belongs to is not there yet either. Spares its renaming */
 };
 
 enum {                      /* runner_fd.kind: what the transport opens for a new process */

@@ -113,24 +113,24 @@ def check_creates(runner, faults):
     check("removal while a create looks at its image", runner, faults, f"bases/{digest}", "",
           (runner.make, "a", ref), (runner.remove, ref), "a")
     ref, _ = bring(runner, "b")
-    check("removal while a create has found its image", runner, faults, "boot/manifest.json", "open",
+    check("removal while a create has found its image", runner, faults, "boot/manifest.json", "openat",
           (runner.make, "b", ref), (runner.remove, ref), "b")
     ref, _ = bring(runner, "c")
-    check("removal while a create has said in its record what it has found", runner, faults, "sandboxes/c", "mkdir",
+    check("removal while a create has said in its record what it has found", runner, faults, "sandboxes/c", "mkdirat",
           (runner.make, "c", ref), (runner.remove, ref), "c")
     for other in ("other:1", "other:2"):
         runner.put_on_shelf(other)
     ref, _ = bring(runner, "d")
-    check("eviction while a create has found its image", runner, faults, "boot/manifest.json", "open",
+    check("eviction while a create has found its image", runner, faults, "boot/manifest.json", "openat",
           (runner.make, "d", ref), (runner.pull, "other:1"), "d")
     ref, _ = bring(runner, "e")
     check("create while a removal takes the base away", runner, faults, "bases/.old-", "renameat",
           (runner.remove, ref), (runner.make, "e", ref), "e")
     ref, _ = bring(runner, "f")
-    check("create while a removal takes the name away", runner, faults, "snapshots/f:1", "unlink",
+    check("create while a removal takes the name away", runner, faults, "snapshots/f:1", "unlinkat",
           (runner.remove, ref), (runner.make, "f", ref), "f")
     ref, _ = bring(runner, "i")
-    check("create while an eviction takes the name away", runner, faults, "snapshots/i:1", "unlink",
+    check("create while an eviction takes the name away", runner, faults, "snapshots/i:1", "unlinkat",
           (runner.pull, "other:2"), (runner.make, "i", ref), "i")
 
 
@@ -138,12 +138,12 @@ def check_names(runner, faults):
     """Of a base that is here: a new name comes while the last one goes."""
     digests = [runner.put_on_shelf(ref, content="g") for ref in ("g:1", "g:2")]
     runner.pull("g:1")
-    check("removal of a base's last name while a pull gives it another", runner, faults, f"bases/{digests[0]}", "open",
+    check("removal of a base's last name while a pull gives it another", runner, faults, f"bases/{digests[0]}", "openat",
           (runner.pull, "g:2"), (runner.remove, "g:1"))
     before = runner.pulls()
     tap.equal("then it is a sandbox's", (runner.make("g", "g:2"), runner.base_of("g"), runner.pulls()), (201, True, before))
     ref, digest = bring(runner, "h")
-    check("removal of a base's last name while a tag gives it another", runner, faults, f"bases/{digest}", "open",
+    check("removal of a base's last name while a tag gives it another", runner, faults, f"bases/{digest}", "openat",
           (runner.tag, ref, "h:2"), (runner.remove, ref))
     tap.equal("then it is a sandbox's", (runner.make("h", "h:2"), runner.base_of("h")), (201, True))
 

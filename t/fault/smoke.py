@@ -65,7 +65,7 @@ def check_trace(runner, faults):
     tap.equal("a create that is only traced", create(runner, "traced")[0], 201)
     trace = faults.trace()
     made = {(call.name, os.path.basename(call.where)) for call in trace}
-    for call in (("mkdir", "traced"), ("renameat", "runner.json"), ("renameat2", "disk.qcow2"), ("execve", "fake-qemu"),
+    for call in (("mkdirat", "traced"), ("renameat", "runner.json"), ("ftruncate", "disk.qcow2"), ("execve", "fake-qemu"),
                  ("pwrite", "vmm.pid")):
         tap.ok(f"its trace has {call[0]} of {call[1]}", call in made, sorted(made))
     phases = [call.where.split("phase=")[1].split()[0] for call in trace if call.kind == fault.MARK]
@@ -82,11 +82,11 @@ def check_trace(runner, faults):
 
 
 def check_failures(runner, faults, empty):
-    faults.arm(fault.FAIL, name="mkdir", where="/sandboxes/", error=errno.ENOSPC)
+    faults.arm(fault.FAIL, name="mkdirat", where="/sandboxes/", error=errno.ENOSPC)
     status, text = create(runner, "fails")
     tap.equal("a directory that cannot be made fails the create", status, 400)
     tap.ok("which says why", b"No space left" in (text or b""), text)
-    tap.equal("it was that call", faults.hit.name, "mkdir")
+    tap.equal("it was that call", faults.hit.name, "mkdirat")
     faults.arm(fault.SHORT, where="/.tmp-", times=0)
     tap.equal("writes that are short are gone on with", create(runner, "fails")[0], 201)
     tap.ok("there were some", faults.hits > 3, faults.hits)

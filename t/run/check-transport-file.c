@@ -64,6 +64,58 @@ static void check_write_and_read(void)
     tap_ok(RUN(.kind = 999) < 0 && says(RUNNER_E_NOTSUP, "999"), "an unknown kind is refused");
 }
 
+/* What steps leave open for those behind them. */
+static void check_fresh(void)
+{
+    static const char script[] = "#!/bin/sh\nexit 0\n";
+    const char *f = at("fresh"), *program = at("program");
+    const uint32_t flags = RUNNER_S_EXCL | RUNNER_S_FRESH;
+    const struct runner_step made[] = {
+        STEP(.kind = RUNNER_WRITE, .flags = flags, .path = f, .data = "abc", .len = 3, .number = 0440),
+        STEP(.kind = RUNNER_PATCH, .path = f, .data = "X", .len = 1, .number = 1),
+        STEP(.kind = RUNNER_GROW, .path = f, .number = 5),
+        STEP(.kind = RUNNER_OWN, .path = f, .number = 0604, .uid = getuid(), .gid = getgid()),
+        STEP(.kind = RUNNER_READ, .path = f, .number = 9)};
+    const struct runner_step executed[] = {
+        STEP(.kind = RUNNER_WRITE, .flags = flags, .path = program, .data = script, .len = sizeof script - 1,
+             .number = 0700),
+        STEP(.kind = RUNNER_RUN, ARGV(program))};
+
+    umask(077);
+    tap_ok(run_all(made, ARRAY_LEN(made)) == 0 && mode_of(f) == 0604 && result.len == 5 &&
+               memcmp(result.out, "aXc\0\0", 5) == 0,
+           "WRITE with FRESH, and PATCH, GROW, OWN, READ behind it");
+    umask(022);
+    tap_ok(RUN(.kind = RUNNER_WRITE, .path = f, .data = "x", .len = 1, .flags = flags) < 0 &&
+               says(RUNNER_E_EXISTS, f) && mode_of(f) == 0604,
+           "WRITE with FRESH: exists");
+    tap_ok(run_all(executed, ARRAY_LEN(executed)) == 0, "WRITE with FRESH: a program, which is run");
+}
+
+/* The directory of one step is not taken for that of a later one when the name is another's by then. */
+static void check_kept(void)
+{
+    const char *d = at("kept");
+    const struct runner_step make = STEP(.kind = RUNNER_MKDIR, .path = d, .number = 0710);
+    const struct runner_step renamed[] = {
+        make, STEP(.kind = RUNNER_WRITE, .path = at("kept/a"), .number = 0600),
+        STEP(.kind = RUNNER_RENAME, .path = d, .to = at("moved")), make,
+        STEP(.kind = RUNNER_WRITE, .path = at("kept/b"), .number = 0600)};
+    const struct runner_step removed[] = {
+        STEP(.kind = RUNNER_WRITE, .path = at("kept/c"), .number = 0600),
+        STEP(.kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = d), make,
+        STEP(.kind = RUNNER_WRITE, .path = at("kept/d"), .number = 0600),
+        STEP(.kind = RUNNER_REMOVE, .path = at("kept/d")),
+        STEP(.kind = RUNNER_WRITE, .path = at("kept/e"), .number = 0600)};
+
+    tap_ok(run_all(renamed, ARRAY_LEN(renamed)) == 0 && is_there(at("moved/a")) && is_there(at("kept/b")) &&
+               !is_there(at("moved/b")),
+           "a directory that is renamed and made anew in one batch");
+    tap_ok(run_all(removed, ARRAY_LEN(removed)) == 0 && is_there(at("kept/e")) && !is_there(at("kept/d")) &&
+               !is_there(at("kept/b")),
+           "a directory that is removed and made anew in one batch");
+}
+
 /* Blocks of zeros are holes, wherever they are. */
 static void check_holes(void)
 {
@@ -247,6 +299,8 @@ static void check_remove(void)
 void check_files(void)
 {
     check_write_and_read();
+    check_fresh();
+    check_kept();
     check_holes();
     check_patch();
     check_mkdir_and_list();

@@ -57,6 +57,23 @@ int run(struct runner_step step)
     return run_in(host_call(-1, -1), step);
 }
 
+int run_all(const struct runner_step *steps, size_t n)
+{
+    const struct runner_step *list[STEPS_MAX];
+    struct runner_result results[STEPS_MAX] = {0};
+    int status;
+
+    host_table()->release(result.out);
+    error_clear(&err);
+    for (size_t i = 0; i < n; i++)
+        list[i] = &steps[i];
+    status = ops->run(self, host_call(-1, -1), list, n, results, &err);
+    for (size_t i = 0; i + 1 < n; i++)
+        host_table()->release(results[i].out);
+    result = results[n - 1];
+    return status;
+}
+
 bool is_there(const char *path)
 {
     struct stat st;

@@ -30,6 +30,10 @@ int run(struct runner_step step);
     {                                                                                                                  \
         __VA_ARGS__, NULL                                                                                              \
     }
+/* A batch of at most STEPS_MAX; result is that of the last step. */
+int run_all(const struct runner_step *steps, size_t n);
+#define STEPS_MAX 8
+#define STEP(...) ((struct runner_step){RUNNER_STEP_INIT, __VA_ARGS__})
 int watch(const char *pid_path); /* the descriptor, or -1 */
 
 bool is_there(const char *path);

@@ -54,7 +54,7 @@ static int add_steps(struct runner_batch *batch, const char *path, const struct 
     struct runner_step undo = {RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path};
     struct runner_step write = {RUNNER_STEP_INIT,
                                 .kind = RUNNER_WRITE,
-                                .flags = RUNNER_S_EXCL,
+                                .flags = RUNNER_S_EXCL | RUNNER_S_FRESH,
                                 .path = path,
                                 .data = file->parts[0].data.ptr,
                                 .len = file->parts[0].data.len,

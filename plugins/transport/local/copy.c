@@ -120,7 +120,7 @@ int copy_clone(const struct act *a, const struct runner_step *step, struct runne
     (void)result;
     if (lstat(step->to, &st) == 0) /* known before the copying; the naming checks again */
         return fail(err, RUNNER_E_EXISTS, EEXIST, "clone '%s' to '%s'", step->path, step->to);
-    if (open_source(step->path, &from, err) < 0 || draft_open(step->to, (mode_t)step->number, &d, err) < 0 ||
+    if (open_source(step->path, &from, err) < 0 || draft_open(a->kept, step->to, (mode_t)step->number, &d, err) < 0 ||
         fill(a, step, from, d.fd, err) < 0 || draft_publish(&d, step->flags & RUNNER_S_SYNC, true, err) < 0)
         return error_wrap(err, "clone '%s' to '%s'", step->path, step->to);
     return 0;

@@ -39,30 +39,39 @@ static int make_parents(const char *path, struct runner_error *err)
     return 0;
 }
 
-/* Of one just made, whatever lies under its name by now: by descriptor, and no link. */
-static int give_directory(const struct act *a, const struct runner_step *step)
+/* One just made, whatever lies under its name by now: by descriptor, and no link. Steps for what is to be in a new one
+ * follow, so that it stays open. */
+static int finish_directory(const struct act *a, const struct runner_step *step, int dir, const char *name)
 {
-    auto_close int fd = open(step->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool is_owned = (step->flags & RUNNER_S_OWNED) && a->self->is_root;
+    bool is_short = (step->number & 07077) != 0; /* the umask may have taken from the mode */
+    auto_close int fd = -1;
 
-    if (fd < 0 || (a->self->is_root && fchown(fd, step->uid, step->gid) < 0))
+    if (!is_owned && !is_short)
+        return 0;
+    fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || (is_owned && fchown(fd, step->uid, step->gid) < 0) ||
+        (is_short && fchmod(fd, (mode_t)step->number & 07777) < 0))
         return -1;
-    return fchmod(fd, (mode_t)step->number & 07777);
+    if ((step->flags & RUNNER_S_EXCL) && kept_take_dir(a->kept, fd, step->path, strlen(step->path)))
+        fd = -1;
+    return 0;
 }
 
 int file_mkdir(const struct act *a, const struct runner_step *step, struct runner_result *result,
                struct runner_error *err)
 {
-    mode_t mode = (mode_t)step->number & 07777;
-    bool is_owned = step->flags & RUNNER_S_OWNED;
+    const char *name;
+    int dir = kept_at(a->kept, step->path, &name);
 
     (void)result;
     if ((step->flags & RUNNER_S_PARENTS) && make_parents(step->path, err) < 0)
         return -1;
-    if (mkdir(step->path, mode) == 0) {
-        if ((is_owned ? give_directory(a, step) : chmod(step->path, mode)) == 0) /* the umask took from the mode */
+    if (mkdirat(dir, name, (mode_t)step->number & 07777) == 0) {
+        if (finish_directory(a, step, dir, name) == 0)
             return 0;
         fail_errno(err, errno, "owner and mode of directory '%s'", step->path);
-        (void)rmdir(step->path);
+        (void)unlinkat(dir, name, AT_REMOVEDIR);
         return -1;
     }
     if (errno == EEXIST && !(step->flags & RUNNER_S_EXCL) && is_directory(step->path))
@@ -120,18 +129,43 @@ static int write_all(int fd, const char *data, size_t len)
     return 0;
 }
 
+static int fill(const struct act *a, const struct runner_step *step, int fd, struct runner_error *err)
+{
+    if ((step->flags & RUNNER_S_OWNED) && a->self->is_root && fchown(fd, step->uid, step->gid) < 0)
+        return fail_errno(err, errno, "owner of '%s'", step->path);
+    return write_all(fd, step->data, step->len) < 0 ? fail_errno(err, errno, "write '%s'", step->path) : 0;
+}
+
+/* Under its own name. */
+static int write_fresh(const struct act *a, const struct runner_step *step, struct runner_error *err)
+{
+    const char *name;
+    int dir = kept_at(a->kept, step->path, &name);
+    auto_close int fd = file_make(dir, name, (mode_t)step->number);
+
+    if (fd < 0)
+        return fail_errno(err, errno, "write '%s'", step->path);
+    if (fill(a, step, fd, err) < 0) {
+        (void)unlinkat(dir, name, 0);
+        return -1;
+    }
+    kept_take_file(a->kept, fd, step->path);
+    fd = -1;
+    return 0;
+}
+
 int file_write(const struct act *a, const struct runner_step *step, struct runner_result *result,
                struct runner_error *err)
 {
     auto_draft struct draft d = DRAFT_INIT;
 
     (void)result;
-    if (draft_open(step->path, (mode_t)step->number, &d, err) < 0)
+    if ((step->flags & RUNNER_S_FRESH) && !(step->flags & RUNNER_S_SYNC))
+        return write_fresh(a, step, err);
+    if (draft_open(a->kept, step->path, (mode_t)step->number, &d, err) < 0)
         return error_wrap(err, "write '%s'", step->path);
-    if ((step->flags & RUNNER_S_OWNED) && a->self->is_root && fchown(d.fd, step->uid, step->gid) < 0)
-        return fail_errno(err, errno, "owner of '%s'", step->path);
-    if (write_all(d.fd, step->data, step->len) < 0)
-        return fail_errno(err, errno, "write '%s'", step->path);
+    if (fill(a, step, d.fd, err) < 0)
+        return -1;
     if (draft_publish(&d, step->flags & RUNNER_S_SYNC, step->flags & RUNNER_S_EXCL, err) < 0)
         return error_wrap(err, "write '%s'", step->path);
     return 0;
@@ -140,10 +174,13 @@ int file_write(const struct act *a, const struct runner_step *step, struct runne
 int file_patch(const struct act *a, const struct runner_step *step, struct runner_result *result,
                struct runner_error *err)
 {
-    auto_close int fd = open(step->path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    auto_close int opened = -1;
+    const char *name;
+    int fd = kept_file(a->kept, step->path), dir = kept_at(a->kept, step->path, &name);
 
-    (void)a;
     (void)result;
+    if (fd < 0)
+        fd = opened = openat(dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return fail_errno(err, errno == ENOTDIR ? ENOENT : errno, "patch '%s'", step->path);
     if (step->number < 0)
@@ -154,7 +191,8 @@ int file_patch(const struct act *a, const struct runner_step *step, struct runne
     return 0;
 }
 
-static int read_all(int fd, const struct runner_step *step, struct str *text, struct runner_error *err)
+/* size: the file's, where it says one. */
+static int read_all(int fd, const struct runner_step *step, off_t size, struct str *text, struct runner_error *err)
 {
     size_t limit = step->number > 0 ? (size_t)step->number : 0;
     char buffer[16384];
@@ -175,6 +213,8 @@ static int read_all(int fd, const struct runner_step *step, struct str *text, st
         if ((size_t)n > limit - text->len)
             return fail(err, RUNNER_E_INVALID, 0, "read '%s': larger than %zu bytes", step->path, limit);
         str_add_mem(text, buffer, (size_t)n);
+        if (size > 0 && text->len == (size_t)size)
+            return 0;
     }
 }
 
@@ -192,11 +232,12 @@ static int seek_part(int fd, const struct runner_step *step, const struct stat *
 int file_read(const struct act *a, const struct runner_step *step, struct runner_result *result,
               struct runner_error *err)
 {
-    auto_close int fd = open(step->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const char *name;
+    int dir = kept_at(a->kept, step->path, &name);
+    auto_close int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     auto_str struct str text = STR_INIT;
     struct stat st;
 
-    (void)a;
     if (fd < 0 && is_absent(errno) && (step->flags & RUNNER_S_OPTIONAL)) {
         result->status = 1;
         return 0;
@@ -209,7 +250,7 @@ int file_read(const struct act *a, const struct runner_step *step, struct runner
         return fail(err, RUNNER_E_INVALID, 0, "read '%s': not a regular file", step->path);
     if ((step->flags & (RUNNER_S_TAIL | RUNNER_S_HEAD)) && seek_part(fd, step, &st, result, err) < 0)
         return -1;
-    if (read_all(fd, step, &text, err) < 0)
+    if (read_all(fd, step, st.st_size, &text, err) < 0)
         return -1;
     return act_output(result, str_text(&text), text.len, err);
 }
@@ -219,16 +260,19 @@ int file_read(const struct act *a, const struct runner_step *step, struct runner
 int file_grow(const struct act *a, const struct runner_step *step, struct runner_result *result,
               struct runner_error *err)
 {
-    bool is_new = true;
-    auto_close int fd = open(step->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    auto_close int opened = -1;
+    const char *name;
+    int fd = kept_file(a->kept, step->path), dir = kept_at(a->kept, step->path, &name);
+    bool is_new = false;
     struct stat st;
 
-    (void)a;
     (void)result;
-    if (fd < 0 && errno == EEXIST) {
-        is_new = false;
-        fd = open(step->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        fd = opened = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        is_new = fd >= 0;
     }
+    if (fd < 0 && errno == EEXIST)
+        fd = opened = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) < 0)
         return fail_errno(err, errno, "grow '%s'", step->path);
     if (step->number < 0 || st.st_size > step->number)
@@ -237,7 +281,7 @@ int file_grow(const struct act *a, const struct runner_step *step, struct runner
     if (ftruncate(fd, (off_t)step->number) < 0) {
         fail_errno(err, errno, "grow '%s' to %lld bytes", step->path, (long long)step->number);
         if (is_new)
-            (void)unlink(step->path);
+            (void)unlinkat(dir, name, 0);
         return -1;
     }
     return 0;
@@ -266,7 +310,7 @@ int file_rename(const struct act *a, const struct runner_step *step, struct runn
         result->status = 1;
         return 0;
     }
-    if (path_open(step->path, &from, err) < 0 || path_open(step->to, &to, err) < 0)
+    if (path_open(NULL, step->path, &from, err) < 0 || path_open(NULL, step->to, &to, err) < 0)
         return error_wrap(err, "rename '%s'", step->path);
     if (renameat(from.dir, from.name, to.dir, to.name) < 0)
         return fail_errno(err, errno, "rename '%s' to '%s'", step->path, step->to);
@@ -280,10 +324,11 @@ int file_rename(const struct act *a, const struct runner_step *step, struct runn
 int file_stat(const struct act *a, const struct runner_step *step, struct runner_result *result,
               struct runner_error *err)
 {
+    const char *name;
+    int dir = kept_at(a->kept, step->path, &name);
     struct stat st;
 
-    (void)a;
-    if (stat(step->path, &st) == 0) {
+    if (fstatat(dir, name, &st, 0) == 0) {
         result->number = st.st_size;
         result->number2 = st.st_mtime;
         return 0;

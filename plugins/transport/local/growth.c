@@ -114,7 +114,7 @@ static int watch_directory(struct growth *g, struct runner_error *err)
     auto_path struct path at = PATH_INIT;
     char by_fd[32];
 
-    if (path_open(g->step->path, &at, err) < 0)
+    if (path_open(NULL, g->step->path, &at, err) < 0)
         return -1;
     (void)snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", at.dir);
     g->directory = inotify_add_watch(g->inotify, by_fd, DIRECTORY_EVENTS);

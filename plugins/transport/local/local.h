@@ -17,6 +17,7 @@ struct spawn;   /* spawn.c */
 struct held;    /* tap.c */
 struct grave;   /* grave.h */
 struct cgroups; /* cgroup.h */
+struct kept;    /* kept.h */
 #define CHILD_BUCKETS    512
 #define INOTIFY_IDLE_MAX 32
 
@@ -40,6 +41,7 @@ struct local {            /* one instance */
 struct act { /* one run(), watch() or dial() */
     struct local *self;
     struct runner_call *call;
+    struct kept *kept; /* of its batch; NULL: nothing is kept */
     bool is_undo; /* not cancelled: what was done is to be taken back whatever happens */
     struct spawn **begun; /* where a process on its way is kept for spawn_end(); NULL: it is waited for at once */
 };

@@ -8,32 +8,42 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-/* "/a/b/c" into "/a/b" (the caller frees) and "c"; NULL with err filled. */
-static char *path_split(const char *text, const char **ret_name, struct runner_error *err)
+/* The last slash of "/a/b/c", or NULL with err filled. */
+static const char *name_at(const char *text, struct runner_error *err)
 {
     const char *slash = strrchr(text, '/');
 
-    if (slash == NULL || slash[1] == '\0' || strcmp(slash, "/.") == 0 || strcmp(slash, "/..") == 0) {
-        fail(err, RUNNER_E_INVALID, 0, "path '%s' names no file", text);
-        return NULL;
-    }
-    *ret_name = slash + 1;
+    if (slash != NULL && slash[1] != '\0' && strcmp(slash, "/.") != 0 && strcmp(slash, "/..") != 0)
+        return slash;
+    fail(err, RUNNER_E_INVALID, 0, "path '%s' names no file", text);
+    return NULL;
+}
+
+/* The caller frees. */
+static char *parent_of(const char *text, const char *slash)
+{
     return slash == text ? mem_dup("/") : mem_dup_n(text, (size_t)(slash - text));
 }
 
-int path_open(const char *text, struct path *ret, struct runner_error *err)
+int path_open(struct kept *kept, const char *text, struct path *ret, struct runner_error *err)
 {
-    const char *name;
-    auto_free char *parent = path_split(text, &name, err);
+    const char *slash = name_at(text, err), *name;
+    auto_free char *parent = NULL;
     int dir;
 
-    if (parent == NULL)
+    if (slash == NULL)
         return -1;
+    dir = kept_at(kept, text, &name);
+    if (dir != AT_FDCWD) {
+        *ret = (struct path){.dir = dir, .is_kept = true, .name = name};
+        return 0;
+    }
+    parent = parent_of(text, slash);
     dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return fail_errno(err, errno, "directory '%s'", parent);
-    ret->dir = dir;
-    ret->name = name;
+    *ret = (struct path){
+        .dir = dir, .is_kept = kept_take_dir(kept, dir, text, (size_t)(slash - text)), .name = slash + 1};
     return 0;
 }
 
@@ -85,12 +95,13 @@ static int walk(char *path) /* which is cut */
 int path_open_strict(const char *text, struct path *ret, struct runner_error *err)
 {
     struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
-    const char *name;
-    auto_free char *parent = path_split(text, &name, err);
+    const char *slash = name_at(text, err);
+    auto_free char *parent = NULL;
     int dir;
 
-    if (parent == NULL)
+    if (slash == NULL)
         return -1;
+    parent = parent_of(text, slash);
     dir = (int)syscall(SYS_openat2, AT_FDCWD, parent, &how, sizeof how); /* mostly there is no link at all */
     if (dir < 0 && (errno == ELOOP || errno == ENOSYS || errno == EPERM || errno == EACCES)) {
         auto_free char *copy = mem_dup(parent);
@@ -100,32 +111,45 @@ int path_open_strict(const char *text, struct path *ret, struct runner_error *er
         return fail(err, RUNNER_E_INVALID, ELOOP, "directory '%s': another user's link is on the way", parent);
     if (dir < 0)
         return fail_errno(err, errno, "directory '%s'", parent);
-    ret->dir = dir;
-    ret->name = name;
+    *ret = (struct path){.dir = dir, .name = slash + 1};
     return 0;
 }
 
-int draft_open(const char *path, mode_t mode, struct draft *ret, struct runner_error *err)
+/* No umask takes from what the owner may: the runner could not work with it. */
+int file_make(int dir, const char *name, mode_t mode)
+{
+    auto_close int fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0700);
+    int made;
+
+    if (fd < 0)
+        return -1;
+    if ((mode & 07077) != 0 && fchmod(fd, mode & 07777) < 0) {
+        int sys_errno = errno;
+        (void)unlinkat(dir, name, 0);
+        errno = sys_errno;
+        return -1;
+    }
+    made = fd;
+    fd = -1;
+    return made;
+}
+
+int draft_open(struct kept *kept, const char *path, mode_t mode, struct draft *ret, struct runner_error *err)
 {
     struct draft d = DRAFT_INIT;
     uint64_t number;
 
-    if (path_open(path, &d.at, err) < 0)
+    if (path_open(kept, path, &d.at, err) < 0)
         return -1;
     do {
         if (getrandom(&number, sizeof number, 0) != sizeof number)
             number = (uint64_t)(uintptr_t)ret ^ (uint64_t)getpid();
         (void)snprintf(d.name, sizeof d.name, ".tmp-%016llx", (unsigned long long)number);
-        d.fd = openat(d.at.dir, d.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        d.fd = file_make(d.at.dir, d.name, mode);
     } while (d.fd < 0 && errno == EEXIST);
     if (d.fd < 0) {
         fail_errno(err, errno, "make '%s'", path);
         path_done(&d.at);
-        return -1;
-    }
-    if (fchmod(d.fd, mode & 07777) < 0) {
-        fail_errno(err, errno, "mode of '%s'", path);
-        draft_done(&d);
         return -1;
     }
     *ret = d;

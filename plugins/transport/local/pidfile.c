@@ -16,12 +16,21 @@
 #define TEXT_MAX 128
 #define BOOT_ID  36
 
-/* Whether path still names the open file: another may have removed and made it anew before we had the lock. */
-static bool is_same_file(int fd, const char *path)
+static bool is_same(const struct stat *a, const struct stat *b)
 {
-    struct stat a, b;
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
 
-    return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+/* Whether path still names the file that both have open: another may have removed and made it anew before we had the
+ * lock. */
+static bool is_still(const char *path, int fd, int writer, off_t *ret_size)
+{
+    struct stat locked, written, named;
+
+    if (fstat(fd, &locked) < 0 || fstat(writer, &written) < 0 || lstat(path, &named) < 0)
+        return false;
+    *ret_size = locked.st_size;
+    return is_same(&locked, &named) && is_same(&written, &named);
 }
 
 static bool is_locked(struct local *self, int fd)
@@ -129,7 +138,7 @@ int pidfile_adopt(const char *path, pid_t pid, struct runner_error *err)
     if (!read_birth(pid, &birth))
         return fail(err, RUNNER_E_INVALID, 0, "process %d has ended", (int)pid);
     len = snprintf(text, sizeof text, "%d\nstarted %llu %s\n", (int)pid, birth.ticks, birth.boot_id);
-    if (draft_open(path, 0600, &d, err) < 0)
+    if (draft_open(NULL, path, 0600, &d, err) < 0)
         return error_wrap(err, "pid file '%s'", path);
     if (write(d.fd, text, (size_t)len) != len)
         return fail_errno(err, errno, "pid file '%s'", path);
@@ -149,7 +158,7 @@ static bool holds_file(pid_t pid, int fd)
     (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, PIDFILE_FD);
     if (stat(path, &held) < 0)
         return errno != ENOENT && errno != ESRCH;
-    return fstat(fd, &file) < 0 || (held.st_dev == file.st_dev && held.st_ino == file.st_ino);
+    return fstat(fd, &file) < 0 || is_same(&held, &file);
 }
 
 int pidfile_find(struct local *self, const char *path, pid_t *ret_pid, int *ret_pidfd, struct runner_error *err)
@@ -197,6 +206,7 @@ static int try_lock(struct local *self, const char *path, struct pidfile *ret, s
 {
     auto_close int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600), writer = -1;
     int r, sys_errno;
+    off_t size;
 
     if (fd < 0)
         return fail_errno(err, errno, "pid file '%s'", path);
@@ -211,11 +221,11 @@ static int try_lock(struct local *self, const char *path, struct pidfile *ret, s
     writer = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (writer < 0 && errno != ENOENT)
         return fail_errno(err, errno, "pid file '%s'", path);
-    if (writer < 0 || !is_same_file(fd, path) || !is_same_file(writer, path))
+    if (writer < 0 || !is_still(path, fd, writer, &size))
         return LOCK_MOVED;
-    if (is_adopted(fd))
+    if (size > 0 && is_adopted(fd))
         return LOCK_ADOPTED;
-    if (ftruncate(writer, 0) < 0)
+    if (size > 0 && ftruncate(writer, 0) < 0)
         return fail_errno(err, errno, "pid file '%s'", path);
     *ret = (struct pidfile){.lock = fd, .writer = writer};
     fd = writer = -1;

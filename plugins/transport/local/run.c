@@ -1,5 +1,5 @@
 /* Steps in order; undo in reverse. */
-#include "plugins/transport/local/local.h"
+#include "plugins/transport/local/kept.h"
 
 #include <string.h>
 
@@ -69,15 +69,18 @@ static int run_one(const struct act *a, const struct runner_step *step, struct r
 {
     if (check_step(step, err) < 0 || ((kinds[step->kind].needs & LOOKS) && spawn_end(a, err) < 0))
         return -1;
+    kept_prepare(a->kept, step);
     return kinds[step->kind].fn(a, step, result, err);
 }
 
 static void undo_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_error *err)
 {
+    auto_kept struct kept kept = KEPT_INIT;
     struct act undo = *a;
 
     undo.is_undo = true;
     undo.begun = NULL;
+    undo.kept = &kept;
     while (n-- > 0) {
         struct runner_result result = {.size = sizeof result};
         struct runner_error cause = ERROR_INIT;
@@ -107,11 +110,15 @@ static bool is_left_out(const struct runner_step *const *steps, const struct run
 static size_t do_steps(const struct act *a, const struct runner_step *const *steps, size_t n,
                        struct runner_result *results, struct runner_error *cause)
 {
+    auto_kept struct kept kept = KEPT_INIT;
+    struct act act = *a;
+
+    act.kept = &kept;
     for (size_t i = 0; i < n; i++) {
         clear_result(&results[i]);
         if (is_left_out(steps, results, i))
             continue;
-        if (act_check(a, cause) < 0 || run_one(a, steps[i], &results[i], cause) < 0)
+        if (act_check(&act, cause) < 0 || run_one(&act, steps[i], &results[i], cause) < 0)
             return i;
     }
     return n;

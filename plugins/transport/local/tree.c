@@ -135,11 +135,13 @@ int tree_remove(const struct act *a, const struct runner_step *step, struct runn
     auto_path struct path at = PATH_INIT;
     struct removal r = {.act = a, .path = step->path, .last = step->to, .err = err};
     struct runner_error cause = ERROR_INIT;
+    const char *name;
+    int dir = kept_at(a->kept, step->path, &name);
     struct stat st;
 
-    if (unlink(step->path) == 0 || errno == ENOENT || errno == ENOTDIR) /* mostly it is a file */
+    if (unlinkat(dir, name, 0) == 0 || errno == ENOENT || errno == ENOTDIR) /* mostly it is a file */
         return 0;
-    if (path_open(step->path, &at, &cause) < 0) {
+    if (path_open(a->kept, step->path, &at, &cause) < 0) {
         if (cause.sys_errno == ENOENT || cause.sys_errno == ENOTDIR)
             return 0;
         if (err != NULL)
