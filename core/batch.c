@@ -14,9 +14,16 @@ struct chunk {
     max_align_t data[];
 };
 
+struct given { /* data that is the batch's, and was not copied */
+    struct given *next;
+    void *data;
+    size_t len;
+};
+
 struct runner_batch {
     struct runner_call *call;
     struct chunk *chunks;
+    struct given *given; /* in the chunks */
     struct runner_step **steps; /* in the order in which they run, as are the results */
     struct runner_result *results;
     size_t n, cap;
@@ -40,6 +47,11 @@ void batch_free(struct runner_batch *batch)
         return;
     for (size_t i = 0; batch->results != NULL && i < batch->n; i++)
         free(batch->results[i].out);
+    for (const struct given *g = batch->given; g != NULL; g = g->next) {
+        if (batch->has_secret)
+            explicit_bzero(g->data, g->len);
+        free(g->data);
+    }
     while (batch->chunks != NULL) {
         struct chunk *next = batch->chunks->next;
         if (batch->has_secret)
@@ -227,6 +239,26 @@ int batch_add(struct runner_batch *batch, const struct runner_step *step, struct
     batch->has_secret = batch->has_secret || (step->flags & RUNNER_S_SECRET);
     batch->steps[batch->n] = keep_step(batch, step, 0);
     return (int)batch->n++;
+}
+
+int batch_add_given(struct runner_batch *batch, const struct runner_step *step, struct str *data,
+                    struct runner_error *err)
+{
+    struct runner_step without = *step;
+    struct given *given;
+    int index;
+
+    without.data = NULL;
+    without.len = 0;
+    index = batch_add(batch, &without, err);
+    if (index < 0)
+        return -1;
+    given = keep(batch, &(struct given){batch->given, data->ptr, data->len}, sizeof *given);
+    batch->given = given;
+    batch->steps[index]->data = given->data;
+    batch->steps[index]->len = given->len;
+    *data = (struct str)STR_INIT;
+    return index;
 }
 
 void batch_advance(struct runner_batch *batch, size_t from, size_t to)

@@ -14,6 +14,9 @@ CLEANUP_DEFINE(cleanup_batch, struct runner_batch, batch_free)
 
 /* Copies the step and all it points to. The index, or -1: INVALID for a malformed step, BUSY when the batch ran. */
 int batch_add(struct runner_batch *batch, const struct runner_step *step, struct runner_error *err);
+/* The same with the step's data, which is taken over and not copied; where it fails, it stays the caller's. */
+int batch_add_given(struct runner_batch *batch, const struct runner_step *step, struct str *data,
+                    struct runner_error *err);
 /* NULL before the batch ran, or when that step did not. */
 const struct runner_result *batch_result(const struct runner_batch *batch, int index);
 /* Once per batch. On failure the transport has undone what it could. An empty batch succeeds. */

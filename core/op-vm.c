@@ -70,20 +70,20 @@ int op_plan_seed(struct op *op, struct runner_error *err)
 {
     auto_free char *path = host_sandbox_path(op->host, op->id, "cloud-init.iso");
     auto_str struct str iso = STR_INIT;
-    uint32_t uid = op->sandbox->record->vmm.uid;
+    const struct record *record = op->sandbox->record;
+    uint32_t uid = record->vmm.uid;
+    uint32_t fresh = record->state == SANDBOX_CREATING ? RUNNER_S_EXCL | RUNNER_S_FRESH : 0;
     struct runner_step step = {.size = RUNNER_STEP_INIT,
                                .kind = RUNNER_WRITE,
-                               .flags = RUNNER_S_SECRET | (uid != 0 ? RUNNER_S_OWNED : 0),
+                               .flags = RUNNER_S_SECRET | fresh | (uid != 0 ? RUNNER_S_OWNED : 0),
                                .path = path,
                                .number = uid != 0 ? 0400 : 0600,
                                .uid = uid,
                                .gid = uid};
 
-    if (sandbox_seed(op->host->config, op->sandbox->record, &iso, err) < 0)
+    if (sandbox_seed(op->host->config, record, &iso, err) < 0)
         return error_wrap(err, "seed");
-    step.data = iso.ptr;
-    step.len = iso.len;
-    return batch_add(op->batch, &step, err) < 0 ? -1 : OP_NEXT;
+    return batch_add_given(op->batch, &step, &iso, err) < 0 ? -1 : OP_NEXT;
 }
 
 /* A VMM takes milliseconds until it is to be spoken to: one that can meanwhile do without its machine's files and network

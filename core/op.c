@@ -317,9 +317,7 @@ static int add_record(struct op *op, const struct record *record, uint32_t flags
         .size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = flags | RUNNER_S_SECRET, .path = path, .number = 0600};
 
     record_print(record, &text);
-    step.data = text.ptr;
-    step.len = text.len;
-    return batch_add(op->batch, &step, err) < 0 ? -1 : 0;
+    return batch_add_given(op->batch, &step, &text, err) < 0 ? -1 : 0;
 }
 
 int op_add_record(struct op *op, uint32_t flags, struct runner_error *err)

@@ -7,14 +7,18 @@
 #include "core/host.h"
 #include "core/util/error.h"
 
+static const void *first_data; /* of the batch that ran last */
+static size_t first_len;
+
 /* The transport: each result says in its number when the step ran. */
 int host_run(struct host *host, struct runner_call *call, const struct runner_step *const *steps, size_t n,
              struct runner_result *results, struct runner_error *err)
 {
     (void)host;
     (void)call;
-    (void)steps;
     (void)err;
+    first_data = steps[0]->data;
+    first_len = steps[0]->len;
     for (size_t i = 0; i < n; i++)
         results[i] = (struct runner_result){.size = sizeof *results, .number = (int64_t)i};
     return 0;
@@ -69,4 +73,23 @@ Test(batch, nothing_to_advance)
     expect_order(batch, "STAT /a\nSTAT /b\n");
     cr_assert_eq(batch_run(&call, batch, &err), 0);
     cr_expect_eq(batch_result(batch, 1)->number, 1);
+}
+
+Test(batch, given_data_is_not_copied)
+{
+    auto_batch struct runner_batch *batch = batch_new(&call);
+    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .flags = RUNNER_S_SECRET};
+    auto_str struct str data = STR_INIT;
+    const char *given;
+
+    str_add(&data, "secret");
+    given = data.ptr;
+    cr_assert_lt(batch_add_given(batch, &step, &data, &err), 0);
+    cr_expect_eq(data.ptr, given, "a step without a path leaves it the caller's");
+    step.path = "/file";
+    cr_assert_eq(batch_add_given(batch, &step, &data, &err), 0);
+    cr_expect_null(data.ptr);
+    cr_assert_eq(batch_run(&call, batch, &err), 0);
+    cr_expect_eq(first_data, given);
+    cr_expect_eq(first_len, 6);
 }
