@@ -36,12 +36,26 @@ void bytes_done(struct bytes *b)
     *b = (struct bytes){0};
 }
 
+#define EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
+
 int side_init(struct side *side, enum side_kind kind, int fd, int epoll)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = side};
+    struct epoll_event event = {.events = EVENTS, .data.ptr = side};
 
     *side = (struct side){.fd = fd, .epoll = epoll, .kind = (uint8_t)kind, .rd = true, .wr = true};
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* An edge comes also when there is room by now. */
+static int await_room(struct side *side)
+{
+    struct epoll_event event = {.events = EVENTS | EPOLLOUT, .data.ptr = side};
+
+    side->wr = false;
+    if (!side->is_told_room && epoll_ctl(side->epoll, EPOLL_CTL_MOD, side->fd, &event) < 0)
+        return SIDE_ERROR;
+    side->is_told_room = true;
+    return 0;
 }
 
 void side_close(struct side *side, bool reset)
@@ -96,8 +110,8 @@ static ssize_t side_send(struct side *side, struct iovec *parts, size_t n_parts)
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN)
         return SIDE_ERROR;
-    if (n < 0 || (size_t)n < want)
-        side->wr = false;
+    if ((n < 0 || (size_t)n < want) && await_room(side) < 0)
+        return SIDE_ERROR;
     if (n > 0)
         side->has_moved = true;
     return n < 0 ? 0 : n;

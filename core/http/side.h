@@ -1,7 +1,8 @@
 /*
  * One end of a relayed stream: a non-blocking socket in the loop's edge-triggered epoll set, and what waits on it. rd,
  * wr and hup are set by edges; EAGAIN or a short read or write clears them (rd never while hup stands, since no further
- * edge would come). A buffer exists only while bytes wait in it.
+ * edge would come). That there is room to write is told only to one that lacked it before: else each peer that reads an
+ * answer would wake the loop. A buffer exists only while bytes wait in it.
  */
 #ifndef HTTP_SIDE_H
 #define HTTP_SIDE_H
@@ -24,6 +25,7 @@ struct side {
     int epoll;    /* the set that it is in */
     uint8_t kind; /* enum side_kind: which struct this is the first member of */
     bool rd, wr, hup;
+    bool is_told_room;    /* EPOLLOUT is among its events */
     bool is_dead;         /* the peer is gone in both directions: reset, or a closed unix socket */
     bool has_moved;       /* bytes went through since somebody cleared it */
     struct bytes in, out; /* read and not yet used; to be sent */
@@ -37,7 +39,7 @@ static inline const char *bytes_at(const struct bytes *b)
     return b->ptr + b->at;
 }
 
-/* Adds the socket to the epoll set, once and for all. 0 or -1 with errno. */
+/* Adds the socket to the epoll set, until it is closed. 0 or -1 with errno. */
 int side_init(struct side *side, enum side_kind kind, int fd, int epoll);
 /* Closes; with reset the peer sees a RST where the socket can send one. */
 void side_close(struct side *side, bool reset);
