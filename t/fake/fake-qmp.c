@@ -385,10 +385,13 @@ int64_t qmp_wake_at_ms(void)
     return client.fd >= 0 && !client.is_greeted && fake_wish("no-greeting") == NULL ? client.greet_at_ms : 0;
 }
 
-/* The next client waits in the listening socket, without a greeting, while there is one. */
+/* The next client waits in the listening socket, without a greeting, while there is one. What one says before its greeting
+ * is heard behind it. */
 int qmp_poll_add(struct pollfd *set)
 {
-    *set = (struct pollfd){.fd = client.fd >= 0 ? client.fd : fake.qmp_listen, .events = POLLIN};
+    bool is_heard = client.fd < 0 || client.is_greeted;
+
+    *set = (struct pollfd){.fd = client.fd >= 0 ? client.fd : fake.qmp_listen, .events = is_heard ? POLLIN : 0};
     return 1;
 }
 
@@ -396,8 +399,10 @@ void qmp_poll_done(const struct pollfd *set, int n)
 {
     if (client.fd < 0 && n > 0 && set->revents != 0)
         client_accept();
-    else if (client.fd >= 0 && n > 0 && set->revents != 0)
+    else if (client.fd >= 0 && n > 0 && set->revents != 0 && client.is_greeted)
         client_read();
+    else if (client.fd >= 0 && n > 0 && set->revents != 0)
+        client_close();
     if (qmp_wake_at_ms() != 0 && fake_now_ms() >= qmp_wake_at_ms())
         greet();
 }

@@ -189,31 +189,26 @@ static int read_message(struct qmp *qmp, struct qmp_message *ret, struct runner_
 
 /* ---- conversation ---- */
 
+static int send_command(struct qmp *qmp, const char *command, struct runner_error *err)
+{
+    auto_str struct str line = STR_INIT;
+
+    json_open(&line, NULL, '{');
+    json_add_text(&line, "execute", command);
+    json_add_int(&line, "id", ++qmp->last_id);
+    json_close(&line, '}');
+    str_add_char(&line, '\n');
+    return send_all(qmp, line.ptr, line.len, err);
+}
+
 static int read_greeting(struct qmp *qmp, struct runner_error *err)
 {
     CLEANUP(qmp_message_done) struct qmp_message message = {0};
 
-    if (read_message(qmp, &message, err) < 0)
+    if (await(qmp, POLLIN, err) < 0 || read_message(qmp, &message, err) < 0) /* it is not there at once */
         return -1;
     if (message.kind != QMP_GREETING)
         return fail(err, RUNNER_E_INVALID, 0, "QMP: no greeting");
-    return 0;
-}
-
-int qmp_open(struct qmp *qmp, const struct runner_host *host, struct runner_call *call, const char *path,
-             int64_t timeout_ms, struct runner_error *err)
-{
-    auto_free char *address = mem_printf("unix:%s", path);
-
-    *qmp = (struct qmp){.host = host, .call = call, .fd = -1, .deadline_ms = num_now_ms() + timeout_ms};
-    if (host->dial(call, address, &qmp->fd, err) < 0) {
-        qmp->fd = -1;
-        return -1;
-    }
-    if (read_greeting(qmp, err) < 0 || qmp_execute(qmp, "qmp_capabilities", NULL, err) < 0) {
-        qmp_close(qmp);
-        return -1;
-    }
     return 0;
 }
 
@@ -237,18 +232,29 @@ static int read_reply(struct qmp *qmp, const char *command, struct json **ret_va
     }
 }
 
+/* What QEMU is to do after its greeting is said before, so that it does both at once. */
+int qmp_open(struct qmp *qmp, const struct runner_host *host, struct runner_call *call, const char *path,
+             int64_t timeout_ms, struct runner_error *err)
+{
+    static const char negotiation[] = "qmp_capabilities";
+    auto_free char *address = mem_printf("unix:%s", path);
+
+    *qmp = (struct qmp){.host = host, .call = call, .fd = -1, .deadline_ms = num_now_ms() + timeout_ms};
+    if (host->dial(call, address, &qmp->fd, err) < 0) {
+        qmp->fd = -1;
+        return -1;
+    }
+    if (send_command(qmp, negotiation, err) < 0 || read_greeting(qmp, err) < 0 ||
+        read_reply(qmp, negotiation, NULL, err) < 0) {
+        qmp_close(qmp);
+        return -1;
+    }
+    return 0;
+}
+
 int qmp_execute(struct qmp *qmp, const char *command, struct json **ret_value, struct runner_error *err)
 {
-    auto_str struct str line = STR_INIT;
-
-    json_open(&line, NULL, '{');
-    json_add_text(&line, "execute", command);
-    json_add_int(&line, "id", ++qmp->last_id);
-    json_close(&line, '}');
-    str_add_char(&line, '\n');
-    if (send_all(qmp, line.ptr, line.len, err) < 0)
-        return -1;
-    return read_reply(qmp, command, ret_value, err);
+    return send_command(qmp, command, err) < 0 ? -1 : read_reply(qmp, command, ret_value, err);
 }
 
 void qmp_close(struct qmp *qmp)
