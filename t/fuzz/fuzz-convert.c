@@ -1,7 +1,9 @@
 /*
- * Layers of an image to a disk. The first byte says what follows: a configuration; a blob as it is, plain, gzip or zstd; or
- * short records of which tars with right sums are made, so that what is behind libarchive is reached:
+ * Layers of an image to a disk. The first byte says what follows: a configuration; a blob as it is, plain, gzip or zstd; a
+ * tar of which the heads get right sums, plain or packed here, so that no sum is in the way; or short records of which tars
+ * are made, so that what is behind libarchive is reached:
  *   TYPE MODE LENGTH NAME LENGTH TARGET SIZE, or 0xff: the next layer.
+ * Of one kind the name and target of a pax head are a keyword's number and its value each.
  * What was refused left nothing; on a disk that was made no block has two owners, all sums are right, all names lead to
  * inodes.
  */
@@ -10,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #include "core/util/json.h"
 #include "plugins/storage/oci/convert.h"
@@ -22,6 +26,34 @@ static const char *const media_types[] = {"application/vnd.oci.image.layer.v1.ta
                                           "application/vnd.oci.image.layer.v1.tar+gzip",
                                           "application/vnd.oci.image.layer.v1.tar+zstd"};
 static const char types[] = "0123456xLKgS7DV";
+static const char *const keywords[] = {"path",
+                                       "linkpath",
+                                       "size",
+                                       "uid",
+                                       "gid",
+                                       "mtime",
+                                       "uname",
+                                       "hdrcharset",
+                                       "SCHILY.xattr.user.a",
+                                       "SCHILY.xattr.security.capability",
+                                       "LIBARCHIVE.xattr.user.b",
+                                       "SCHILY.acl.access",
+                                       "SCHILY.acl.default",
+                                       "SCHILY.devmajor",
+                                       "SCHILY.devminor",
+                                       "SCHILY.realsize",
+                                       "GNU.sparse.major",
+                                       "GNU.sparse.minor",
+                                       "GNU.sparse.name",
+                                       "GNU.sparse.map",
+                                       "GNU.sparse.size",
+                                       "GNU.sparse.realsize",
+                                       "GNU.sparse.numblocks",
+                                       "GNU.sparse.offset",
+                                       "GNU.sparse.numbytes"};
+
+/* By the first byte. */
+enum { CONFIG, PLAIN, GZIP, ZSTD, RECORDS, SUMMED = 8, SUMMED_GZIP, SUMMED_ZSTD, PAX_RECORDS, KINDS };
 
 struct input {
     const uint8_t *at;
@@ -70,9 +102,89 @@ static void add_block(struct str *tar, const void *data, size_t len)
     str_add_mem(tar, zeros, (TAR_BLOCK - len % TAR_BLOCK) % TAR_BLOCK);
 }
 
-/* False: the layer ends. */
-static bool add_record(struct str *tar, struct input *in)
+/* "LENGTH KEYWORD=VALUE\n": the length counts itself. */
+static void add_keyword(struct str *out, const uint8_t *data, size_t len)
 {
+    const char *keyword = len > 0 ? keywords[data[0] % ARRAY_LEN(keywords)] : NULL;
+    size_t rest = keyword != NULL ? strlen(keyword) + len + 2 : 0; /* blank, '=', newline, without the number's byte */
+    size_t whole = rest + 1;
+
+    if (keyword == NULL)
+        return;
+    while (rest + (size_t)snprintf(NULL, 0, "%zu", whole) != whole)
+        whole++;
+    str_addf(out, "%zu %s=", whole, keyword);
+    str_add_mem(out, (const char *)data + 1, len - 1);
+    str_add_char(out, '\n');
+}
+
+/* Heads of a tar, one behind the other as their sizes say. */
+static void mend_sums(struct str *tar)
+{
+    for (size_t at = 0; at + TAR_BLOCK <= tar->len;) {
+        char text[13] = "";
+        unsigned long long size;
+
+        memcpy(text, tar->ptr + at + 124, 12);
+        size = strtoull(text, NULL, 8);
+        fill_sum((uint8_t *)tar->ptr + at);
+        if (size > tar->len)
+            break;
+        at += TAR_BLOCK + (size + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
+    }
+}
+
+/* Two members. */
+static void pack_gzip(struct str *tar)
+{
+    auto_str struct str out = STR_INIT;
+    size_t half = tar->len / 2, size = tar->len + 1024;
+    auto_free uint8_t *room = mem_alloc(size);
+
+    for (size_t i = 0; i < 2; i++) {
+        z_stream z = {.next_in = (uint8_t *)tar->ptr + (i > 0 ? half : 0),
+                      .avail_in = (unsigned)(i > 0 ? tar->len - half : half),
+                      .next_out = room,
+                      .avail_out = (unsigned)size};
+
+        need(deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+        need(deflate(&z, Z_FINISH) == Z_STREAM_END && deflateEnd(&z) == Z_OK);
+        str_add_mem(&out, (char *)room, size - z.avail_out);
+    }
+    str_done(tar);
+    *tar = (struct str)STR_INIT;
+    str_add_mem(tar, out.ptr, out.len);
+}
+
+static void pack_zstd(struct str *tar)
+{
+    size_t size = ZSTD_compressBound(tar->len), n;
+    auto_free char *room = mem_alloc(size);
+
+    n = ZSTD_compress(room, size, str_text(tar), tar->len, 1);
+    need(!ZSTD_isError(n));
+    str_done(tar);
+    *tar = (struct str)STR_INIT;
+    str_add_mem(tar, room, n);
+}
+
+/* A blob as it is, or as a tar with right sums; its media type. */
+static const char *make_blob(struct str *tar, const struct input *in, uint8_t kind)
+{
+    str_add_mem(tar, (const char *)in->at, in->len);
+    if (kind >= SUMMED && tar->len > 0)
+        mend_sums(tar);
+    if (kind == SUMMED_GZIP)
+        pack_gzip(tar);
+    else if (kind == SUMMED_ZSTD)
+        pack_zstd(tar);
+    return media_types[kind >= SUMMED ? kind - SUMMED : kind - PLAIN];
+}
+
+/* False: the layer ends. */
+static bool add_record(struct str *tar, struct input *in, bool has_keywords)
+{
+    auto_str struct str pax = STR_INIT;
     uint8_t type = take_byte(in), mode = take_byte(in), name[256], target[256];
     uint8_t head[TAR_BLOCK] = {0}, content[256 * 37];
     size_t name_len, target_len, size;
@@ -95,6 +207,11 @@ static bool add_record(struct str *tar, struct input *in)
     memset(content, mode, sizeof(content));
     if (strchr("xgLK", head[156]) != NULL)
         memcpy(content, name, size = name_len);
+    if (has_keywords && strchr("xg", head[156]) != NULL) {
+        add_keyword(&pax, name, name_len);
+        add_keyword(&pax, target, target_len);
+        memcpy(content, str_text(&pax), size = pax.len);
+    }
     if (strchr("07S", head[156]) == NULL && strchr("xgLK", head[156]) == NULL)
         size = 0;
     fill_number(head + 124, 12, (unsigned)size);
@@ -211,10 +328,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char folder[] = "/dev/shm/fuzz-convert.XXXXXX";
     struct convert_layer layers[LAYERS_MAX];
     struct input in = {data, size};
-    uint8_t kind = take_byte(&in) % 8;
+    uint8_t kind = take_byte(&in) % KINDS;
+    bool is_blob = kind < RECORDS || (kind >= SUMMED && kind < PAX_RECORDS);
     size_t n = 0;
 
-    if (kind == 0) {
+    if (kind == CONFIG) {
         check_config(in.at, in.len);
         return 0;
     }
@@ -222,16 +340,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     do {
         auto_str struct str tar = STR_INIT;
         char *path = mem_printf("%s/%zu", folder, n);
+        const char *media_type = is_blob ? make_blob(&tar, &in, kind) : media_types[0];
 
-        if (kind <= 3)
-            str_add_mem(&tar, in.at, in.len);
-        else
-            while (add_record(&tar, &in))
-                ;
+        while (!is_blob && add_record(&tar, &in, kind == PAX_RECORDS))
+            ;
         write_file(path, str_text(&tar), tar.len);
-        layers[n++] = (struct convert_layer){
-            .path = path, .media_type = media_types[kind <= 3 ? kind - 1 : 0], .name = "layer"};
-    } while (kind > 3 && in.len > 0 && n < LAYERS_MAX);
+        layers[n++] = (struct convert_layer){.path = path, .media_type = media_type, .name = "layer"};
+    } while (!is_blob && in.len > 0 && n < LAYERS_MAX);
     convert(folder, layers, n);
     for (size_t i = 0; i < n; i++) {
         need(unlink(layers[i].path) == 0);
