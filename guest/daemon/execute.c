@@ -5,6 +5,7 @@
 
 #include "guest/daemon/process.h"
 #include "guest/daemon/routes.h"
+#include "guest/daemon/words.h"
 
 #define OUTPUT_MAX      (8 * 1024 * 1024)
 #define TIMEOUT_DEFAULT 10 /* seconds; the toolbox API's */
@@ -116,17 +117,21 @@ static int check(const struct json *body, struct runner_error *err)
 
 static int start(struct run *r, const struct json *body, struct runner_error *err)
 {
-    const char *argv[] = {process_shell(), "-c", json_text(body, "command", ""), NULL};
+    const char *command = json_text(body, "command", "");
+    const char *argv[] = {process_shell(), "-c", command, NULL};
+    auto_argv char **words = NULL;
     const char *cwd = json_text(body, "cwd", "");
     const struct json *env = json_get(body, "envs");
     int fds[2];
     int status;
 
+    if (words_are_needed() && words_split(command, &words, err) < 0)
+        return -1;
     if (pipe2(fds, O_CLOEXEC) < 0)
         return fail_errno(err, errno, "pipe");
     (void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
     r->fd = fds[0];
-    status = process_start(&(struct process_spec){.argv = argv,
+    status = process_start(&(struct process_spec){.argv = words != NULL ? (const char *const *)words : argv,
                                                   .cwd = *cwd == '\0' ? NULL : cwd,
                                                   .env = env != NULL && env->type == JSON_OBJECT ? env : NULL,
                                                   .fds = {-1, fds[1], fds[1], -1}},

@@ -40,6 +40,8 @@ struct init {
     int hotplug; /* or -1 */
     pid_t server;
     int64_t server_started_ms;
+    unsigned n_starts; /* of the server */
+    bool is_refused;   /* by the first one: no other start would help */
 };
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -215,6 +217,7 @@ static void start_server(struct init *self)
     sigset_t none;
 
     self->server_started_ms = num_now_ms();
+    self->n_starts++;
     self->server = fork();
     if (self->server != 0)
         return;
@@ -240,6 +243,7 @@ static bool reap(struct init *self)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         if (pid == self->server) {
             self->server = 0;
+            self->is_refused = self->n_starts == 1 && WIFEXITED(status) && WEXITSTATUS(status) == SERVE_REFUSED;
             say("the server ended with status 0x%x", (unsigned)status);
         }
     return pid == 0;
@@ -290,6 +294,8 @@ static void take_signals(struct init *self)
             shut_down(self, false);
     }
     (void)reap(self);
+    if (self->is_refused) /* who waits for it is told at once, with what it said */
+        shut_down(self, false);
 }
 
 static int open_signals(void)

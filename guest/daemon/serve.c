@@ -117,19 +117,23 @@ int serve(const struct options *o, const struct seed *s)
 {
     struct runner_error err = ERROR_INIT;
     struct event_base *base = event_base_new();
-    int status = -1;
+    int status = -1, code = 0;
 
     (void)signal(SIGPIPE, SIG_IGN);
     if (base == NULL)
         (void)fail(&err, RUNNER_E_NOMEM, 0, "event loop");
-    else if (prepare(s, &err) == 0)
+    else if (prepare(s, &err) < 0)
+        code = SERVE_REFUSED;
+    else
         status = run(base, o, s, &err);
-    if (status < 0)
+    if (status < 0 && code == 0)
+        code = 1;
+    if (code != 0)
         (void)fprintf(stderr, "runner-guestd: %s\n", err.message);
     if (base != NULL)
         event_base_free(base);
     libevent_global_shutdown();
-    return status < 0 ? 1 : 0;
+    return code;
 }
 
 int serve_other(const char *path, const struct seed *s, struct runner_error *err)

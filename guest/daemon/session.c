@@ -7,6 +7,7 @@
 
 #include "core/util/num.h"
 #include "guest/daemon/process.h"
+#include "guest/daemon/words.h"
 
 #define SESSIONS_MAX 100
 #define COMMANDS_MAX 10000
@@ -141,10 +142,41 @@ static int start_shell(struct session *s, struct runner_error *err)
     return 0;
 }
 
+/* Where no shell is, the command itself stands in its place: its end is that of both. */
+static int start_words(struct session *s, struct command *c, struct runner_error *err)
+{
+    static const char *const endings[] = {".in", ".out", ".err"};
+    static const int flags[] = {O_RDONLY, O_WRONLY, O_WRONLY};
+    auto_str struct str unused = STR_INIT;
+    auto_argv char **argv = NULL;
+    struct process_spec spec = {.fds = {-1, -1, -1, -1}};
+    int status = words_split(c->text, &argv, err);
+
+    if (status < 0 || command_prepare(c, s->dir, &unused, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_LEN(endings) && status == 0; i++) {
+        auto_free char *path = mem_printf("%s%s", c->stem, endings[i]);
+
+        spec.fds[i] = open(path, flags[i] | O_CLOEXEC); /* we have each open for both ways */
+        status = spec.fds[i] < 0 ? fail_errno(err, errno, "open '%s'", path) : 0;
+    }
+    spec.argv = (const char *const *)argv;
+    if (status == 0)
+        status = process_start(&spec, on_shell_exit, s, &s->shell, err);
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++)
+        if (spec.fds[i] >= 0)
+            close(spec.fds[i]);
+    if (status == 0)
+        s->running = c;
+    return status;
+}
+
 static int start_command(struct session *s, struct command *c, struct runner_error *err)
 {
     auto_str struct str line = STR_INIT;
 
+    if (s->shell == NULL && words_are_needed())
+        return start_words(s, c, err);
     if (s->shell == NULL && start_shell(s, err) < 0)
         return -1;
     if (command_prepare(c, s->dir, &line, err) < 0)

@@ -48,6 +48,7 @@ bool user_by_id(uid_t uid, struct user *ret)
     return find_user(NULL, uid, ret);
 }
 
+/* root is 0 in an image of one program as well, which has no /etc/passwd. */
 bool user_parse_uid(const char *text, uid_t *ret)
 {
     struct user u;
@@ -55,6 +56,8 @@ bool user_parse_uid(const char *text, uid_t *ret)
 
     if (user_by_name(text, &u))
         *ret = u.uid;
+    else if (strcmp(text, "root") == 0)
+        *ret = 0;
     else if (num_int(text, 0, UINT32_MAX - 1, &number))
         *ret = (uid_t)number;
     else
@@ -85,7 +88,9 @@ bool user_parse_gid(const char *text, gid_t *ret)
 
     if (find_group(text, 0, ret, NULL))
         return true;
-    if (!num_int(text, 0, UINT32_MAX - 1, &number))
+    if (strcmp(text, "root") == 0)
+        number = 0;
+    else if (!num_int(text, 0, UINT32_MAX - 1, &number))
         return false;
     *ret = (gid_t)number;
     return true;

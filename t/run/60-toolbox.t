@@ -14,9 +14,14 @@ cat >"$dir/runner.json" <<'J'
  "network": null, "daemonPort": 2280}
 J
 
-start_guestd() {
+start_guestd() { # [ROOT]: in place of ours
     mkdir -p "$dir/tmp"
-    HOME=$dir TMPDIR=$dir/tmp "$guestd" --address 127.0.0.1 --port 0 --seed "$dir/runner.json" >"$dir/guestd.log" 2>&1 </dev/null &
+    if [ -n "${1-}" ]; then
+        chroot "$1" /guestd --address 127.0.0.1 --port 0 --seed /runner.json >"$dir/guestd.log" 2>&1 </dev/null &
+    else
+        HOME=$dir TMPDIR=$dir/tmp "$guestd" --address 127.0.0.1 --port 0 --seed "$dir/runner.json" \
+            >"$dir/guestd.log" 2>&1 </dev/null &
+    fi
     guestd_pid=$!
     at_exit kill "$guestd_pid"
     if ! await 60 grep -q '^runner-guestd .*: port ' "$dir/guestd.log"; then
@@ -60,6 +65,52 @@ is 'an address that is none' "$code $err" "1 runner-guestd: '127.0.0.300' is no 
 echo '{"schema": 2}' >"$dir/bad.json"
 run "$guestd" --seed "$dir/bad.json" --port 0
 like 'a seed of another schema' "$code $err" '^2 .*schema 2 is newer'
+
+# ---- an image of one program: no shell, no /etc/passwd ----
+alone=$dir/alone
+mkdir -p "$alone/dev" "$alone/tmp" "$alone/bin"
+cp "$guestd" "$alone/guestd"
+ln "$alone/guestd" "$alone/bin/program"
+alone_seed() { # USER [WORKDIR]
+    echo "{\"schema\": 1, \"runAs\": \"$1\", \"env\": {\"PATH\": \"/none:/bin\"}, \"entrypoint\": [\"/guestd\", \"--version\"]
+        ${2:+, \"workdir\": \"$2\"}}" >"$alone/runner.json"
+}
+alone_has() { # COMMAND
+    get /process/execute -d "$1"
+    [ "$code" = 200 ] && out="$(json exitCode) $(json result)" || out="$code $(json message)"
+}
+entrypoint_said() {
+    get /process/session/entrypoint/logs
+    [[ $out = *runner-guestd* ]]
+}
+if ! mknod -m 666 "$alone/dev/null" c 1 3 2>/dev/null || ! chroot "$alone" /guestd --version >/dev/null 2>&1; then
+    skip "needs root, and a daemon that is linked statically" 9
+else
+    alone_seed root
+    start_guestd "$alone"
+    alone_has '{"command": "/guestd --version"}'
+    like "no shell: a program runs" "$out" "^0 runner-guestd [0-9]"
+    alone_has '{"command": " program \"--no\\\"such\" c\\ d"}'
+    like "it is looked for in PATH; quotes are a shell's" "$out" '^2 runner-guestd: .*--no"such'
+    for line in 'program | program' 'program $HOME' "program 'open" 'program \"$(id)\"' 'program >x'; do
+        alone_has "{\"command\": \"$line\"}"
+        like "what needs a shell is told: $line" "$out" "^400 .*there is no shell here"
+    done
+    alone_has '{"command": "nothing"}'
+    like "a program that is not there" "$out" "^404 .*no program 'nothing' in PATH"
+    ok "the entrypoint ran, with its log" await 60 entrypoint_said
+    kill "$guestd_pid"
+fi
+if [ "$(id -u)" != 0 ]; then
+    skip "only root becomes another user" 2
+else
+    for case in "ghost||no user 'ghost' in /etc/passwd" "root|/guestd|working directory '/guestd': Not a directory"; do
+        IFS='|' read -r user workdir wanted <<<"$case"
+        alone_seed "$user" "${workdir:+$alone$workdir}"
+        run "$guestd" --address 127.0.0.1 --port 0 --seed "$alone/runner.json"
+        like "what the image has not: $user $workdir" "$code $err" "^2 runner-guestd: ${wanted%%\'/*}"
+    done
+fi
 
 start_guestd
 
