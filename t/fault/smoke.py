@@ -65,8 +65,8 @@ def check_trace(runner, faults):
     tap.equal("a create that is only traced", create(runner, "traced")[0], 201)
     trace = faults.trace()
     made = {(call.name, os.path.basename(call.where)) for call in trace}
-    for call in (("mkdirat", "traced"), ("renameat", "runner.json"), ("ftruncate", "disk.qcow2"), ("execve", "fake-qemu"),
-                 ("pwrite", "vmm.pid")):
+    for call in (("mkdirat", "traced"), ("renameat", "runner.json"), ("ftruncate", "disk.qcow2"), ("open", "vmm.pid"),
+                 ("bind", "traced.sock")):
         tap.ok(f"its trace has {call[0]} of {call[1]}", call in made, sorted(made))
     phases = [call.where.split("phase=")[1].split()[0] for call in trace if call.kind == fault.MARK]
     tap.equal("and its phases", phases[:2] + phases[-1:], ["admit", "image", "commit"])
@@ -101,10 +101,10 @@ def check_failures(runner, faults, empty):
 
 
 def check_crash(runner, faults, empty):
-    faults.arm(fault.CRASH_BEFORE, name="execve", where="fake-qemu")
+    faults.arm(fault.CRASH_BEFORE, name="bind", where="orphan.sock")
     tap.equal("the runner dies before the VMM begins", create(runner, "orphan")[0], None)
     tap.equal("by SIGKILL", runner.process.wait(60), -signal.SIGKILL)
-    tap.equal("at that call", (faults.hit.name, os.path.basename(faults.hit.where)), ("execve", "fake-qemu"))
+    tap.equal("at that call", (faults.hit.name, os.path.basename(faults.hit.where)), ("bind", "orphan.sock"))
     runner.launch()
     runner.wait_up()
     runner.wait_idle()
