@@ -70,6 +70,28 @@ def main():
     tap.done()
 
 
+def check_many(n, up):
+    """Whose name is listed says what it stands for; and each question may make an entry in the kernel's table of connections."""
+    n.driver.do("policy", "a", LISTED, "*.many.example")
+    for i in range(256):
+        up.answers[f"n{i}.many.example"] = dns.addresses(*(f"198.18.{i}.{j}" for j in range(32)))
+    rcodes, i = [], 0
+    end = time.monotonic() + 60
+    while i < 256 and dns.SERVFAIL not in rcodes and time.monotonic() < end:
+        found = ask(n, f"n{i}.many.example", seconds=1)
+        if found is not None:  # else it asked too often
+            rcodes.append(found.rcode)
+            i += 1
+    tap.equal("s03: as many addresses as may be reached by names", (rcodes.count(dns.OK), rcodes[-1]), (4096 // 32, dns.SERVFAIL))
+    tap.ok("of which those that are in the answers are", passes(n, "198.18.0.31") and is_refused(n, "198.18.250.1"))
+    for port in range(5000):
+        n.send("a", eth(n.mac, A, 0x800, ip(A_IP, GATEWAY, udp(b"?", 10000 + port, 53))))
+    with open("/proc/sys/net/netfilter/nf_conntrack_count") as file:
+        count = int(file.read())
+    tap.ok("no more connections to the forwarder than to the outside", 4000 < count < 4400, count)
+    n.driver.do("policy", "a", network_packets.BLOCK)  # which forgets them
+
+
 def check(n):
     up = dns.Upstream(5300)
     up.answers["allowed.example"] = dns.addresses(OUT_IP)
@@ -118,6 +140,7 @@ def check(n):
     tap.ok("s03: another list: what was open is not", is_refused(n, OUT_IP))
     found = ask(n, "allowed.example")
     tap.equal("s03: nor resolved", found and found.rcode, dns.REFUSED)
+    check_many(n, up)
     n.driver.do("policy", "a", OPEN)
     found = ask(n, "allowed.example")
     tap.ok("open again: all is", found and found.addresses() == [OUT_IP] and passes(n, OUT_IP) and passes(n, ELSEWHERE))

@@ -7,7 +7,7 @@ import sys
 import time
 
 import tap
-from packets import (BROADCAST, Driver, Tap, arp, await_true, eth, ip, ip6, mac_of, run, udp, vlan)
+from packets import (BROADCAST, Driver, Tap, arp, await_true, eth, ip, ip6, mac_of, run, source_route, udp, vlan)
 
 A, B, OUT = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:99"
 A_IP, B_IP, GATEWAY, OUT_IP, ELSEWHERE = "10.0.0.2", "10.0.0.3", "10.0.0.1", "203.0.113.99", "198.51.100.9"
@@ -21,6 +21,8 @@ class Net:
 
     def __init__(self):
         self.out = Tap("out0")
+        with open("/proc/sys/net/ipv4/conf/all/accept_source_route", "w") as file:
+            file.write("1")  # as some administrator may have it
         for line in ("link set lo up", "addr add 203.0.113.1/24 dev out0", "link set out0 up",
                      f"route add default via {OUT_IP}", f"neigh replace {OUT_IP} lladdr {OUT} dev out0 nud permanent"):
             run("ip", *line.split())
@@ -103,6 +105,9 @@ def cases(n):
     def ask(name, operation, mac, address, to, inner=None, to_mac=BROADCAST, kind=1):
         return frame(name, 0x806, lambda t: arp(operation, inner or mac, address, BROADCAST, to, t, kind), mac, to_mac)
 
+    def routed(name, hop, kind=131):
+        return name, lambda t: eth(n.mac, A, 0x800, ip(A_IP, GATEWAY, udp(t), options=source_route(hop, kind))), beyond
+
     own = lambda t: ip(A_IP, OUT_IP, udp(t))
     forged = lambda t: ip(B_IP, OUT_IP, udp(t))
     return [
@@ -149,6 +154,13 @@ def cases(n):
         packet("to the host: uplink", A_IP, "203.0.113.1", where=beyond),
         packet("to the host: to all", A_IP, "255.255.255.255", to_mac=BROADCAST),
         packet("to the host: 127.0.0.1", A_IP, "127.0.0.1"),
+        *(packet(f"to the host, as a frame of the link ({last:02x})", A_IP, to, to_mac=f"01:80:c2:00:00:{last:02x}", where=beyond)
+          for last in (0, 2, 3, 14, 15) for to in (GATEWAY, "203.0.113.1")),
+        packet("a frame of the link, as another", B_IP, GATEWAY, mac=B, to_mac="01:80:c2:00:00:0e"),
+        packet("a frame of the link, to the outside", A_IP, OUT_IP, to_mac="01:80:c2:00:00:0e"),
+        routed("a source route: to a private network", "192.168.7.7"),
+        routed("a strict source route: to a private network", OUT_IP, 137),
+        routed("a source route: to the neighbour", B_IP),
         packet("to metadata", A_IP, "169.254.169.254"),
         packet("to a private network", A_IP, "192.168.7.7"),
         packet("to another private network", A_IP, "172.16.7.7"),

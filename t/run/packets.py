@@ -35,10 +35,16 @@ def eth(to, source, kind, body):
     return mac_bytes(to) + mac_bytes(source) + struct.pack("!H", kind) + body
 
 
-def ip(source, to, body, protocol=17, ttl=64):
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0, ttl, protocol, 0, socket.inet_aton(source),
-                       socket.inet_aton(to))
+def ip(source, to, body, protocol=17, ttl=64, options=b""):
+    size = 20 + len(options)
+    head = struct.pack("!BBHHHBBH4s4s", 0x40 | size // 4, 0, size + len(body), 0, 0, ttl, protocol, 0, socket.inet_aton(source),
+                       socket.inet_aton(to)) + options
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+
+
+def source_route(hop, kind=131):
+    """An option of IPv4: from the destination on to that one."""
+    return bytes([kind, 7, 4]) + socket.inet_aton(hop) + b"\0"
 
 
 def udp(tag, from_port=3000, to_port=5000):

@@ -15,6 +15,7 @@
 
 #define MESSAGE_MAX    2048 /* names are short, and a message says one thing, or so many ranges */
 #define RANGES_AT_ONCE 32   /* of 48 bytes at most each */
+#define ADDRESSES_MAX  4096 /* of the names of a sandbox: who owns a name in its list can make them as many as there are */
 #define TYPE_IPV4      7    /* nft's number of the type of keys, by which it lists them */
 #define IP_SOURCE      12
 #define IP_DESTINATION 16
@@ -215,6 +216,8 @@ void nft_set(struct nft *t, enum nft_change change, const char *set, bool has_ti
     nftnl_set_set_u32(s, NFTNL_SET_KEY_TYPE, TYPE_IPV4);
     nftnl_set_set_u32(s, NFTNL_SET_KEY_LEN, sizeof(uint32_t));
     nftnl_set_set_u32(s, NFTNL_SET_ID, ++t->n_sets);
+    if (has_timeout)
+        nftnl_set_set_u32(s, NFTNL_SET_DESC_SIZE, ADDRESSES_MAX);
     if (change & NFT_ADD) {
         head = message(buffer, t, NFT_MSG_NEWSET, NLM_F_CREATE);
         nftnl_set_nlmsg_build_payload(head, s);

@@ -77,11 +77,17 @@ static void add_hook(const char *chain, const char *hook, const char *priority, 
 static void add_from_guest(const struct bridge *b, struct str *s)
 {
     add_hook("pre", "prerouting", "-300", "iif", "guest", b, s);
+    /* To the addresses that bridges do not forward, those of STP, LLDP and the like: a bridge gives them to the host past its
+     * prerouting, and past itself, as what came in by the port; what is IPv4 within would be the host's to answer. */
+    add_hook("link", "input", "-300", "iif", "guest_link", b, s);
     str_add(s, "  chain guest {\n"
                "    ether type arp goto guest_arp\n"
                "    ether type != ip goto refuse\n"
                "    iifname . ether saddr . ip saddr @ident goto known\n" /* which counts; a lookup with != does not */
                "    goto refuse\n"
+               "  }\n"
+               "  chain guest_link {\n"
+               "    ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 goto refuse\n"
                "  }\n"
                "  chain known {\n"
                "    iifname vmap @rates\n"
@@ -158,18 +164,30 @@ static void add_limits(const struct bridge *b, struct str *s)
     str_add(s, "  }\n");
 }
 
+/* A connection, of which each guest may have so many. */
+#define TOO_MANY "ct state new add @flows { ip saddr ct count over 4096 } counter drop\n"
+
+/* What comes by a port is the bridge's, and nobody else's. */
+static void add_strays(const struct bridge *b, struct str *s)
+{
+    str_addf(s, "    iifname \"tap-*\" iifgroup %u counter drop\n", b->group);
+}
+
 /* To the host: replies to what it dialled, ping, and questions for names. */
 static void add_input(const struct bridge *b, struct str *s)
 {
     str_add(s, "  chain input {\n"
                "    type filter hook input priority -10; policy accept;\n");
+    add_strays(b, s);
     str_addf(s, "    iifname \"%s\" goto guest_in\n", b->name);
     str_add(s, "  }\n"
                "  chain guest_in {\n"
                "    ct state established ct direction reply accept\n");
     str_addf(s, "    icmp type echo-request ip daddr %s limit rate 100/second accept\n", b->address);
-    if (b->has_forwarder)
+    if (b->has_forwarder) {
+        str_addf(s, "    ip daddr %s meta l4proto { tcp, udp } th dport 53 " TOO_MANY, b->address);
         str_addf(s, "    ip daddr %s meta l4proto { tcp, udp } th dport 53 accept\n", b->address);
+    }
     str_add(s, "    counter drop\n"
                "  }\n");
 }
@@ -184,12 +202,13 @@ static void add_forward(const struct bridge *b, struct str *s)
                "  }\n"
                "  chain forward {\n"
                "    type filter hook forward priority -10; policy accept;\n");
+    add_strays(b, s);
     str_addf(s, "    iifname \"%s\" oifname \"%s\" counter %s\n", b->name, b->name,
              b->is_isolating ? "drop" : "accept");
     str_addf(s, "    iifname \"%s\" meta nfproto ipv6 counter drop\n", b->name);
     str_addf(s, "    iifname \"%s\" ip saddr != %s counter drop\n", b->name, b->subnet);
     str_addf(s, "    iifname \"%s\" ip daddr 169.254.0.0/16 counter drop\n", b->name);
-    str_addf(s, "    iifname \"%s\" ct state new add @flows { ip saddr ct count over 4096 } counter drop\n", b->name);
+    str_addf(s, "    iifname \"%s\" " TOO_MANY, b->name);
     str_addf(s, "    oifname \"%s\" ct state established,related accept\n", b->name);
     str_addf(s, "    oifname \"%s\" counter drop\n", b->name);
     str_add(s, "  }\n");

@@ -180,12 +180,14 @@ static int add_settings(const struct bridge *b, const struct state *state, struc
     auto_free char *bridge = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", b->name);
     auto_free char *uplink = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", state->uplink);
     auto_free char *accept = mem_printf("/proc/sys/net/ipv4/conf/%s/accept_redirects", b->name);
+    auto_free char *source = mem_printf("/proc/sys/net/ipv4/conf/%s/accept_source_route", b->name);
     auto_free char *send = mem_printf("/proc/sys/net/ipv4/conf/%s/send_redirects", b->name);
     auto_free char *retry = mem_printf("/proc/sys/net/ipv4/neigh/%s/retrans_time_ms", b->name);
 
     if (state->uplink[0] != '\0' && ADD_RUN(batch, "1\n", 0, err, "tee", bridge, uplink) < 0)
         return -1;
-    if (ADD_RUN(batch, "0\n", 0, err, "tee", accept, send) < 0)
+    /* Source routes: a packet that says its next hop within goes there from the gateway, which every guest may speak to. */
+    if (ADD_RUN(batch, "0\n", 0, err, "tee", accept, source, send) < 0)
         return -1;
     return ADD_RUN(batch, NEIGH_RETRY_MS "\n", 0, err, "tee", retry);
 }
