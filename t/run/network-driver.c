@@ -2,7 +2,7 @@
  * answer each ("ok ..." or "error CODE ..."). It may be killed at any moment, as a runner may.
  *
  *   setup | check | attach ID MAC ADDRESS [NAME] | detach ID | policy ID FLAGS [CIDR...] [DOMAIN...] | adopt ID NAME MAC ADDRESS
- *   rate ID TX RX (bytes a second, open) | lack WORD | sweep ID... | counters ID | change N ID CIDR CIDR | block N ID CIDR
+ *   rate ID TX RX (bytes a second, open) | lack WORD | sweep ID... | sweep all | counters ID | change N ID CIDR CIDR | block N ID CIDR
  *   first N CIDR | come-and-go N | fill N | dial ID
  *
  * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. block: N times blocked, and with a
@@ -171,9 +171,11 @@ static int check(const struct runner_plugin *network)
 
 static int sweep(char **ids, size_t n)
 {
-    const struct runner_nic *owned[WORDS_MAX];
+    const struct runner_nic *owned[BOXES_MAX];
     size_t n_owned = 0;
 
+    for (size_t i = 0; n == 1 && strcmp(ids[0], "all") == 0 && i < n_boxes; i++)
+        owned[n_owned++] = &boxes[i].nic;
     for (size_t i = 0; i < n; i++)
         if (find(ids[i]) != NULL)
             owned[n_owned++] = &find(ids[i])->nic;

@@ -9,6 +9,7 @@ import sys
 import time
 
 import dns
+import network_lost
 import network_packets as base
 import tap
 from network_packets import (A, A_IP, B, B_IP, BLOCK, ELSEWHERE, GATEWAY, LISTED, OPEN, OUT, OUT_IP, QUIET, Net)
@@ -247,6 +248,33 @@ def check_names(n):
     n.driver.do("policy", "b", OPEN)
 
 
+def check_lost(n):
+    """The rules and the bridge go: noticed, and put right as core does it, from outside of the namespaces."""
+    def told():
+        return " ".join(n.driver.do("check"))
+    n.driver.do("policy", "a", OPEN)
+    n.driver.do("policy", "b", BLOCK)
+    for what, says, command in (("the rules", "the rules of table 'bridge runner_br0'", ("nft", "flush", "ruleset")),
+                                ("the bridge", "the bridge br0 is gone", ("ip", "link", "del", "br0"))):
+        run(*command)
+        tap.ok(f"{what} gone: told", says in told(), told())
+        n.driver.do("setup")
+        n.driver.do("sweep", "a", "b")
+        network_lost.watch(n)
+        tap.ok(f"{what} made again: closed until the policy is said", n.is_refused("b", OUT_IP))
+        n.driver.do("policy", "a", OPEN)
+        n.driver.do("policy", "b", BLOCK)
+        tap.equal(f"{what}: nothing is told any more", told(), "")
+        tap.ok(f"{what}: the open clone is out, the blocked one is not, nor is its twin reached",
+               await_true(lambda: n.reaches_out("a")) and n.is_refused("b", OUT_IP) and n.is_refused("a", B_IP))
+        for name, address in (("a", A_IP), ("b", B_IP)):
+            def is_dialled():
+                tag = n.tag()
+                n.host_says(address, tag)
+                return n.places(tag, set()) == {name}
+            tap.ok(f"{what}: the host reaches clone {name}", await_true(is_dialled))
+
+
 def flood(n, is_over):
     sent = lost = leaked = 0
     while not is_over():
@@ -367,6 +395,7 @@ def check(n, params):
     try_wrongs(n, True)
     base.check_outside(n)
     check_policies(n)
+    check_lost(n)
     check_rate(n)
     check_names(n)
     check_flood(n)
