@@ -486,14 +486,14 @@ Test(ch_plan, spawn)
     vm.cgroup = "sb-1";
     expect_plan(
         ops->spawn, &vm,
-        "RENAME /s/serial.log -> /s/serial.log.1 +optional undo: RENAME /s/serial.log.1 -> /s/serial.log +optional\n"
-        "WRITE /s/serial.log mode=0600 uid=7 gid=7 len=0 data=\"\" +owned undo: CGROUP_DEL sb-1\n"
-        "REMOVE /s/vmm.log undo: REMOVE /run/sb-1.sock\n"
-        "REMOVE /s/vmm/vsock.sock undo: REMOVE /s/vmm/vsock.sock\n"
+        "REMOVE /s/vmm.log undo: CGROUP_DEL sb-1\n"
+        "REMOVE /s/vmm/vsock.sock undo: REMOVE /run/sb-1.sock\n"
         "REMOVE /s/events undo: REMOVE /s/events\n"
         "SPAWN [/opt/ch][--api-socket][fd=3][--event-monitor][fd=4][--seccomp][true] pid=/s/vmm.pid "
         "output=/s/vmm.log uid=7 gid=7 groups_of=/dev/kvm nofile=4096 cgroup=sb-1 memory=1224736768 tasks=258 "
-        "fds=3:listen:/run/sb-1.sock,4:fifo:/s/events undo: KILL /s/vmm.pid signal=9\n");
+        "fds=3:listen:/run/sb-1.sock,4:fifo:/s/events undo: KILL /s/vmm.pid signal=9\n"
+        "RENAME /s/serial.log -> /s/serial.log.1 +optional undo: RENAME /s/serial.log.1 -> /s/serial.log +optional\n"
+        "WRITE /s/serial.log mode=0600 uid=7 gid=7 len=0 data=\"\" +owned\n");
 }
 
 Test(ch_plan, cleanup)

@@ -95,19 +95,35 @@ static int add(struct runner_batch *batch, const struct runner_step *step, struc
     return host->add(batch, step, err) < 0 ? -1 : 0;
 }
 
-/* A step has one undo: those that remove what the process makes are spread over the steps before it, and so come after
- * it was killed. */
-static int add_remove(struct runner_batch *batch, const char *path, const char *undo_path, struct runner_error *err)
+static int add_remove(struct runner_batch *batch, const char *path, const struct runner_step *undo,
+                      struct runner_error *err)
 {
-    const struct runner_step undo = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = undo_path};
-    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path, .undo = &undo};
+    const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = path, .undo = undo};
 
     return add(batch, &step, err);
 }
 
 /*
+ * What an earlier process left; its log too, as boot() quotes the log, and it shall be what this process said. A step has
+ * one undo: those that remove what the process makes are spread over these steps before it, and so come after it was
+ * killed. (A vsock it makes later.)
+ */
+static int add_removals(struct runner_batch *batch, const struct runner_vm *vm, struct runner_error *err)
+{
+    auto_free char *vsock = ch_vsock_path(vm), *events = ch_events_path(vm);
+    const struct runner_step no_cgroup = {.size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = vm->cgroup};
+    const struct runner_step no_socket = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = vm->socket_path};
+    const struct runner_step no_events = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = events};
+
+    if (add_remove(batch, vm->log_path, vm->cgroup != NULL ? &no_cgroup : NULL, err) < 0 ||
+        add_remove(batch, vsock, &no_socket, err) < 0)
+        return -1;
+    return add_remove(batch, events, &no_events, err);
+}
+
+/*
  * Cloud Hypervisor opens the serial log itself, at each boot of the guest anew, and empties it: what is there from an
- * earlier life is kept beside it, and the new one is the process's own.
+ * earlier life is kept beside it, and the new one is the process's own. It need not be there before the boot.
  */
 static int add_serial(struct runner_batch *batch, const struct runner_vm *vm, struct runner_error *err)
 {
@@ -123,7 +139,6 @@ static int add_serial(struct runner_batch *batch, const struct runner_vm *vm, st
                                        .path = vm->serial_path,
                                        .to = old,
                                        .undo = &back};
-    const struct runner_step no_cgroup = {.size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = vm->cgroup};
     const struct runner_step write = {.size = RUNNER_STEP_INIT,
                                       .kind = RUNNER_WRITE,
                                       .flags = vm->uid != 0 ? RUNNER_S_OWNED : 0,
@@ -131,21 +146,9 @@ static int add_serial(struct runner_batch *batch, const struct runner_vm *vm, st
                                       .data = "",
                                       .number = 0600,
                                       .uid = vm->uid,
-                                      .gid = vm->gid,
-                                      .undo = vm->cgroup != NULL ? &no_cgroup : NULL};
+                                      .gid = vm->gid};
 
     return add(batch, &rename, err) < 0 ? -1 : add(batch, &write, err);
-}
-
-/* The log of an earlier process goes: boot() quotes the log, and it shall be what this process said. */
-static int add_files(struct runner_batch *batch, const struct runner_vm *vm, struct runner_error *err)
-{
-    auto_free char *vsock = ch_vsock_path(vm), *events = ch_events_path(vm);
-
-    if (add_serial(batch, vm, err) < 0 || add_remove(batch, vm->log_path, vm->socket_path, err) < 0 ||
-        add_remove(batch, vsock, vsock, err) < 0)
-        return -1;
-    return add_remove(batch, events, events, err);
 }
 
 /* ---- planning: the process ---- */
@@ -216,9 +219,9 @@ static int ch_spawn(void *instance, struct runner_call *call, struct runner_batc
     if (check_facts(self, call, &facts, err) < 0 || vmconfig_check(vm, err) < 0)
         return -1;
     client_forget(self, vm->id);
-    if (add_files(batch, vm, err) < 0)
+    if (add_removals(batch, vm, err) < 0 || add_process(self, batch, vm, err) < 0)
         return -1;
-    return add_process(self, batch, vm, err);
+    return add_serial(batch, vm, err);
 }
 
 static int ch_cleanup(void *self, struct runner_call *call, struct runner_batch *batch, const struct runner_vm *given,
