@@ -116,7 +116,7 @@ void hand_open_socket(struct machine *m)
 struct request {
     struct nlmsghdr head;
     struct ifinfomsg info;
-    char attributes[32];
+    char attributes[128];
 };
 
 static struct rtattr *add(struct request *r, unsigned short type, const void *data, size_t len)
@@ -150,13 +150,17 @@ static struct request new_request(unsigned char family, int index)
                             .info = {.ifi_family = family, .ifi_index = index}};
 }
 
-/* Up, on the bridge, apart from the others there. It goes with its last descriptor. */
+/* Up, on the bridge, apart from the others there, where it learns and floods nothing. It goes with its last descriptor. */
 void hand_make_tap(struct machine *m)
 {
     struct ifreq name = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
     int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    uint8_t one = 1;
-    struct request join, isolate;
+    static const struct {
+        unsigned short type;
+        uint8_t value;
+    } flags[] = {{IFLA_BRPORT_ISOLATED, 1},      {IFLA_BRPORT_LOCKED, 1},      {IFLA_BRPORT_LEARNING, 0},
+                 {IFLA_BRPORT_UNICAST_FLOOD, 0}, {IFLA_BRPORT_MCAST_FLOOD, 0}, {IFLA_BRPORT_BCAST_FLOOD, 0}};
+    struct request join, port;
     struct rtattr *nest;
     uint32_t bridge;
 
@@ -172,11 +176,12 @@ void hand_make_tap(struct machine *m)
     join.info.ifi_change = join.info.ifi_flags = IFF_UP;
     add(&join, IFLA_MASTER, &bridge, sizeof bridge);
     change_link(netlink, &join);
-    isolate = new_request(AF_BRIDGE, name.ifr_ifindex);
-    nest = add(&isolate, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
-    add(&isolate, IFLA_BRPORT_ISOLATED, &one, sizeof one);
-    nest->rta_len = (unsigned short)((char *)&isolate + isolate.head.nlmsg_len - (char *)nest);
-    change_link(netlink, &isolate);
+    port = new_request(AF_BRIDGE, name.ifr_ifindex);
+    nest = add(&port, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+        add(&port, flags[i].type, &flags[i].value, sizeof flags[i].value);
+    nest->rta_len = (unsigned short)((char *)&port + port.head.nlmsg_len - (char *)nest);
+    change_link(netlink, &port);
     close(netlink);
 }
 
@@ -187,6 +192,8 @@ static void confine(uint32_t uid)
     struct stat kvm;
     gid_t group = stat("/dev/kvm", &kvm) == 0 ? kvm.st_gid : 0;
 
+    for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+        ; /* until there is no such capability; the other sets go with the change of user */
     if (setgroups(group != 0, &group) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         _exit(127);
@@ -221,6 +228,16 @@ static int make_cgroup(const struct machine *m)
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* Whom to end later. */
+static void write_pid(const struct machine *m)
+{
+    int fd = make_file(m, "vmm.pid", O_WRONLY, 0600);
+
+    if (dprintf(fd, "%d\n", (int)m->pid) < 0)
+        hand_die("vmm.pid");
+    close(fd);
+}
+
 void hand_start(struct machine *m)
 {
     struct clone_args args = {.exit_signal = SIGCHLD, .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&m->pidfd};
@@ -238,6 +255,7 @@ void hand_start(struct machine *m)
     check(m->pid, "clone3");
     if (m->pid == 0)
         run_child(m, argv);
+    write_pid(m);
     if (m->hand->cgroup != NULL)
         close((int)args.cgroup);
     while (n-- > 0)
