@@ -33,8 +33,11 @@ static int inspect(struct asking *a, struct str *body, struct runner_error *err)
 {
     struct runner_object_info info = {.size = sizeof info};
 
-    if (images_inspect(a->images, &a->call, &a->object, &info, err) < 0)
+    if (images_inspect(a->images, &a->call, &a->object, &info, err) < 0) {
+        if (err->code == RUNNER_E_NOTSUP && a->call.host->instances[RUNNER_STORAGE] != NULL)
+            err->code = RUNNER_E_EXISTS; /* another architecture, or no image: as a create of it is answered */
         return -1;
+    }
     image_add_info(&info, body);
     return 0;
 }

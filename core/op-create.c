@@ -81,6 +81,8 @@ static int image(struct op *op, struct runner_error *err)
                     &snapshot, err) < 0) {
         if (err->code == RUNNER_E_DENIED) /* by the registry: the client of this runner is who it says */
             err->code = RUNNER_E_INVALID;
+        if (err->code == RUNNER_E_NOTSUP) /* another architecture, or no image: 409 (contract 1.5) */
+            err->code = RUNNER_E_EXISTS;
         return -1;
     }
     index_lock(op->engine->index);

@@ -148,6 +148,11 @@ wrong() { # CODE OF THE STORAGE, TEXT
 wrong 2 "no such manifest"
 wrong 7 "connect: refused"
 wrong 12 "password wrong"
+wrong 10 "the image is for linux/arm64"
+http POST /snapshots/inspect -d '{"snapshot": "bad:10"}'
+like "inspect: for others" "$code $(message)" "^409 .*linux/arm64"
+create c bad:10
+like "a create of what is for others" "$code $(message)" "^409 .*linux/arm64"
 http POST /snapshots/inspect -d '{"snapshot": "bad:12"}'
 is "inspect: credentials" $code 401
 http POST /snapshots/inspect -d '{"snapshot": "bad:2"}'
