@@ -188,6 +188,18 @@ def changed(**members):
     return json.dumps({**manifest, **members}).encode()
 
 
+inner = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
+outer = json.dumps({"schemaVersion": 2, "manifests": [{
+    "mediaType": OCI + "index.v1+json", "digest": f"sha256:{hashlib.sha256(inner).hexdigest()}", "size": len(inner),
+    "platform": {"os": "linux", "architecture": "amd64"}}]}).encode()
+
+
+def nested(request):
+    body = inner if hashlib.sha256(inner).hexdigest() in request.path else outer
+    return manifest_rule(body, OCI + "index.v1+json")(request)
+
+
+HELM = "application/vnd.cncf.helm."
 huge = b'{"schemaVersion": 2, "x": "' + b"x" * (100 << 20) + b'"}'
 for name, rule, code, words in (
         ("a manifest of 100 MB", manifest_rule(huge), "invalid", ["more than 4194304 bytes"]),
@@ -195,6 +207,11 @@ for name, rule, code, words in (
         ("a manifest that is a list", manifest_rule(b"[]"), "invalid", ["manifest"]),
         ("an unknown media type", manifest_rule(b'{"schemaVersion": 2, "mediaType": "application/vnd.x"}', "application/vnd.x"),
          "notsup", ["application/vnd.x"]),
+        ("a manifest nested 100 000 deep", manifest_rule(b'{"schemaVersion": 2, "x": ' + b"[" * 100000), "invalid", ["manifest"]),
+        ("an index within an index", nested, "notsup", ["linux/amd64"]),
+        ("a Helm chart", manifest_rule(changed(config={**manifest["config"], "mediaType": HELM + "config.v1+json"},
+                                               layers=[{**layer, "mediaType": HELM + "chart.content.v1.tar+gzip"}])),
+         "notsup", ["helm.chart"]),
         ("Docker's schema 1", manifest_rule(b'{"schemaVersion": 1}', "application/vnd.docker.distribution.manifest.v1+json"),
          "notsup", ["schema 1"]),
         ("a layer of an unknown kind", manifest_rule(changed(layers=[{**layer, "mediaType": "text/x"}])), "notsup", ["text/x"]),
@@ -202,6 +219,7 @@ for name, rule, code, words in (
         ("a digest that is a path", manifest_rule(changed(layers=[{**layer, "digest": "sha256:../../../../etc/passwd"}])), "invalid",
          ["digest"]),
         ("a negative size", manifest_rule(changed(layers=[{**layer, "size": -1}])), "invalid", ["size"]),
+        ("a size of 2^63", manifest_rule(changed(layers=[{**layer, "size": 2**63}])), "invalid", ["integer"]),
         ("sizes beyond all bounds", manifest_rule(changed(layers=[{**layer, "size": 2**62}, {**layer, "size": 2**62}])), "invalid",
          ["max_image"]),
         ("10 000 layers", manifest_rule(changed(layers=[layer] * 10000)), "invalid", ["10000 layers"]),
