@@ -71,7 +71,7 @@ static int find_program(char **name, struct runner_error *err)
 
     if (strchr(*name, '/') != NULL)
         return 0;
-    for (const char *p = path != NULL ? path : ""; *p != '\0';) {
+    for (const char *p = path != NULL && **name != '\0' ? path : ""; *p != '\0';) {
         size_t len = strcspn(p, ":");
         auto_free char *file = mem_printf("%.*s%s%s", (int)len, p, len > 0 ? "/" : "./", *name);
 

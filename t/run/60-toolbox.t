@@ -84,7 +84,7 @@ entrypoint_said() {
     [[ $out = *runner-guestd* ]]
 }
 if ! mknod -m 666 "$alone/dev/null" c 1 3 2>/dev/null || ! chroot "$alone" /guestd --version >/dev/null 2>&1; then
-    skip "needs root, and a daemon that is linked statically" 9
+    skip "needs root, and a daemon that is linked statically" 10
 else
     alone_seed root
     start_guestd "$alone"
@@ -98,6 +98,8 @@ else
     done
     alone_has '{"command": "nothing"}'
     like "a program that is not there" "$out" "^404 .*no program 'nothing' in PATH"
+    alone_has "{\"command\": \"'' x\"}"
+    like "an empty name" "$out" "^404 .*no program '' in PATH"
     ok "the entrypoint ran, with its log" await 60 entrypoint_said
     kill "$guestd_pid"
 fi
