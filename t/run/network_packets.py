@@ -223,10 +223,10 @@ def check_outside(n):
     tap.equal("nothing unasked comes in", n.places(tag, set()) & {"a", "b"}, set())
 
 
-def reply(n, port):
+def reply(n, port, source=OUT_IP):
     """The outside answers what guest a sent from that port."""
     tag = n.tag()
-    n.send("out", eth(n.out_mac, OUT, 0x800, ip(OUT_IP, "203.0.113.1", udp(tag, 5000, port))))
+    n.send("out", eth(n.out_mac, OUT, 0x800, ip(source, "203.0.113.1", udp(tag, 5000, port))))
     return tag
 
 
@@ -334,6 +334,26 @@ def check_kept_connections(n):
     tap.equal("(control: an empty list between, with which connections are forgotten: it does not)",
               n.places(reply(n, 3210), set()) & {"a", "b"}, set())
     n.driver.do("policy", "a", OPEN)
+
+
+def check_cut_later(n):
+    """Connections that a list no longer allows are forgotten by the next look; those that it allows are not."""
+    def comes(port, source=OUT_IP, wanted=True):
+        return n.places(reply(n, port, source), {"a"} if wanted else set()) & {"a", "b"} == {"a"}
+    n.driver.do("policy", "a", OPEN)
+    for port, to in ((3220, OUT_IP), (3221, ELSEWHERE)):
+        tag = n.tag()
+        n.from_a(A_IP, to, tag, from_port=port)
+        n.places(tag, {"out"})
+    n.driver.do("policy", "a", LISTED, OUT_IP + "/32")
+    n.driver.do("policy", "a", OPEN)
+    n.driver.do("check")
+    tap.ok("a list for a moment: both connections go on", comes(3220) and comes(3221, ELSEWHERE))
+    n.driver.do("policy", "a", LISTED, OUT_IP + "/32")
+    n.driver.do("check")
+    tap.ok("a list, and a look: what it allows goes on", comes(3220))
+    n.driver.do("policy", "a", OPEN)
+    tap.ok("the other is forgotten", comes(3220) and not comes(3221, ELSEWHERE, False))
 
 
 def check_hostile_vmm(n):
@@ -537,6 +557,7 @@ def main():
     check_policies(n)
     check_open_connections(n)
     check_kept_connections(n)
+    check_cut_later(n)
     check_counters(n)
     check_others(n)
     check_rate(n)

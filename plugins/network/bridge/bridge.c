@@ -6,6 +6,7 @@
 
 #include "core/util/num.h"
 #include "core/util/text.h"
+#include "plugins/network/bridge/cuts.h"
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/netns.h"
 #include "plugins/network/bridge/shaper.h"
@@ -39,6 +40,7 @@ static void bridge_destroy(void *self)
     if (b == NULL)
         return;
     names_free(b->names);
+    cuts_free(b->cuts);
     ranges_done(&b->never);
     ranges_done(&b->restricted);
     free(b);
@@ -59,6 +61,7 @@ static int bridge_create(const struct runner_value *values, size_t n, void **ret
                    (unsigned)(hash >> 16 & 0xff), (unsigned)(hash >> 8 & 0xff), (unsigned)(hash & 0xff));
     b->group = GROUP_OURS | (uint32_t)(hash & 0xffffff);
     b->names = names_new(b->name, pool);
+    b->cuts = cuts_new();
     b->has_forwarder = b->dns_program != NULL;
     *ret_self = b;
     return 0;
@@ -70,7 +73,10 @@ static int bridge_check(void *self, struct runner_call *call, struct runner_erro
 
     if (setup_check(b, call, err) < 0)
         return -1;
-    return b->is_set_up ? watch_check(b, call, err) : 0;
+    if (!b->is_set_up)
+        return 0;
+    cuts_run(b, call);
+    return watch_check(b, call, err);
 }
 
 static int bridge_setup(void *self, struct runner_call *call, struct runner_error *err)
@@ -184,6 +190,7 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
     (void)id;
     if (nic->kind != RUNNER_NIC_TAP || nic->name[0] == '\0')
         return 0;
+    cuts_set(b->cuts, nic->address, NULL);
     if (names_keep(b->names, nic->name, !netns_has(nic), idle)) {
         step.data = idle;
         step.len = strlen(idle) + 1;
@@ -221,6 +228,13 @@ static bool allows_nothing(const struct runner_policy *policy)
            ((policy->flags & RUNNER_POLICY_LISTED) && policy->n_cidrs == 0 && policy->n_domains == 0);
 }
 
+/* What names stand for is not known here: connections of such a list end by themselves. */
+static bool leaves_some(const struct runner_policy *policy)
+{
+    return !(policy->flags & RUNNER_POLICY_BLOCK) && (policy->flags & RUNNER_POLICY_LISTED) && policy->n_cidrs > 0 &&
+           policy->n_domains == 0;
+}
+
 /* What queues keep of them is none of the rules' business. */
 static int set_limits(struct bridge *b, struct runner_call *call, struct runner_batch *batch, const struct guest *guest,
                       struct runner_policy *policy, struct runner_error *err)
@@ -256,6 +270,7 @@ static int bridge_apply_policy(void *self, struct runner_call *call, struct runn
     names_set_lists(b->names, nic->name, lists);
     if (!are_names_same && allowed_told(b, call, batch, nic, policy, err) < 0)
         return -1;
+    cuts_set(b->cuts, nic->address, leaves_some(policy) ? policy : NULL);
     return allows_nothing(policy) && plan_cut(batch, nic->address, err) < 0 ? -1 : 0;
 }
 

@@ -40,6 +40,7 @@ struct bridge { /* one instance; constant after create() but for names, limits, 
     uint64_t rx_bytes_per_s, tx_bytes_per_s; /* of a sandbox whose policy says nothing of them; 0: no limit */
     atomic_uint limits;                      /* shaper.c: what the kernel can; 0: not known yet */
     struct names *names;
+    struct cuts *cuts; /* cuts.c */
 };
 
 uint64_t bridge_hash(const char *text); /* FNV-1a: stable, for names only */
