@@ -79,15 +79,14 @@ static void add_from_guest(const struct bridge *b, struct str *s)
     add_hook("pre", "prerouting", "-300", "iif", "guest", b, s);
     /* To the addresses that bridges do not forward, those of STP, LLDP and the like: a bridge gives them to the host past its
      * prerouting, and past itself, as what came in by the port; what is IPv4 within would be the host's to answer. */
-    add_hook("link", "input", "-300", "iif", "guest_link", b, s);
+    str_add(s, "  chain link {\n    type filter hook input priority -300; policy accept;\n"
+               "    meta pkttype multicast ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 "); /* cheap first: for most */
+    str_addf(s, "iifname \"tap-*\" iifgroup { 0, %u } goto refuse\n  }\n", b->group);
     str_add(s, "  chain guest {\n"
                "    ether type arp goto guest_arp\n"
                "    ether type != ip goto refuse\n"
                "    iifname . ether saddr . ip saddr @ident goto known\n" /* which counts; a lookup with != does not */
                "    goto refuse\n"
-               "  }\n"
-               "  chain guest_link {\n"
-               "    ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 goto refuse\n"
                "  }\n"
                "  chain known {\n"
                "    iifname vmap @rates\n"
@@ -178,8 +177,8 @@ static void add_input(const struct bridge *b, struct str *s)
 {
     str_add(s, "  chain input {\n"
                "    type filter hook input priority -10; policy accept;\n");
-    add_strays(b, s);
     str_addf(s, "    iifname \"%s\" goto guest_in\n", b->name);
+    add_strays(b, s);
     str_add(s, "  }\n"
                "  chain guest_in {\n"
                "    ct state established ct direction reply accept\n");
