@@ -134,17 +134,34 @@ int file_make(int dir, const char *name, mode_t mode)
     return made;
 }
 
+static atomic_uint_fast64_t last_number;
+
+static void seed_numbers(void)
+{
+    uint64_t number;
+
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        number = (uint64_t)getpid() << 32;
+    atomic_store(&last_number, number);
+}
+
+/* Most likely nobody's: runners begin anywhere. */
+static uint64_t next_number(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, seed_numbers);
+    return atomic_fetch_add(&last_number, 1);
+}
+
 int draft_open(struct kept *kept, const char *path, mode_t mode, struct draft *ret, struct runner_error *err)
 {
     struct draft d = DRAFT_INIT;
-    uint64_t number;
 
     if (path_open(kept, path, &d.at, err) < 0)
         return -1;
     do {
-        if (getrandom(&number, sizeof number, 0) != sizeof number)
-            number = (uint64_t)(uintptr_t)ret ^ (uint64_t)getpid();
-        (void)snprintf(d.name, sizeof d.name, ".tmp-%016llx", (unsigned long long)number);
+        (void)snprintf(d.name, sizeof d.name, ".tmp-%016llx", (unsigned long long)next_number());
         d.fd = file_make(d.at.dir, d.name, mode);
     } while (d.fd < 0 && errno == EEXIST);
     if (d.fd < 0) {
