@@ -46,12 +46,16 @@ static void write_file(const struct machine *m, const char *name, const struct h
                        uint32_t uid, bool is_durable)
 {
     int fd = make_file(m, name, O_WRONLY, mode);
+    size_t end = 0;
 
-    for (size_t i = 0; i < file->n_extents; i++)
+    for (size_t i = 0; i < file->n_extents; i++) {
         if (pwrite(fd, file->data + file->extents[i].at, file->extents[i].len, (off_t)file->extents[i].at) !=
             (ssize_t)file->extents[i].len)
             hand_die(name);
-    check(ftruncate(fd, (off_t)file->size), name);
+        end = file->extents[i].at + file->extents[i].len;
+    }
+    if (end < file->size) /* it ends with a hole */
+        check(ftruncate(fd, (off_t)file->size), name);
     if (uid != 0)
         check(fchown(fd, uid, uid), name);
     if (is_durable)
