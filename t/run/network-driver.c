@@ -6,8 +6,8 @@
  *   first N CIDR | come-and-go N | fill N | dial ID
  *
  * FLAGS: the sum of RUNNER_POLICY_*. change: N policies, one CIDR and the other in turn. block: N times blocked, and with a
- * list again. first: the first list of N sandboxes, one after another. come-and-go: N sandboxes, one after another, attached and detached. fill: N that
- * stay, each with a list of its own. Those answer with microseconds: p50 p99 max. dial: the number of a queue of its TAP, which
+ * list again. first: the first list of N sandboxes, one after another. come-and-go: N sandboxes, one after another, attached and
+ * detached. fill: N more that stay, each with a list of its own. Those answer with microseconds: p50 p99 max. dial: the number of a queue of its TAP, which
  * stays open. Arguments: key=value, parameters of the plugin; with netns=true TAPs are dialled. Environment:
  * NETWORK_DRIVER_ROOT, the host's root. */
 #include <arpa/inet.h>
@@ -22,7 +22,7 @@
 #include "kit/fake/host.h"
 #include "t/run/plugin-host.h"
 
-#define BOXES_MAX 1200
+#define BOXES_MAX 2200
 #define WORDS_MAX 64
 
 struct box {
@@ -291,11 +291,12 @@ static int first(size_t n, const char *cidr)
 static int fill(size_t n)
 {
     static const char *const cidrs[] = {"192.0.2.0/28", "198.51.100.0/24", "203.0.113.0/25"};
+    static size_t n_filled;
     int64_t *us = mem_array(n, sizeof *us);
     int r = 0;
 
     for (size_t i = 0; i < n && r >= 0; i++) {
-        struct box *b = numbered(i + 1);
+        struct box *b = numbered(++n_filled);
         int64_t start = num_now_us();
 
         if (b == NULL || attach(b) < 0 || apply(b, RUNNER_POLICY_LISTED, cidrs, ARRAY_LEN(cidrs)) < 0)

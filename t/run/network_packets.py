@@ -19,6 +19,8 @@ QUIET = 0.06  # how long a packet that must not come is waited for
 class Net:
     """A namespace with the bridge, its two guests' TAPs, an uplink, and sockets of the host."""
 
+    bridge = "br0"  # of guest a
+
     def __init__(self):
         self.out = Tap("out0")
         with open("/proc/sys/net/ipv4/conf/all/accept_source_route", "w") as file:
@@ -29,7 +31,8 @@ class Net:
         self.driver = Driver()
         self.driver.do("setup")
         self.driver.do("sweep")
-        self.names = {"a": self.driver.do("attach", "a", A, A_IP)[0], "b": self.driver.do("attach", "b", B, B_IP)[0]}
+        self.names = {}
+        self.attach_guests()
         self.guests = {name: self.queue(name) for name in self.names}
         self.mac = mac_of("br0")
         self.out_mac = mac_of("out0")
@@ -37,9 +40,17 @@ class Net:
         self.service.bind(("0.0.0.0", 5000))
         self.service.setblocking(False)
         self.seen = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.seen.bind(("br0", 0))
+        self.seen.bind((self.bridge, 0))
         self.seen.setblocking(False)
         self.number = 0
+        self.who, self.victim = ("a", A, A_IP), ("b", B, B_IP)  # of the cases
+
+    def attach(self, name, mac, address):
+        self.names[name] = self.driver.do("attach", name, mac, address)[0]
+
+    def attach_guests(self):
+        self.attach("a", A, A_IP)
+        self.attach("b", B, B_IP)
 
     def queue(self, name):
         return Tap(self.names[name])
@@ -92,18 +103,19 @@ class Net:
 
 
 def cases(n):
-    """What guest a does wrong: name, frame for a tag, places in which it is looked for."""
-    everywhere = {"b", "out", "bridge", "host"}
-    beyond = {"b", "out", "host"}  # what is said to the gateway comes to the bridge, and the host's rules decide
+    """What a guest does wrong, guest a unless others are said: name, frame for a tag, places in which it is looked for."""
+    (_, A, A_IP), (victim, B, B_IP) = n.who, n.victim
+    everywhere = {victim, "out", "bridge", "host"}
+    beyond = {victim, "out", "host"}  # what is said to the gateway comes to the bridge, and the host's rules decide
 
-    def packet(name, source, to, mac=A, to_mac=None, where=everywhere, **ports):
-        return name, lambda t: eth(to_mac or n.mac, mac, 0x800, ip(source, to, udp(t, **ports))), where
+    def packet(case, source, to, mac=A, to_mac=None, where=everywhere, **ports):
+        return case, lambda t: eth(to_mac or n.mac, mac, 0x800, ip(source, to, udp(t, **ports))), where
 
-    def frame(name, kind, body, mac=A, to_mac=None):
-        return name, lambda t: eth(to_mac or n.mac, mac, kind, body(t)), everywhere
+    def frame(case, kind, body, mac=A, to_mac=None):
+        return case, lambda t: eth(to_mac or n.mac, mac, kind, body(t)), everywhere
 
-    def ask(name, operation, mac, address, to, inner=None, to_mac=BROADCAST, kind=1):
-        return frame(name, 0x806, lambda t: arp(operation, inner or mac, address, BROADCAST, to, t, kind), mac, to_mac)
+    def ask(case, operation, mac, address, to, inner=None, to_mac=BROADCAST, kind=1):
+        return frame(case, 0x806, lambda t: arp(operation, inner or mac, address, BROADCAST, to, t, kind), mac, to_mac)
 
     def routed(name, hop, kind=131):
         return name, lambda t: eth(n.mac, A, 0x800, ip(A_IP, GATEWAY, udp(t), options=source_route(hop, kind))), beyond
@@ -167,17 +179,17 @@ def cases(n):
     ]
 
 
-def try_cases(n, note):
+def try_cases(n, note, prefix="s02: "):
     """The names of those that got somewhere."""
     wrong = []
     for name, make, where in cases(n):
         tag = n.tag()
-        n.send("a", make(tag))
+        n.send(n.who[0], make(tag))
         found = n.places(tag, set()) & where
         if found:
             wrong.append(name)
         if note:
-            tap.equal("s02: " + name, found, set())
+            tap.equal(prefix + name, found, set())
     return wrong
 
 

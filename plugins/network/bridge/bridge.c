@@ -1,5 +1,5 @@
 /* network/bridge: each sandbox a TAP on a bridge, routed and masqueraded, guests apart from each other. */
-#include "plugins/network/bridge/bridge.h"
+#include "plugins/network/bridge/bridges.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "plugins/network/bridge/cuts.h"
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/netns.h"
+#include "plugins/network/bridge/setup.h"
 #include "plugins/network/bridge/shaper.h"
 
 #define GROUP_OURS 0x72000000u /* above what people number by hand */
@@ -41,6 +42,7 @@ static void bridge_destroy(void *self)
         return;
     names_free(b->names);
     cuts_free(b->cuts);
+    pthread_mutex_destroy(&b->growing);
     ranges_done(&b->never);
     ranges_done(&b->restricted);
     free(b);
@@ -52,6 +54,7 @@ static int bridge_create(const struct runner_value *values, size_t n, void **ret
     uint64_t hash;
     size_t pool;
 
+    pthread_mutex_init(&b->growing, NULL);
     if (params_read(b, values, n, &pool, err) < 0) {
         bridge_destroy(b);
         return -1;
@@ -60,6 +63,7 @@ static int bridge_create(const struct runner_value *values, size_t n, void **ret
     (void)snprintf(b->mac, sizeof b->mac, "02:72:%02x:%02x:%02x:%02x", (unsigned)(hash >> 24 & 0xff),
                    (unsigned)(hash >> 16 & 0xff), (unsigned)(hash >> 8 & 0xff), (unsigned)(hash & 0xff));
     b->group = GROUP_OURS | (uint32_t)(hash & 0xffffff);
+    b->bridges_max = b->is_isolating ? BRIDGES_MAX : 1;
     b->names = names_new(b->name, pool);
     b->cuts = cuts_new();
     b->has_forwarder = b->dns_program != NULL;
@@ -81,7 +85,7 @@ static int bridge_check(void *self, struct runner_call *call, struct runner_erro
 
 static int bridge_setup(void *self, struct runner_call *call, struct runner_error *err)
 {
-    return setup_run(self, call, err);
+    return setup_run(self, call, 0, err);
 }
 
 /* ---- a sandbox -------------------------------------------------------------------------------------------------- */
@@ -99,13 +103,15 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
 {
     const bool is_number = netns == NULL && names_is_number(b->names, name); /* one that is there stays there */
     uint32_t uid = RUNNER_HAS(nic, uid) ? nic->uid : 0; /* a core older than the member has no other than the owner */
-    const struct runner_port port = {.size = sizeof port, .group = b->group, .mac = nic->mac, .address = nic->address};
+    char bridge[IFNAME_SIZE], other[IFNAME_SIZE];
+    int also;
+    struct runner_port port = {.size = sizeof port, .group = b->group, .mac = nic->mac, .address = nic->address};
     struct runner_step undo = {
-        .size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name, .to = b->name, .port = &port};
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = name, .to = bridge, .port = &port};
     struct runner_step step = {.size = RUNNER_STEP_INIT,
                                .kind = RUNNER_TAP_ADD,
                                .path = name,
-                               .to = b->name,
+                               .to = bridge,
                                .port = &port,
                                .netns = netns,
                                .number = uid != 0 ? uid : b->owner_uid,
@@ -114,6 +120,12 @@ static int add_tap(const struct bridge *b, struct runner_batch *batch, const cha
                                         (is_number ? RUNNER_S_IDLE : 0),
                                .undo = &undo};
 
+    bridges_name(b, names_bridge(b->names, name, &also), bridge);
+    if (also >= 0) {
+        bridges_name(b, (unsigned)also, other);
+        port.also = other;
+        port.is_routed = 1;
+    }
     if (is_number) {
         undo.data = name;
         undo.len = strlen(name) + 1;
@@ -160,10 +172,10 @@ static int bridge_attach(void *self, struct runner_call *call, struct runner_bat
     struct bridge *b = self;
     char name[IFNAME_SIZE];
 
-    (void)call;
     if (netns_wants(b, nic))
         netns_fill(b, nic);
-    if (check_nic(b, nic, err) < 0 || names_reserve(b->names, id, nic->name, !netns_has(nic), name, err) < 0)
+    if (check_nic(b, nic, err) < 0 || bridges_grow(b, call, err) < 0 ||
+        names_reserve(b->names, id, nic->name, !netns_has(nic), name, err) < 0)
         return -1;
     if (add_guest(b, batch, name, nic, err) < 0) {
         names_release(b->names, id);
@@ -182,8 +194,9 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
                          const struct runner_nic *nic, struct runner_error *err)
 {
     struct bridge *b = self;
-    char idle[IFNAME_SIZE];
-    const struct runner_port port = {.size = sizeof port, .mac = nic->mac, .address = nic->address};
+    char idle[IFNAME_SIZE], bridge[IFNAME_SIZE];
+    int also;
+    struct runner_port port = {.size = sizeof port, .mac = nic->mac, .address = nic->address};
     struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_TAP_DEL, .path = nic->name};
     struct guest guest;
 
@@ -199,7 +212,9 @@ static int bridge_detach(void *self, struct runner_call *call, struct runner_bat
         if (bridge_host->add(batch, &step, err) < 0)
             return -1;
     } else {
-        step.to = b->name;
+        bridges_name(b, names_bridge(b->names, nic->name, &also), bridge);
+        port.is_routed = also >= 0;
+        step.to = bridge;
         step.port = &port;
         if ((names_has_rates(b->names, nic->name) && shaper_remove(b, batch, &guest, err) < 0) ||
             bridge_host->add(batch, &step, err) < 0 ||
@@ -288,7 +303,10 @@ static int bridge_adopt(void *self, struct runner_call *call, const char *id, co
     (void)call;
     if (nic->kind != RUNNER_NIC_TAP || nic->name[0] == '\0')
         return 0;
-    return names_adopt(b->names, id, nic->name, err);
+    if (names_adopt(b->names, id, nic->name, err) < 0)
+        return -1;
+    names_set_address(b->names, nic->name, nic->address);
+    return 0;
 }
 
 static int bridge_sweep(void *self, struct runner_call *call, const struct runner_nic *const *owned, size_t n,

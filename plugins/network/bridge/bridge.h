@@ -2,6 +2,7 @@
 #ifndef BRIDGE_H
 #define BRIDGE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -39,6 +40,8 @@ struct bridge { /* one instance; constant after create() but for names, limits, 
     int64_t owner_uid, mtu;                  /* mtu 0: the default */
     uint64_t rx_bytes_per_s, tx_bytes_per_s; /* of a sandbox whose policy says nothing of them; 0: no limit */
     atomic_uint limits;                      /* shaper.c: what the kernel can; 0: not known yet */
+    unsigned bridges_max;                    /* how many there may be: guests that are not isolated speak on one */
+    pthread_mutex_t growing;                 /* held while one more is made */
     struct names *names;
     struct cuts *cuts; /* cuts.c */
 };
@@ -55,6 +58,7 @@ int params_read(struct bridge *b, const struct runner_value *values, size_t n, s
  * ret_mark: the name of an empty chain that tells this script from any other. A bridge table that is new knows no sandbox:
  * all are closed. */
 void rules_script(const struct bridge *b, const char *family, struct str *ret_script, char ret_mark[32]);
+#define RULES_BRIDGES "bridges" /* the set of the inet table that names the network's bridges */
 /* "runner_br0" */
 void rules_table(const struct bridge *b, struct str *ret);
 
@@ -104,13 +108,6 @@ int allowed_sweep(const struct bridge *b, struct runner_call *call, const struct
 int counters_read(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *nics, size_t n,
                   struct runner_nic_counters *ret, struct runner_error *err);
 
-/* setup.c */
-int setup_check(const struct bridge *b, struct runner_call *call, struct runner_error *err);
-int setup_run(struct bridge *b, struct runner_call *call, struct runner_error *err);
-/* The interface to the outside, of what `ip -j -4 route show default` prints (NULL: nothing); "": none. */
-struct json;
-void setup_uplink(const struct bridge *b, const struct json *routes, char ret[IFNAME_SIZE]);
-
 /* watch.c: says each thing that is no longer as setup made it, or an interface as it was made. */
 typedef void watch_say_fn(void *ctx, const char *problem);
 int watch_look(const struct bridge *b, struct runner_call *call, watch_say_fn *fn, void *ctx, struct runner_error *err);
@@ -134,16 +131,19 @@ int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, co
 /* reconcile.c: what no record owns goes, but for what operations that go on have reserved. */
 int reconcile_rules(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
                     struct runner_error *err);
-int reconcile_neighbours(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned,
-                         size_t n, struct runner_error *err);
-
-/* rejoin.c: interfaces of guests that are not on the bridge come back to it, and lose addresses that are others'. links: as
- * `ip -j link show` prints them. */
-int rejoin_run(const struct bridge *b, struct runner_call *call, const struct json *links,
-               const struct runner_nic *const *owned, size_t n, struct runner_error *err);
+int reconcile_addresses(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned,
+                        size_t n, struct runner_error *err);
 
 /* sweep.c */
-int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
+struct owners { /* that have an interface, sorted by its name */
+    const struct runner_nic **list;
+    size_t n;
+};
+const struct runner_nic *owners_find(const struct owners *o, const char *name); /* NULL: nobody */
+int sweep_run(struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
               struct runner_error *err);
+
+/* rejoin.c: interfaces of guests that are on none of the bridges come back, and lose addresses that are others'. */
+int rejoin_run(struct bridge *b, struct runner_call *call, const struct owners *owners, struct runner_error *err);
 
 #endif

@@ -1,7 +1,9 @@
 /* Whether the kernel takes the rules of a bridge, and what others say beside them. */
 #include <string.h>
 
+#include "plugins/network/bridge/bridges.h"
 #include "plugins/network/bridge/diagnose.h"
+#include "plugins/network/bridge/names.h"
 
 /* A connection of nobody's is forgotten: the kernel knows how to find those of one address. */
 static void say_connections(const struct look *look)
@@ -57,14 +59,26 @@ static bool has_chain(const struct json *chains, const char *family, const char 
 static char *fix_for(const struct look *look, const struct json *chains, const char *family, const char *table,
                      const char *name)
 {
-    const char *bridge = look->b->name;
+    uint64_t there = names_bridges(look->b->names);
+    bool is_ufw = has_chain(chains, family, table, "ufw-user-forward");
+    struct str fix = STR_INIT;
 
-    if (has_chain(chains, family, table, "ufw-user-forward"))
-        return mem_printf("ufw route allow in on %s && ufw route allow out on %s", bridge, bridge);
     if (has_chain(chains, family, table, "DOCKER-USER"))
         name = "DOCKER-USER";
-    return mem_printf("nft insert rule %s %s %s iifname %s accept && nft insert rule %s %s %s oifname %s accept",
-                      family, table, name, bridge, family, table, name, bridge);
+    for (unsigned i = 0; i < BRIDGES_MAX; i++) {
+        char bridge[IFNAME_SIZE];
+
+        bridges_name(look->b, i, bridge);
+        if (!places_has(there, i))
+            continue;
+        str_add(&fix, i > 0 ? " && " : "");
+        if (is_ufw)
+            str_addf(&fix, "ufw route allow in on %s && ufw route allow out on %s", bridge, bridge);
+        else
+            str_addf(&fix, "nft insert rule %s %s %s iifname %s accept && nft insert rule %s %s %s oifname %s accept",
+                     family, table, name, bridge, family, table, name, bridge);
+    }
+    return str_steal(&fix);
 }
 
 void look_at_others(const struct look *look)

@@ -1,8 +1,14 @@
 /* What works of bridges, TAPs and rules on a host: each is tried under a name of its own, and gone again afterwards. */
 #include "plugins/network/bridge/diagnose.h"
-#include "plugins/network/bridge/netns.h"
+
 
 #include <string.h>
+
+#include "core/util/json.h"
+#include "plugins/network/bridge/bridges.h"
+#include "plugins/network/bridge/names.h"
+#include "plugins/network/bridge/netns.h"
+#include "plugins/network/bridge/setup.h"
 
 #define AS_ROOT "systemctl enable --now runner-ch" /* which runs as root; by hand: sudo */
 
@@ -82,15 +88,50 @@ static void say_problem(void *ctx, const char *problem)
     finding_say(&look->to, RUNNER_FINDING_WARN, "network", "systemctl restart runner-ch", "%s", problem);
 }
 
+static void find_bridges(const struct look *look)
+{
+    auto_free char *out = NULL;
+    auto_json struct json *links = NULL;
+
+    if (RUN(look, NULL, &out, NULL, "ip", "-j", "link", "show", "type", "bridge") == 0 && out[0] != '\0' &&
+        json_parse(out, strlen(out), &links, NULL) == 0)
+        bridges_found(look->b, links);
+}
+
+static void say_ports(const struct look *look)
+{
+    auto_str struct str text = STR_INIT;
+    unsigned n[BRIDGES_MAX] = {0};
+    uint64_t there = names_bridges(look->b->names);
+    struct ports ports;
+
+    if (ports_read(look->b, look->call, NULL, &ports, NULL) < 0)
+        return;
+    for (size_t i = 0; i < ports.n; i++)
+        n[ports.list[i].bridge]++;
+    ports_done(&ports);
+    for (unsigned i = 0; i < BRIDGES_MAX; i++) {
+        char name[IFNAME_SIZE];
+
+        bridges_name(look->b, i, name);
+        if (places_has(there, i))
+            str_addf(&text, "%s%s has %u of %d ports", i > 0 ? ", " : "", name, n[i], BRIDGE_PORTS);
+    }
+    finding_say(&look->to, RUNNER_FINDING_OK, "bridges", NULL, "%s", str_text(&text));
+}
+
 /* A runner that runs puts it right itself, at its next look. */
 static void say_made(const struct look *look)
 {
     auto_free char *path = mem_printf("/sys/class/net/%s", look->b->name);
     struct runner_error err = ERROR_INIT;
 
-    if (!is_there(look, path))
+    if (!is_there(look, path)) {
         finding_say(&look->to, RUNNER_FINDING_SKIP, "network", NULL, "the bridge %s is not there yet", look->b->name);
-    else if (watch_look(look->b, look->call, say_problem, (void *)look, &err) < 0)
+        return;
+    }
+    say_ports(look);
+    if (watch_look(look->b, look->call, say_problem, (void *)look, &err) < 0)
         finding_say(&look->to, RUNNER_FINDING_SKIP, "network", NULL, "%s", err.message);
 }
 
@@ -171,6 +212,8 @@ int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, co
     bool has_ip = say_program(&look);
     int over;
 
+    if (has_ip)
+        find_bridges(&look);
     if (say_tun(&look) && has_ip)
         look_at_ports(&look);
     if (look_at_rules(&look))

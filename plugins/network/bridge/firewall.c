@@ -2,7 +2,8 @@
 #include <string.h>
 
 #include "core/util/json.h"
-#include "plugins/network/bridge/bridge.h"
+#include "plugins/network/bridge/bridges.h"
+#include "plugins/network/bridge/names.h"
 
 /* NULL in *ret_out: it could not say. */
 static int run(struct runner_call *call, const char *const *argv, char **ret_out, struct runner_error *err)
@@ -32,14 +33,27 @@ static bool is_dropping(const char *ours, const struct json *chain)
            strcmp(json_text(chain, "policy", ""), "drop") == 0 && strcmp(json_text(chain, "table", ""), ours) != 0;
 }
 
-/* Whether a rule of the table, perhaps of a chain that this one jumps to, speaks of our bridge or of its network: then
- * somebody thought of it. */
+/* Whether rules of the table, perhaps of a chain that this one jumps to, speak of each of our bridges or of their network:
+ * then somebody thought of them. */
 static bool is_thought_of(const struct bridge *b, struct runner_call *call, const char *family, const char *table)
 {
-    auto_free char *out = NULL, *word = mem_printf("\"%s\"", b->name);
+    auto_free char *out = NULL;
+    uint64_t there = names_bridges(b->names);
 
-    return RUN(call, &out, NULL, "nft", "list", "table", family, table) == 0 && out != NULL &&
-           (strstr(out, word) != NULL || strstr(out, b->subnet) != NULL);
+    if (RUN(call, &out, NULL, "nft", "list", "table", family, table) < 0 || out == NULL)
+        return false;
+    if (strstr(out, b->subnet) != NULL)
+        return true;
+    for (unsigned i = 0; i < BRIDGES_MAX; i++) {
+        char name[IFNAME_SIZE];
+        auto_free char *word = NULL;
+
+        bridges_name(b, i, name);
+        word = mem_printf("\"%s\"", name);
+        if (places_has(there, i) && strstr(out, word) == NULL)
+            return false;
+    }
+    return true;
 }
 
 bool firewall_drops(const struct bridge *b, struct runner_call *call, const struct json *chain)

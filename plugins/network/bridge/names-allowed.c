@@ -239,7 +239,7 @@ static bool is_kept(const struct bridge *b, const struct runner_nic *const *owne
     for (size_t i = 0; i < n; i++)
         if (strcmp(owned[i]->address, address) == 0)
             return true;
-    return names_is_address(b->names, address);
+    return names_address(b->names, address) >= 0;
 }
 
 int allowed_sweep(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,

@@ -1,7 +1,5 @@
-#include "plugins/network/bridge/names.h"
+#include "plugins/network/bridge/names-inner.h"
 
-#include <netinet/in.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "core/util/num.h"
@@ -9,29 +7,6 @@
 
 #define ID_CHARS 11 /* of the id in a name */
 #define VARIANTS 32
-#define NUMBERS  10000 /* of four digits */
-
-struct entry {
-    struct entry *next;
-    char name[IFNAME_SIZE];
-    char *id;
-    char address[INET_ADDRSTRLEN];
-    enum lists lists;
-    bool has_rates;
-    bool is_leaving;        /* the steps that take its TAP away were planned */
-    char kept[IFNAME_SIZE]; /* under which that one stays; "": it does not */
-};
-
-enum number { NUMBER_FREE, NUMBER_TAKEN /* by an entry's name, or what it keeps */, NUMBER_IDLE };
-
-struct names {
-    pthread_mutex_t lock; /* everything below */
-    struct entry *entries;
-    char prefix[IFNAME_SIZE]; /* of numbers */
-    size_t pool, n_idle;      /* n_idle: or soon to be, as entries keep them */
-    uint8_t numbers[NUMBERS]; /* enum number */
-    bool is_swept;
-};
 
 struct names *names_new(const char *bridge, size_t pool)
 {
@@ -39,6 +14,7 @@ struct names *names_new(const char *bridge, size_t pool)
 
     pthread_mutex_init(&names->lock, NULL);
     names->pool = pool < POOL_MAX ? pool : POOL_MAX;
+    names->places.there = 1;
     (void)snprintf(names->prefix, sizeof names->prefix, "tap-%06x-", (unsigned)(bridge_hash(bridge) & 0xffffff));
     return names;
 }
@@ -59,6 +35,7 @@ void names_free(struct names *names)
         entry_free(e);
     }
     pthread_mutex_destroy(&names->lock);
+    free(names->found);
     free(names);
 }
 
@@ -66,12 +43,13 @@ void names_swept(struct names *names)
 {
     pthread_mutex_lock(&names->lock);
     names->is_swept = true;
+    names->n_found = 0;
     pthread_mutex_unlock(&names->lock);
 }
 
 /* ---- numbers: called with the lock held ------------------------------------------------------------------------- */
 
-static uint8_t *number_of(struct names *names, const char *name)
+uint8_t *names_number(struct names *names, const char *name)
 {
     const char *rest;
     int64_t number;
@@ -91,20 +69,24 @@ static bool find_number(struct names *names, enum number is, char ret_name[IFNAM
            snprintf(ret_name, IFNAME_SIZE, "%s%td", names->prefix, found - names->numbers) < IFNAME_SIZE;
 }
 
-static void set_number(struct names *names, const char *name, enum number to)
+void names_set_number(struct names *names, const char *name, enum number to, unsigned bridge)
 {
-    uint8_t *number = number_of(names, name);
+    uint8_t *number = names_number(names, name), *is_on;
 
     if (number == NULL)
         return;
+    is_on = &names->number_bridges[number - names->numbers];
     names->n_idle -= *number == NUMBER_IDLE;
     names->n_idle += to == NUMBER_IDLE;
+    names->places.ours[*is_on] -= *number == NUMBER_IDLE;
+    names->places.ours[bridge] += to == NUMBER_IDLE;
+    *is_on = (uint8_t)bridge;
     *number = (uint8_t)to;
 }
 
 /* ---- reserved names: called with the lock held ------------------------------------------------------------------ */
 
-static struct entry *find_name(const struct names *names, const char *name)
+struct entry *names_find(const struct names *names, const char *name)
 {
     struct entry *e = names->entries;
 
@@ -122,15 +104,17 @@ static struct entry *find_id(const struct names *names, const char *id)
     return e;
 }
 
-static void add(struct names *names, const char *id, const char *name)
+static void add(struct names *names, const char *id, const char *name, unsigned bridge)
 {
     struct entry *e = mem_alloc(sizeof *e);
 
     (void)snprintf(e->name, sizeof e->name, "%s", name);
     e->id = mem_dup(id);
+    e->bridge = (uint8_t)bridge;
     e->next = names->entries;
     names->entries = e;
-    set_number(names, name, NUMBER_TAKEN);
+    names_set_number(names, name, NUMBER_TAKEN, bridge);
+    names->places.ours[bridge]++;
 }
 
 /* Variant 0 is the plain name; the others keep the beginning, for people. */
@@ -147,9 +131,9 @@ static void make_name(const char *id, int variant, char ret_name[IFNAME_SIZE])
 /* An idle TAP's is. */
 static bool is_free(struct names *names, const char *name)
 {
-    const uint8_t *number = number_of(names, name);
+    const uint8_t *number = names_number(names, name);
 
-    return find_name(names, name) == NULL && (number == NULL || *number != NUMBER_TAKEN);
+    return names_find(names, name) == NULL && (number == NULL || *number != NUMBER_TAKEN);
 }
 
 static bool is_tap_name(const char *name)
@@ -176,6 +160,16 @@ static bool choose(struct names *names, const char *id, const char *wanted, bool
 
 /* ---- reserved names --------------------------------------------------------------------------------------------- */
 
+/* Called with the lock held: of a name that is about to be somebody's. */
+static unsigned place_of(struct names *names, const char *name)
+{
+    const uint8_t *number = names_number(names, name);
+
+    if (number != NULL && *number == NUMBER_IDLE)
+        return names->number_bridges[number - names->numbers];
+    return places_choose(&names->places);
+}
+
 int names_reserve(struct names *names, const char *id, const char *wanted, bool may_be_idle, char ret_name[IFNAME_SIZE],
                   struct runner_error *err)
 {
@@ -191,12 +185,21 @@ int names_reserve(struct names *names, const char *id, const char *wanted, bool 
     } else {
         is_found = choose(names, id, wanted, may_be_idle, name);
         if (is_found)
-            add(names, id, name);
+            add(names, id, name, place_of(names, name));
     }
     pthread_mutex_unlock(&names->lock);
     if (!is_found)
         return fail(err, RUNNER_E_BUSY, 0, "no interface name is free for sandbox '%s'", id);
     memcpy(ret_name, name, sizeof name);
+    return 0;
+}
+
+/* Called with the lock held. */
+static unsigned found_on(const struct names *names, const char *name)
+{
+    for (size_t i = 0; i < names->n_found; i++)
+        if (strcmp(names->found[i].name, name) == 0)
+            return names->found[i].bridge;
     return 0;
 }
 
@@ -208,9 +211,9 @@ int names_adopt(struct names *names, const char *id, const char *name, struct ru
     if (!is_tap_name(name))
         return fail(err, RUNNER_E_INVALID, 0, "'%s' is no interface name of ours", name);
     pthread_mutex_lock(&names->lock);
-    other = find_name(names, name);
+    other = names_find(names, name);
     if (other == NULL)
-        add(names, id, name);
+        add(names, id, name, found_on(names, name));
     else if (strcmp(other->id, id) != 0)
         other_id = mem_dup(other->id);
     pthread_mutex_unlock(&names->lock);
@@ -228,8 +231,9 @@ int names_adopt(struct names *names, const char *id, const char *name, struct ru
 static void settle_numbers(struct names *names, const struct entry *e)
 {
     names->n_idle -= e->kept[0] != '\0'; /* counted once more below */
-    set_number(names, e->name, e->is_leaving ? NUMBER_FREE : NUMBER_IDLE);
-    set_number(names, e->kept, NUMBER_IDLE);
+    names_set_number(names, e->name, e->is_leaving ? NUMBER_FREE : NUMBER_IDLE, e->bridge);
+    names_set_number(names, e->kept, NUMBER_IDLE, e->bridge);
+    names->places.ours[e->bridge]--;
 }
 
 void names_release(struct names *names, const char *id)
@@ -252,7 +256,7 @@ bool names_is_reserved(struct names *names, const char *name)
     bool is_reserved;
 
     pthread_mutex_lock(&names->lock);
-    is_reserved = find_name(names, name) != NULL;
+    is_reserved = names_find(names, name) != NULL;
     pthread_mutex_unlock(&names->lock);
     return is_reserved;
 }
@@ -262,7 +266,7 @@ void names_set_lists(struct names *names, const char *name, enum lists lists)
     struct entry *e;
 
     pthread_mutex_lock(&names->lock);
-    e = find_name(names, name);
+    e = names_find(names, name);
     if (e != NULL)
         e->lists = lists;
     pthread_mutex_unlock(&names->lock);
@@ -273,7 +277,7 @@ void names_set_rates(struct names *names, const char *name)
     struct entry *e;
 
     pthread_mutex_lock(&names->lock);
-    e = find_name(names, name);
+    e = names_find(names, name);
     if (e != NULL)
         e->has_rates = true;
     pthread_mutex_unlock(&names->lock);
@@ -284,21 +288,22 @@ void names_set_address(struct names *names, const char *name, const char *addres
     struct entry *e;
 
     pthread_mutex_lock(&names->lock);
-    e = find_name(names, name);
+    e = names_find(names, name);
     if (e != NULL)
         (void)snprintf(e->address, sizeof e->address, "%s", address);
     pthread_mutex_unlock(&names->lock);
 }
 
-bool names_is_address(struct names *names, const char *address)
+int names_address(struct names *names, const char *address)
 {
-    bool is_found = false;
+    int bridge = -1;
 
     pthread_mutex_lock(&names->lock);
-    for (const struct entry *e = names->entries; e != NULL && !is_found; e = e->next)
-        is_found = strcmp(e->address, address) == 0;
+    for (const struct entry *e = names->entries; e != NULL && bridge < 0; e = e->next)
+        if (strcmp(e->address, address) == 0)
+            bridge = e->bridge;
     pthread_mutex_unlock(&names->lock);
-    return is_found;
+    return bridge;
 }
 
 enum lists names_lists(struct names *names, const char *name)
@@ -307,7 +312,7 @@ enum lists names_lists(struct names *names, const char *name)
     enum lists lists;
 
     pthread_mutex_lock(&names->lock);
-    e = find_name(names, name);
+    e = names_find(names, name);
     lists = e != NULL ? e->lists : LISTS_UNKNOWN;
     pthread_mutex_unlock(&names->lock);
     return lists;
@@ -319,7 +324,7 @@ bool names_has_rates(struct names *names, const char *name)
     bool has_rates;
 
     pthread_mutex_lock(&names->lock);
-    e = find_name(names, name);
+    e = names_find(names, name);
     has_rates = e == NULL || e->has_rates;
     pthread_mutex_unlock(&names->lock);
     return has_rates;
@@ -332,7 +337,7 @@ bool names_is_number(struct names *names, const char *name)
     bool is_number;
 
     pthread_mutex_lock(&names->lock);
-    is_number = number_of(names, name) != NULL;
+    is_number = names_number(names, name) != NULL;
     pthread_mutex_unlock(&names->lock);
     return is_number;
 }
@@ -342,11 +347,11 @@ static void choose_kept(struct names *names, struct entry *e)
 {
     if (names->n_idle >= names->pool)
         return;
-    if (number_of(names, e->name) != NULL)
+    if (names_number(names, e->name) != NULL)
         memcpy(e->kept, e->name, sizeof e->kept);
     else if (!find_number(names, NUMBER_FREE, e->kept))
         return;
-    set_number(names, e->kept, NUMBER_TAKEN);
+    names_set_number(names, e->kept, NUMBER_TAKEN, e->bridge);
     names->n_idle++;
 }
 
@@ -356,7 +361,7 @@ bool names_keep(struct names *names, const char *name, bool can_stay, char ret_i
     bool is_kept = false;
 
     pthread_mutex_lock(&names->lock);
-    e = find_name(names, name);
+    e = names_find(names, name);
     if (e != NULL) {
         e->is_leaving = true;
         if (e->kept[0] == '\0' && can_stay)
@@ -368,16 +373,16 @@ bool names_keep(struct names *names, const char *name, bool can_stay, char ret_i
     return is_kept;
 }
 
-bool names_found_idle(struct names *names, const char *name)
+bool names_found_idle(struct names *names, const char *name, unsigned bridge)
 {
     const uint8_t *number;
     bool is_kept;
 
     pthread_mutex_lock(&names->lock);
-    number = number_of(names, name);
+    number = names_number(names, name);
     is_kept = number != NULL && (*number != NUMBER_FREE || names->n_idle < names->pool);
     if (is_kept && *number == NUMBER_FREE)
-        set_number(names, name, NUMBER_IDLE);
+        names_set_number(names, name, NUMBER_IDLE, bridge);
     pthread_mutex_unlock(&names->lock);
     return is_kept;
 }

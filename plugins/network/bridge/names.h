@@ -3,6 +3,7 @@
 #define NAMES_H
 
 #include "plugins/network/bridge/bridge.h"
+#include "plugins/network/bridge/places.h"
 
 #define POOL_MAX 512
 
@@ -18,7 +19,8 @@ int names_reserve(struct names *names, const char *id, const char *wanted, bool 
 int names_adopt(struct names *names, const char *id, const char *name, struct runner_error *err);
 /* The address that goes with a reserved name: said, or asked. */
 void names_set_address(struct names *names, const char *name, const char *address);
-bool names_is_address(struct names *names, const char *address);
+/* On which bridge the sandbox of that address is; -1: none has it. */
+int names_address(struct names *names, const char *address);
 /* What the sandbox has is others' from now on. None: fine. */
 void names_release(struct names *names, const char *id);
 bool names_is_reserved(struct names *names, const char *name);
@@ -42,7 +44,26 @@ void names_swept(struct names *names);
 bool names_is_number(struct names *names, const char *name);
 /* Its interface is about to go. Whether it stays, which one that can does unless the pool is full; and under which name. */
 bool names_keep(struct names *names, const char *name, bool can_stay, char ret_idle[IFNAME_SIZE]);
-/* A TAP that no sandbox has was found under such a name. Within the pool it is idle from now on; false: there are enough. */
-bool names_found_idle(struct names *names, const char *name);
+/* A TAP that no sandbox has was found under such a name, on that bridge. Within the pool it is idle from now on; false:
+ * there are enough. */
+bool names_found_idle(struct names *names, const char *name, unsigned bridge);
+
+/*
+ * Bridges: which there are, and which one each TAP is on, as far as is known. A name that is reserved has a place, chosen
+ * then; an idle TAP stays where it is.
+ */
+uint64_t names_bridges(struct names *names); /* a bit each, the first one's always set */
+void names_add_bridge(struct names *names, unsigned bridge);
+/* Of a reserved name; nobody's: 0. ret_also: for when it has no port left, or -1; may be NULL. */
+unsigned names_bridge(struct names *names, const char *name, int *ret_also);
+/* It was found there: so it is, or will be when it is adopted. */
+void names_found_on(struct names *names, const char *name, unsigned bridge);
+/* Ports that are not of our making, of each bridge. */
+void names_set_others(struct names *names, const unsigned others[BRIDGES_MAX]);
+/* It is to have a port again: where it was if there is room, else elsewhere. */
+unsigned names_place_again(struct names *names, const char *name);
+/* Few ports are left, and there may be one more bridge of so many; whether any is left. */
+bool names_is_short(struct names *names, unsigned bridges_max);
+bool names_has_room(struct names *names);
 
 #endif

@@ -4,22 +4,28 @@
 
 #include "core/util/json.h"
 #include "core/util/text.h"
+#include "plugins/network/bridge/bridges.h"
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/nft.h"
 
 static const char *const port_sets[] = {"refused", "open",  "open_too", "limited", "limited_too",
                                         "plain",   "lists", "lists_in", "rates",   "rates_in"};
 
+#define CHANGE_BYTES (256 * 1024)
+
 struct search {
     const struct bridge *b;
     struct guest *owned; /* sorted by port */
     size_t n_owned;
-    struct nft change;
-    struct ports { /* that have lists to be removed */
+    struct nft change; /* that is being written; those before it are in the batch */
+    struct runner_batch *batch;
+    struct listed { /* ports that have lists to be removed */
         char (*list)[IFNAME_SIZE];
         size_t n;
-    } ports;
+    } listed;
     size_t n_found;
+    int status;
+    struct runner_error *err;
 };
 
 static int compare(const void *a, const void *b)
@@ -53,11 +59,22 @@ static bool has_right_identity(const struct search *s, const struct nft_found *f
 
 static void add_port(struct search *s, const char *port)
 {
-    for (size_t i = 0; i < s->ports.n; i++)
-        if (strcmp(s->ports.list[i], port) == 0)
+    for (size_t i = 0; i < s->listed.n; i++)
+        if (strcmp(s->listed.list[i], port) == 0)
             return;
-    s->ports.list = mem_grow(s->ports.list, s->ports.n + 1, sizeof *s->ports.list);
-    (void)snprintf(s->ports.list[s->ports.n++], IFNAME_SIZE, "%s", port);
+    s->listed.list = mem_grow(s->listed.list, s->listed.n + 1, sizeof *s->listed.list);
+    (void)snprintf(s->listed.list[s->listed.n++], IFNAME_SIZE, "%s", port);
+}
+
+/* A step of NETLINK has at most 1 MiB. What is left over hangs together in nothing. */
+static int split(struct search *s, struct runner_error *err)
+{
+    if (s->change.data.len < CHANGE_BYTES)
+        return 0;
+    if (nft_end(&s->change, NULL, 0, s->batch, err) < 0)
+        return -1;
+    nft_begin(&s->change, s->b);
+    return 0;
 }
 
 static void look_at(void *ctx, const struct nft_found *found)
@@ -79,6 +96,7 @@ static void look_at(void *ctx, const struct nft_found *found)
         if (!is_kept(s, port))
             add_port(s, port);
     } else if (!is_kept(s, port) || !has_right_identity(s, found, port)) {
+        s->status = split(s, s->err) < 0 ? -1 : s->status;
         nft_element(&s->change, NFT_CLEAR, name, found->key, found->len);
         s->n_found++;
     }
@@ -100,32 +118,31 @@ static int ask(struct search *s, struct runner_call *call, struct runner_error *
     index = nft_ask_end(&t, 0, batch, err);
     if (index >= 0 && bridge_host->run(call, batch, err) == 0) {
         nft_each(s->b, bridge_host->result(batch, index), look_at, s);
-        r = 0;
+        r = s->status;
     }
     bridge_host->batch_free(batch);
     return r;
 }
 
-/* All in one transaction. */
 static int change(struct search *s, struct runner_call *call, struct runner_error *err)
 {
-    struct runner_batch *batch = bridge_host->batch_new(call);
-    auto_free char *number = mem_printf("%zu", s->n_found + s->ports.n);
+    auto_free char *number = mem_printf("%zu", s->n_found + s->listed.n);
     struct runner_field fields[] = {{"bridge", s->b->name}, {"number", number}};
-    int r;
+    int r = 0;
 
     bridge_host->log(call, RUNNER_LOG_WARN, "network.orphaned_rules_removed", fields, ARRAY_LEN(fields));
-    for (size_t i = 0; i < s->ports.n; i++)
-        plan_forget(&s->change, s->ports.list[i]);
-    r = nft_end(&s->change, NULL, 0, batch, err) < 0 ? -1 : bridge_host->run(call, batch, err);
-    bridge_host->batch_free(batch);
-    return r;
+    for (size_t i = 0; i < s->listed.n && r == 0; i++) {
+        r = split(s, err);
+        plan_forget(&s->change, s->listed.list[i]);
+    }
+    return r < 0 || nft_end(&s->change, NULL, 0, s->batch, err) < 0 ? -1 : bridge_host->run(call, s->batch, err);
 }
 
 int reconcile_rules(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
                     struct runner_error *err)
 {
-    struct search s = {.b = b, .owned = mem_array(n + 1, sizeof *s.owned)};
+    struct search s = {
+        .b = b, .owned = mem_array(n + 1, sizeof *s.owned), .batch = bridge_host->batch_new(call), .err = err};
     int r;
 
     for (size_t i = 0; i < n; i++)
@@ -134,10 +151,11 @@ int reconcile_rules(const struct bridge *b, struct runner_call *call, const stru
     qsort(s.owned, s.n_owned, sizeof *s.owned, compare);
     nft_begin(&s.change, b);
     r = ask(&s, call, err);
-    if (r == 0 && s.n_found + s.ports.n > 0)
+    if (r == 0 && s.n_found + s.listed.n > 0)
         r = change(&s, call, err);
     nft_done(&s.change);
-    free(s.ports.list);
+    bridge_host->batch_free(s.batch);
+    free(s.listed.list);
     free(s.owned);
     return r < 0 ? error_wrap(err, "removal of orphaned rules") : 0;
 }
@@ -173,23 +191,55 @@ static int run(struct runner_call *call, const char *const *argv, const char *in
     return r;
 }
 
-int reconcile_neighbours(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned,
-                         size_t n, struct runner_error *err)
-{
-    const char *const list[] = {"ip", "-j", "-4", "neigh", "show", "dev", b->name, "nud", "permanent", NULL};
-    const char *const change[] = {"ip", "-force", "-batch", "-", NULL};
-    auto_json struct json *found = NULL;
-    auto_str struct str script = STR_INIT;
+struct place {
+    unsigned bridge;
+    const char *name;
+};
 
-    if (run(call, list, NULL, &found, err) < 0)
-        return error_wrap(err, "list of neighbours");
+/* Of those that `ip` listed, each of that bridge: nobody there has them. */
+static void forget(const struct bridge *b, const struct runner_nic *const *owned, size_t n, const struct json *found,
+                   const char *what, const struct place *at, struct str *script)
+{
     for (const struct json *entry = found != NULL ? found->first : NULL; entry != NULL; entry = entry->next) {
         const char *address = json_text(entry, "dst", "");
+        int is_on = names_address(b->names, address);
         struct in_addr ignored;
 
-        if (inet_pton(AF_INET, address, &ignored) == 1 && !is_owned_address(owned, n, address) &&
-            !names_is_address(b->names, address))
-            str_addf(&script, "neigh del %s dev %s\n", address, b->name);
+        if (inet_pton(AF_INET, address, &ignored) == 1 &&
+            (is_on >= 0 ? is_on != (int)at->bridge : !is_owned_address(owned, n, address)))
+            str_addf(script, "%s del %s dev %s\n", what, address, at->name);
+    }
+}
+
+static int look_for_addresses(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned,
+                              size_t n, const struct place *at, struct str *script, struct runner_error *err)
+{
+    auto_free char *protocol = mem_printf("%d", RUNNER_ROUTE_PROTOCOL);
+    const char *const neighbours[] = {"ip", "-j", "-4", "neigh", "show", "dev", at->name, "nud", "permanent", NULL};
+    const char *const routes[] = {"ip", "-j", "-4", "route", "show", "dev", at->name, "proto", protocol, NULL};
+    auto_json struct json *found = NULL, *ways = NULL;
+
+    if (run(call, neighbours, NULL, &found, err) < 0 || run(call, routes, NULL, &ways, err) < 0)
+        return error_wrap(err, "list of neighbours");
+    forget(b, owned, n, found, "neigh", at, script);
+    forget(b, owned, n, ways, "route", at, script);
+    return 0;
+}
+
+int reconcile_addresses(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned,
+                        size_t n, struct runner_error *err)
+{
+    const char *const change[] = {"ip", "-force", "-batch", "-", NULL};
+    auto_str struct str script = STR_INIT;
+    uint64_t there = names_bridges(b->names);
+
+    for (unsigned i = 0; i < BRIDGES_MAX; i++) {
+        char name[IFNAME_SIZE];
+        const struct place at = {i, name};
+
+        bridges_name(b, i, name);
+        if (places_has(there, i) && look_for_addresses(b, call, owned, n, &at, &script, err) < 0)
+            return -1;
     }
     return script.len > 0 ? run(call, change, str_text(&script), NULL, err) : 0;
 }

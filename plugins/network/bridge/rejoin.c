@@ -2,27 +2,18 @@
  * them, by which the bridge sends another guest's frames there. */
 #include <string.h>
 
-#include "core/util/json.h"
-#include "plugins/network/bridge/bridge.h"
+#include "plugins/network/bridge/bridges.h"
+#include "plugins/network/bridge/names.h"
 
 struct scripts { /* for ip, for bridge, and for ip again */
     struct str links, ports, neighbours;
 };
 
-static const struct runner_nic *owner_of(const struct runner_nic *const *owned, size_t n, const char *name)
+static const struct runner_nic *victim_of(const struct owners *o, const struct runner_nic *forger, const char *mac)
 {
-    for (size_t i = 0; i < n; i++)
-        if (owned[i]->kind == RUNNER_NIC_TAP && strcmp(owned[i]->name, name) == 0)
-            return owned[i];
-    return NULL;
-}
-
-static const struct runner_nic *victim_of(const struct runner_nic *const *owned, size_t n,
-                                          const struct runner_nic *forger, const char *mac)
-{
-    for (size_t i = 0; i < n; i++)
-        if (owned[i] != forger && owned[i]->kind == RUNNER_NIC_TAP && strcmp(owned[i]->mac, mac) == 0)
-            return owned[i];
+    for (size_t i = 0; i < o->n; i++)
+        if (o->list[i] != forger && strcmp(o->list[i]->mac, mac) == 0)
+            return o->list[i];
     return NULL;
 }
 
@@ -34,9 +25,9 @@ static void warn(const struct bridge *b, struct runner_call *call, const char *e
 }
 
 /* As TAP_ADD made it. The rules are there before: nothing passes that may not while its flags are not. */
-static void join(const struct bridge *b, const struct runner_nic *nic, struct scripts *to)
+static void join(const struct bridge *b, const struct runner_nic *nic, const char *bridge, struct scripts *to)
 {
-    str_addf(&to->links, "link set dev %s master %s group %u up\n", nic->name, b->name, b->group);
+    str_addf(&to->links, "link set dev %s master %s group %u up\n", nic->name, bridge, b->group);
     str_addf(&to->ports, "link set dev %s isolated %s locked on learning off flood off mcast_flood %s bcast_flood %s\n",
              nic->name, b->is_isolating ? "on" : "off", b->is_isolating ? "off" : "on", b->is_isolating ? "off" : "on");
     str_addf(&to->ports, "fdb replace %s dev %s master static\n", nic->mac, nic->name);
@@ -78,32 +69,82 @@ static int run(struct runner_call *call, const struct scripts *s, struct runner_
     return r;
 }
 
-int rejoin_run(const struct bridge *b, struct runner_call *call, const struct json *links,
-               const struct runner_nic *const *owned, size_t n, struct runner_error *err)
+/* Whether there is an interface of the name that is on none of the bridges. */
+static int look_for(struct runner_call *call, const struct owners *owners, const struct ports *ports, bool *ret_lost,
+                    struct runner_error *err)
 {
-    struct scripts s = {STR_INIT, STR_INIT, STR_INIT};
+    struct runner_batch *batch = bridge_host->batch_new(call);
+    int *at = mem_array(owners->n + 1, sizeof *at);
     int r = 0;
 
-    for (const struct json *link = links->first; link != NULL; link = link->next) {
-        const struct runner_nic *nic = owner_of(owned, n, json_text(link, "ifname", ""));
-        const struct runner_nic *victim;
+    for (size_t i = 0; i < owners->n && r == 0; i++) {
+        auto_free char *path = mem_printf("/sys/class/net/%s", owners->list[i]->name);
+        const struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
 
-        if (nic == NULL)
-            continue;
-        /* A bridge that was down has forgotten them, and nobody can be asked: ports are not flooded. */
-        str_addf(&s.neighbours, "neigh replace %s lladdr %s dev %s nud permanent\n", nic->address, nic->mac, b->name);
-        if (strcmp(json_text(link, "master", ""), b->name) != 0) {
-            warn(b, call, "network.port_rejoined", nic);
-            join(b, nic, &s);
-        }
-        victim = victim_of(owned, n, nic, json_text(link, "address", ""));
-        if (victim != NULL) {
-            warn(b, call, "network.mac_forged", nic);
-            expose(nic, victim, &s);
-        }
+        at[i] = ports_find(ports, owners->list[i]->name) == NULL ? bridge_host->add(batch, &stat, err) : -1;
+        if (at[i] < 0 && ports_find(ports, owners->list[i]->name) == NULL)
+            r = -1;
     }
-    if (s.neighbours.len > 0)
+    if (r == 0)
+        r = bridge_host->run(call, batch, err);
+    for (size_t i = 0; i < owners->n && r == 0; i++)
+        ret_lost[i] = at[i] >= 0 && bridge_host->result(batch, at[i])->status == 0;
+    bridge_host->batch_free(batch);
+    free(at);
+    return r;
+}
+
+/* The host knows its guest. A bridge that was down has forgotten that, and nobody can be asked: ports are not flooded. */
+static void know(const struct runner_nic *nic, const char *bridge, bool is_routed, struct scripts *to)
+{
+    str_addf(&to->neighbours, "neigh replace %s lladdr %s dev %s nud permanent\n", nic->address, nic->mac, bridge);
+    if (is_routed)
+        str_addf(&to->neighbours, "route replace %s/32 dev %s scope link proto %d\n", nic->address, bridge,
+                 RUNNER_ROUTE_PROTOCOL);
+}
+
+static void put_right(struct bridge *b, struct runner_call *call, const struct owners *owners, size_t i,
+                      const struct port *port, struct scripts *to)
+{
+    const struct runner_nic *nic = owners->list[i], *victim;
+    unsigned bridge = port != NULL ? (unsigned)port->bridge : names_place_again(b->names, nic->name);
+    const bool is_routed = (names_bridges(b->names) & ~UINT64_C(1)) != 0;
+    char name[IFNAME_SIZE];
+
+    bridges_name(b, bridge, name);
+    know(nic, name, is_routed, to);
+    if (port == NULL) {
+        warn(b, call, "network.port_rejoined", nic);
+        join(b, nic, name, to);
+    }
+    victim = port != NULL ? victim_of(owners, nic, port->mac) : NULL;
+    if (victim != NULL) {
+        warn(b, call, "network.mac_forged", nic);
+        expose(nic, victim, to);
+    }
+}
+
+int rejoin_run(struct bridge *b, struct runner_call *call, const struct owners *owners, struct runner_error *err)
+{
+    struct scripts s = {STR_INIT, STR_INIT, STR_INIT};
+    struct ports ports;
+    auto_free bool *is_lost = mem_array(owners->n + 1, sizeof *is_lost);
+    int r;
+
+    if (ports_read(b, call, NULL, &ports, err) < 0)
+        return -1;
+    r = look_for(call, owners, &ports, is_lost, err);
+    for (size_t i = 0; i < owners->n && r == 0; i++) {
+        const struct port *port = ports_find(&ports, owners->list[i]->name);
+
+        if (port == NULL && is_lost[i])
+            r = bridges_grow(b, call, err);
+        if (r == 0 && (port != NULL || is_lost[i]))
+            put_right(b, call, owners, i, port, &s);
+    }
+    if (r == 0)
         r = run(call, &s, err);
+    ports_done(&ports);
     str_done(&s.links);
     str_done(&s.ports);
     str_done(&s.neighbours);

@@ -172,12 +172,18 @@ static void add_strays(const struct bridge *b, struct str *s)
     str_addf(s, "    iifname \"tap-*\" iifgroup %u counter drop\n", b->group);
 }
 
+/* The elements are set by setup.c: a bridge has rules before it is there. */
+static void add_bridges(struct str *s)
+{
+    str_add(s, "  set " RULES_BRIDGES " {\n    type ifname\n  }\n");
+}
+
 /* To the host: replies to what it dialled, ping, and questions for names. */
 static void add_input(const struct bridge *b, struct str *s)
 {
     str_add(s, "  chain input {\n"
                "    type filter hook input priority -10; policy accept;\n");
-    str_addf(s, "    iifname \"%s\" goto guest_in\n", b->name);
+    str_add(s, "    iifname @" RULES_BRIDGES " goto guest_in\n");
     add_strays(b, s);
     str_add(s, "  }\n"
                "  chain guest_in {\n"
@@ -202,14 +208,14 @@ static void add_forward(const struct bridge *b, struct str *s)
                "  chain forward {\n"
                "    type filter hook forward priority -10; policy accept;\n");
     add_strays(b, s);
-    str_addf(s, "    iifname \"%s\" oifname \"%s\" counter %s\n", b->name, b->name,
+    str_addf(s, "    iifname @" RULES_BRIDGES " oifname @" RULES_BRIDGES " counter %s\n",
              b->is_isolating ? "drop" : "accept");
-    str_addf(s, "    iifname \"%s\" meta nfproto ipv6 counter drop\n", b->name);
-    str_addf(s, "    iifname \"%s\" ip saddr != %s counter drop\n", b->name, b->subnet);
-    str_addf(s, "    iifname \"%s\" ip daddr 169.254.0.0/16 counter drop\n", b->name);
-    str_addf(s, "    iifname \"%s\" " TOO_MANY, b->name);
-    str_addf(s, "    oifname \"%s\" ct state established,related accept\n", b->name);
-    str_addf(s, "    oifname \"%s\" counter drop\n", b->name);
+    str_add(s, "    iifname @" RULES_BRIDGES " meta nfproto ipv6 counter drop\n");
+    str_addf(s, "    iifname @" RULES_BRIDGES " ip saddr != %s counter drop\n", b->subnet);
+    str_add(s, "    iifname @" RULES_BRIDGES " ip daddr 169.254.0.0/16 counter drop\n"
+               "    iifname @" RULES_BRIDGES " " TOO_MANY
+               "    oifname @" RULES_BRIDGES " ct state established,related accept\n"
+               "    oifname @" RULES_BRIDGES " counter drop\n");
     str_add(s, "  }\n");
 }
 
@@ -217,7 +223,7 @@ static void add_nat(const struct bridge *b, struct str *s)
 {
     str_add(s, "  chain post {\n"
                "    type nat hook postrouting priority srcnat; policy accept;\n");
-    str_addf(s, "    iifname \"%s\" oifname != \"%s\" ip saddr %s masquerade\n", b->name, b->name, b->subnet);
+    str_addf(s, "    iifname @" RULES_BRIDGES " oifname != @" RULES_BRIDGES " ip saddr %s masquerade\n", b->subnet);
     str_add(s, "  }\n");
 }
 
@@ -229,6 +235,7 @@ void rules_script(const struct bridge *b, const char *family, struct str *ret_sc
     rules_table(b, &name);
     table = str_text(&name);
     if (strcmp(family, "inet") == 0) {
+        add_bridges(&body);
         add_input(b, &body);
         add_forward(b, &body);
         if (b->has_nat)

@@ -335,7 +335,7 @@ static bool is_reserved(const struct bridge *b, const char *name)
     if (sscanf(name, "ifb-%8" SCNx32, &number) != 1)
         return true;
     address.s_addr = htonl(number);
-    return inet_ntop(AF_INET, &address, text, sizeof text) != NULL && names_is_address(b->names, text);
+    return inet_ntop(AF_INET, &address, text, sizeof text) != NULL && names_address(b->names, text) >= 0;
 }
 
 /* Or it was on its way when the runner was killed. */

@@ -1,63 +1,56 @@
 /* Removal of what no record owns, after a crash. */
+#include <stdlib.h>
 #include <string.h>
 
-#include "core/util/json.h"
 #include "core/util/text.h"
+#include "plugins/network/bridge/bridges.h"
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/shaper.h"
 
-static bool is_owned(const struct runner_nic *const *owned, size_t n, const char *name)
+static int compare(const void *a, const void *b)
 {
+    return strcmp((*(const struct runner_nic *const *)a)->name, (*(const struct runner_nic *const *)b)->name);
+}
+
+/* Those that have an interface, by its name; the caller frees. */
+static struct owners sort_owners(const struct runner_nic *const *owned, size_t n)
+{
+    struct owners o = {mem_array(n + 1, sizeof *o.list), 0};
+
     for (size_t i = 0; i < n; i++)
-        if (owned[i]->kind == RUNNER_NIC_TAP && strcmp(owned[i]->name, name) == 0)
-            return true;
-    return false;
+        if (owned[i]->kind == RUNNER_NIC_TAP && owned[i]->name[0] != '\0')
+            o.list[o.n++] = owned[i];
+    qsort(o.list, o.n, sizeof *o.list, compare);
+    return o;
+}
+
+const struct runner_nic *owners_find(const struct owners *o, const char *name)
+{
+    struct runner_nic wanted = {.size = 0};
+    const struct runner_nic *key = &wanted, *const * found;
+
+    (void)snprintf(wanted.name, sizeof wanted.name, "%s", name);
+    found = bsearch(&key, o->list, o->n, sizeof *o->list, compare);
+    return found != NULL ? *found : NULL;
 }
 
 enum found { FOUND_KEPT, FOUND_SPARE, FOUND_ORPHAN };
 
-static bool is_up(const struct json *link)
+/* Ours and nobody's: a port of our bridges with a name we give, or an idle one, which is down, beyond the pool's size. */
+static enum found judge(const struct bridge *b, const struct port *port, const struct owners *owners)
 {
-    const struct json *flags = json_get(link, "flags");
+    const bool is_idle = !port->is_up && names_is_number(b->names, port->name);
 
-    for (const struct json *flag = flags != NULL ? flags->first : NULL; flag != NULL; flag = flag->next)
-        if (flag->type == JSON_STRING && strcmp(flag->text, "UP") == 0)
-            return true;
-    return false;
-}
-
-/* Ours and nobody's: a port of our bridge with a name we give, or an idle one, which is down, beyond the pool's size. */
-static enum found judge(const struct bridge *b, const struct json *link, const char *name,
-                        const struct runner_nic *const *owned, size_t n)
-{
-    const char *master = json_text(link, "master", "");
-    const bool is_port = strcmp(master, b->name) == 0, is_idle = !is_up(link) && names_is_number(b->names, name);
-
-    if (text_starts(name, "tapd-", NULL)) /* on its way when the runner was killed */
+    if (text_starts(port->name, "tapd-", NULL)) /* on its way when the runner was killed */
         return FOUND_SPARE;
-    if (!text_starts(name, "tap-", NULL) || (!is_port && (master[0] != '\0' || !is_idle)) || is_owned(owned, n, name) ||
-        names_is_reserved(b->names, name))
+    if (!text_starts(port->name, "tap-", NULL) || (port->bridge < 0 && !is_idle) ||
+        owners_find(owners, port->name) != NULL || names_is_reserved(b->names, port->name))
         return FOUND_KEPT;
     if (!is_idle)
         return FOUND_ORPHAN;
-    return names_found_idle(b->names, name) ? FOUND_KEPT : FOUND_SPARE;
-}
-
-/* type: "tun", or "veth": the ports of sandboxes in namespaces. */
-static int list_ports(struct runner_call *call, const char *type, struct json **ret, struct runner_error *err)
-{
-    const char *const argv[] = {"ip", "-j", "link", "show", "type", type, NULL};
-    struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_RUN, .argv = argv};
-    struct runner_batch *batch = bridge_host->batch_new(call);
-    const struct runner_result *result;
-    int index = bridge_host->add(batch, &step, err), r = -1;
-
-    if (index >= 0 && bridge_host->run(call, batch, err) == 0) {
-        result = bridge_host->result(batch, index);
-        r = result->len > 0 ? json_parse(result->out, result->len, ret, err) : 0; /* none: nothing, or an empty list */
-    }
-    bridge_host->batch_free(batch);
-    return r < 0 ? error_wrap(err, "list of TAPs") : 0;
+    /* One that is on no bridge joins the first. */
+    return names_found_idle(b->names, port->name, port->bridge < 0 ? 0 : (unsigned)port->bridge) ? FOUND_KEPT
+                                                                                                 : FOUND_SPARE;
 }
 
 static int add_removal(const struct bridge *b, struct runner_call *call, struct runner_batch *batch, const char *name,
@@ -71,45 +64,51 @@ static int add_removal(const struct bridge *b, struct runner_call *call, struct 
     return bridge_host->add(batch, &step, err);
 }
 
-static int sweep_ports(const struct bridge *b, struct runner_call *call, const char *type,
-                       const struct runner_nic *const *owned, size_t n, struct runner_error *err)
+/* type: "tun", or "veth": the ports of sandboxes in namespaces. */
+static int sweep_ports(const struct bridge *b, struct runner_call *call, const char *type, const struct owners *owners,
+                       struct runner_error *err)
 {
-    auto_json struct json *links = NULL;
+    struct ports ports;
     struct runner_batch *batch;
     size_t n_removed = 0;
     int r = 0;
 
-    if (list_ports(call, type, &links, err) < 0)
+    if (ports_read(b, call, type, &ports, err) < 0)
         return -1;
     batch = bridge_host->batch_new(call);
-    for (const struct json *link = links != NULL ? links->first : NULL; link != NULL && r >= 0; link = link->next) {
-        const char *name = json_text(link, "ifname", "");
-        enum found found = judge(b, link, name, owned, n);
+    for (size_t i = 0; i < ports.n && r >= 0; i++) {
+        enum found found = judge(b, &ports.list[i], owners);
 
         if (found == FOUND_KEPT)
             continue;
-        r = add_removal(b, call, batch, name, found, err);
+        r = add_removal(b, call, batch, ports.list[i].name, found, err);
         n_removed++;
     }
     if (r >= 0)
         r = n_removed > 0 ? bridge_host->run(call, batch, err) : 0;
     bridge_host->batch_free(batch);
-    if (r == 0 && links != NULL)
-        r = rejoin_run(b, call, links, owned, n, err);
+    ports_done(&ports);
     return r;
 }
 
-int sweep_run(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
+int sweep_run(struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,
               struct runner_error *err)
 {
-    if (sweep_ports(b, call, "tun", owned, n, err) < 0 || sweep_ports(b, call, "veth", owned, n, err) < 0)
-        return error_wrap(err, "removal of orphaned TAPs");
+    struct owners owners = sort_owners(owned, n);
+    int r = sweep_ports(b, call, "tun", &owners, err);
+
+    if (r == 0)
+        r = sweep_ports(b, call, "veth", &owners, err);
+    if (r < 0)
+        (void)error_wrap(err, "removal of orphaned TAPs");
+    else
+        r = rejoin_run(b, call, &owners, err);
+    free(owners.list);
+    if (r < 0)
+        return -1;
     names_swept(b->names);
-    if (reconcile_rules(b, call, owned, n, err) < 0)
-        return -1;
-    if (reconcile_neighbours(b, call, owned, n, err) < 0)
-        return -1;
-    if (shaper_sweep(b, call, owned, n, err) < 0)
+    if (reconcile_rules(b, call, owned, n, err) < 0 || reconcile_addresses(b, call, owned, n, err) < 0 ||
+        shaper_sweep(b, call, owned, n, err) < 0)
         return -1;
     return allowed_sweep(b, call, owned, n, err);
 }

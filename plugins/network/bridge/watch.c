@@ -7,8 +7,10 @@
 
 #include "core/util/json.h"
 #include "core/util/text.h"
+#include "plugins/network/bridge/bridges.h"
 #include "plugins/network/bridge/names.h"
 #include "plugins/network/bridge/nft.h"
+#include "plugins/network/bridge/setup.h"
 
 CLEANUP_DEFINE(cleanup_batch, struct runner_batch, bridge_host->batch_free)
 #define auto_batch CLEANUP(cleanup_batch)
@@ -17,7 +19,7 @@ CLEANUP_DEFINE(cleanup_batch, struct runner_batch, bridge_host->batch_free)
 
 static const char *const families[] = {"bridge", "inet"};
 
-struct port {
+struct guest_port {
     char name[IFNAME_SIZE];
     uint8_t mac[6]; /* of its guest */
 };
@@ -27,11 +29,13 @@ struct watch {
     struct runner_call *call;
     watch_say_fn *say;
     void *ctx;
-    struct port *ports; /* that the rules know, sorted by name */
+    struct guest_port *ports; /* that the rules know, sorted by name */
     size_t n_ports;
+    uint64_t bridges;
     struct {
-        int link, address, route, rules[ARRAY_LEN(families)], links, ports, alive, state; /* steps; -1: not asked */
-    } at;
+        int link[BRIDGES_MAX], address[BRIDGES_MAX], forwarding[BRIDGES_MAX];
+        int route, rules[ARRAY_LEN(families)], set, ports, alive, state;
+    } at; /* steps; -1: not asked */
 };
 
 static void say(const struct watch *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -77,7 +81,7 @@ static int ask_forwarder(struct watch *w, struct runner_batch *batch, struct run
 
 static int ask_rules(struct watch *w, struct runner_batch *batch, struct runner_error *err)
 {
-    auto_str struct str table = STR_INIT;
+    auto_str struct str table = STR_INIT, bridges = STR_INIT;
     struct nft t;
 
     rules_table(w->b, &table);
@@ -90,22 +94,42 @@ static int ask_rules(struct watch *w, struct runner_batch *batch, struct runner_
         if (w->at.rules[i] < 0)
             return -1;
     }
+    str_add(&bridges, "{ \"");
+    bridges_list(w->b, "\", \"", &bridges);
+    str_add(&bridges, "\" }");
+    w->at.set =
+        ADD_RUN(batch, err, "nft", "get", "element", "inet", str_text(&table), RULES_BRIDGES, str_text(&bridges));
+    if (w->at.set < 0)
+        return -1;
     nft_ask_begin(&t, w->b);
     nft_ask_elements(&t, "omac");
     w->at.ports = nft_ask_end(&t, RUNNER_S_OPTIONAL, batch, err);
     return w->at.ports < 0 ? -1 : 0;
 }
 
+static int ask_bridge(struct watch *w, unsigned bridge, struct runner_batch *batch, struct runner_error *err)
+{
+    auto_free char *forwarding = NULL;
+    char name[IFNAME_SIZE];
+
+    w->at.link[bridge] = w->at.address[bridge] = w->at.forwarding[bridge] = -1;
+    if (!places_has(w->bridges, bridge))
+        return 0;
+    bridges_name(w->b, bridge, name);
+    forwarding = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", name);
+    w->at.link[bridge] = ADD_RUN(batch, err, "ip", "-j", "-d", "link", "show", "dev", name);
+    w->at.address[bridge] = ADD_RUN(batch, err, "ip", "-j", "-4", "addr", "show", "dev", name);
+    w->at.forwarding[bridge] = ADD_RUN(batch, err, "cat", forwarding);
+    return w->at.link[bridge] < 0 || w->at.address[bridge] < 0 || w->at.forwarding[bridge] < 0 ? -1 : 0;
+}
+
 static int ask(struct watch *w, struct runner_batch *batch, struct runner_error *err)
 {
-    const char *name = w->b->name;
-
-    w->at.link = ADD_RUN(batch, err, "ip", "-j", "-d", "link", "show", "dev", name);
-    w->at.address = ADD_RUN(batch, err, "ip", "-j", "-4", "addr", "show", "dev", name);
+    for (unsigned i = 0; i < BRIDGES_MAX; i++)
+        if (ask_bridge(w, i, batch, err) < 0)
+            return -1;
     w->at.route = ADD_RUN(batch, err, "ip", "-j", "-4", "route", "show", "default");
-    w->at.links = ADD_RUN(batch, err, "ip", "-j", "link", "show");
-    if (w->at.link < 0 || w->at.address < 0 || w->at.route < 0 || w->at.links < 0 || ask_rules(w, batch, err) < 0 ||
-        ask_forwarder(w, batch, err) < 0)
+    if (w->at.route < 0 || ask_rules(w, batch, err) < 0 || ask_forwarder(w, batch, err) < 0)
         return -1;
     return bridge_host->run(w->call, batch, err);
 }
@@ -120,12 +144,12 @@ static int answer(const struct runner_batch *batch, int at, struct json **ret, s
 
 /* ---- the bridge ------------------------------------------------------------------------------------------------- */
 
-static bool has_address(const struct bridge *b, const struct json *list)
+static bool has_address(const struct bridge *b, const struct json *list, uint32_t prefix_len)
 {
     const struct json *all = list != NULL ? json_get(list->first, "addr_info") : NULL;
 
     for (const struct json *a = all != NULL ? all->first : NULL; a != NULL; a = a->next)
-        if (strcmp(json_text(a, "local", ""), b->address) == 0 && json_int(a, "prefixlen", 0) == b->prefix_len)
+        if (strcmp(json_text(a, "local", ""), b->address) == 0 && json_int(a, "prefixlen", 0) == prefix_len)
             return true;
     return false;
 }
@@ -140,50 +164,68 @@ static bool is_up(const struct json *link)
     return false;
 }
 
-/* False: there is none, so that the rest need not be looked at. */
-static int look_at_bridge(struct watch *w, const struct runner_batch *batch, bool *ret_is_there,
-                          struct runner_error *err)
+static int look_at_bridge(struct watch *w, const struct runner_batch *batch, unsigned bridge, struct runner_error *err)
 {
     auto_json struct json *links = NULL, *addresses = NULL;
+    const uint32_t prefix_len = bridge == 0 ? w->b->prefix_len : 32;
     const struct json *link;
+    char name[IFNAME_SIZE];
 
-    if (answer(batch, w->at.link, &links, err) < 0 || answer(batch, w->at.address, &addresses, err) < 0)
+    bridges_name(w->b, bridge, name);
+    if (answer(batch, w->at.link[bridge], &links, err) < 0 || answer(batch, w->at.address[bridge], &addresses, err) < 0)
         return -1;
     link = links != NULL ? links->first : NULL;
-    *ret_is_there = link != NULL;
     if (link == NULL)
-        say(w, "the bridge %s is gone", w->b->name);
+        say(w, "the bridge %s is gone", name);
     else if (!is_up(link))
-        say(w, "the bridge %s is down", w->b->name);
-    else if (!has_address(w->b, addresses))
-        say(w, "the bridge %s has no more the address %s/%u", w->b->name, w->b->address, w->b->prefix_len);
+        say(w, "the bridge %s is down", name);
+    else if (!has_address(w->b, addresses, prefix_len))
+        say(w, "the bridge %s has no more the address %s/%u", name, w->b->address, prefix_len);
     return 0;
+}
+
+static int look_at_bridges(struct watch *w, const struct runner_batch *batch, struct runner_error *err)
+{
+    for (unsigned i = 0; i < BRIDGES_MAX; i++)
+        if (places_has(w->bridges, i) && look_at_bridge(w, batch, i, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* An answer that is not there is of an interface that is not. */
+static void look_at_forwarding_of(struct watch *w, const struct runner_batch *batch, int at, const char *name)
+{
+    const struct runner_result *result = bridge_host->result(batch, at);
+
+    if (result->status == 0 && result->len > 0 && result->out[0] == '0')
+        say(w, "IPv4 forwarding of %s is off", name);
 }
 
 static int look_at_forwarding(struct watch *w, const struct runner_batch *batch, struct runner_error *err)
 {
     auto_batch struct runner_batch *second = bridge_host->batch_new(w->call);
     auto_json struct json *routes = NULL;
-    auto_free char *own = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", w->b->name), *up = NULL;
+    auto_free char *up = NULL;
     char uplink[IFNAME_SIZE];
-    int at[2];
+    int at;
 
     if (answer(batch, w->at.route, &routes, err) < 0)
         return -1;
     setup_uplink(w->b, routes, uplink);
     if (uplink[0] == '\0')
         return 0;
-    up = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", uplink);
-    at[0] = ADD_RUN(second, err, "cat", own);
-    at[1] = ADD_RUN(second, err, "cat", up);
-    if (at[0] < 0 || at[1] < 0 || bridge_host->run(w->call, second, err) < 0)
-        return -1;
-    for (size_t i = 0; i < 2; i++) {
-        const struct runner_result *result = bridge_host->result(second, at[i]);
+    for (unsigned i = 0; i < BRIDGES_MAX; i++) {
+        char name[IFNAME_SIZE];
 
-        if (result->status == 0 && result->len > 0 && result->out[0] == '0')
-            say(w, "IPv4 forwarding of %s is off", i == 0 ? w->b->name : uplink);
+        bridges_name(w->b, i, name);
+        if (places_has(w->bridges, i))
+            look_at_forwarding_of(w, batch, w->at.forwarding[i], name);
     }
+    up = mem_printf("/proc/sys/net/ipv4/conf/%s/forwarding", uplink);
+    at = ADD_RUN(second, err, "cat", up);
+    if (at < 0 || bridge_host->run(w->call, second, err) < 0)
+        return -1;
+    look_at_forwarding_of(w, second, at, uplink);
     return 0;
 }
 
@@ -208,7 +250,8 @@ static void look_at_rules(struct watch *w, const struct runner_batch *batch)
 
     rules_table(w->b, &table);
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
-        if (bridge_host->result(batch, w->at.rules[i])->status != 0)
+        if (bridge_host->result(batch, w->at.rules[i])->status != 0 ||
+            (strcmp(families[i], "inet") == 0 && bridge_host->result(batch, w->at.set)->status != 0))
             say(w, "the rules of table '%s %s' are not there", families[i], str_text(&table));
 }
 
@@ -216,13 +259,13 @@ static void look_at_rules(struct watch *w, const struct runner_batch *batch)
 
 static int compare(const void *a, const void *b)
 {
-    return strcmp(((const struct port *)a)->name, ((const struct port *)b)->name);
+    return strcmp(((const struct guest_port *)a)->name, ((const struct guest_port *)b)->name);
 }
 
 static void keep_port(void *ctx, const struct nft_found *found)
 {
     struct watch *w = ctx;
-    struct port *port;
+    struct guest_port *port;
 
     if (found->key == NULL || found->len < OMAC_KEY)
         return;
@@ -234,7 +277,7 @@ static void keep_port(void *ctx, const struct nft_found *found)
 }
 
 /* Whose guest has this address, other than the port's own; NULL: nobody's. */
-static const struct port *victim_of(const struct watch *w, const char *port, const char *address)
+static const struct guest_port *victim_of(const struct watch *w, const char *port, const char *address)
 {
     struct ether_addr mac;
 
@@ -247,31 +290,67 @@ static const struct port *victim_of(const struct watch *w, const char *port, con
     return NULL;
 }
 
+/* Those that are there, and on none of the bridges. */
+static int count_lost(const struct watch *w, const struct ports *there, size_t *ret, struct runner_error *err)
+{
+    auto_batch struct runner_batch *batch = bridge_host->batch_new(w->call);
+    size_t n = 0;
+
+    *ret = 0;
+    for (size_t i = 0; i < w->n_ports; i++) {
+        auto_free char *path = mem_printf("/sys/class/net/%s", w->ports[i].name);
+        const struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
+
+        if (ports_find(there, w->ports[i].name) != NULL)
+            continue;
+        if (bridge_host->add(batch, &stat, err) < 0)
+            return -1;
+        n++;
+    }
+    if (n == 0)
+        return 0;
+    if (bridge_host->run(w->call, batch, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        *ret += bridge_host->result(batch, (int)i)->status == 0;
+    return 0;
+}
+
+static void look_at_macs(struct watch *w, const struct ports *there)
+{
+    for (size_t i = 0; i < there->n && w->n_ports > 0; i++) {
+        const struct port *port = &there->list[i];
+        struct guest_port wanted = {.name = ""};
+        const struct guest_port *victim;
+
+        memcpy(wanted.name, port->name, sizeof wanted.name);
+        if (bsearch(&wanted, w->ports, w->n_ports, sizeof wanted, compare) == NULL)
+            continue;
+        victim = victim_of(w, port->name, port->mac);
+        if (victim != NULL)
+            say(w, "the VMM of %s has given it the MAC address of the guest behind %s", port->name, victim->name);
+    }
+}
+
+/* The rules were asked before: a port that is new meanwhile is on its bridge. */
 static int look_at_ports(struct watch *w, const struct runner_batch *batch, struct runner_error *err)
 {
-    auto_json struct json *links = NULL;
+    struct ports there;
     size_t n_lost = 0;
+    int r;
 
-    if (answer(batch, w->at.links, &links, err) < 0)
-        return -1;
     nft_each(w->b, bridge_host->result(batch, w->at.ports), keep_port, w);
     if (w->n_ports > 0)
         qsort(w->ports, w->n_ports, sizeof *w->ports, compare);
-    for (const struct json *link = links != NULL ? links->first : NULL; link != NULL; link = link->next) {
-        struct port wanted = {.name = ""};
-        const struct port *victim;
-
-        (void)snprintf(wanted.name, sizeof wanted.name, "%s", json_text(link, "ifname", ""));
-        if (w->n_ports == 0 || bsearch(&wanted, w->ports, w->n_ports, sizeof wanted, compare) == NULL)
-            continue;
-        n_lost += strcmp(json_text(link, "master", ""), w->b->name) != 0;
-        victim = victim_of(w, wanted.name, json_text(link, "address", ""));
-        if (victim != NULL)
-            say(w, "the VMM of %s has given it the MAC address of the guest behind %s", wanted.name, victim->name);
-    }
+    if (ports_read(w->b, w->call, NULL, &there, err) < 0)
+        return -1;
+    bridges_count(w->b, &there);
+    look_at_macs(w, &there);
+    r = count_lost(w, &there, &n_lost, err);
     if (n_lost > 0)
         say(w, "%zu interfaces of guests are not on the bridge %s", n_lost, w->b->name);
-    return 0;
+    ports_done(&there);
+    return r;
 }
 
 /* ---- names ------------------------------------------------------------------------------------------------------ */
@@ -297,17 +376,16 @@ static void look_at_forwarder(struct watch *w, const struct runner_batch *batch)
 int watch_look(const struct bridge *b, struct runner_call *call, watch_say_fn *fn, void *ctx, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = bridge_host->batch_new(call);
-    struct watch w = {.b = b, .call = call, .say = fn, .ctx = ctx};
-    bool is_there = false;
+    struct watch w = {.b = b, .call = call, .say = fn, .ctx = ctx, .bridges = names_bridges(b->names)};
     int r = ask(&w, batch, err);
 
     if (r == 0)
-        r = look_at_bridge(&w, batch, &is_there, err);
+        r = look_at_bridges(&w, batch, err);
     if (r == 0)
         look_at_rules(&w, batch);
-    if (r == 0 && is_there)
+    if (r == 0)
         r = look_at_forwarding(&w, batch, err);
-    if (r == 0 && is_there)
+    if (r == 0)
         r = look_at_ports(&w, batch, err);
     if (r == 0)
         look_at_forwarder(&w, batch);
