@@ -28,9 +28,9 @@ def watch(n):
     """The bridge that there is now."""
     n.seen.close()
     n.seen = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-    n.seen.bind(("br0", 0))
+    n.seen.bind((n.bridge, 0))
     n.seen.setblocking(False)
-    n.mac = mac_of("br0")
+    n.mac = mac_of(n.bridge)
 
 
 def is_whole(n):

@@ -151,7 +151,7 @@ def check_errors(n):
 
 def wrongs(n):
     """The cases of network_packets, of a guest that has these addresses."""
-    base.A, base.A_IP = ME, ME_IP
+    who, n.who = n.who, ("a", ME, ME_IP)
     n.mac, mac = ROUTER, n.mac
     try:
         for name, make, where in base.cases(n):
@@ -168,7 +168,7 @@ def wrongs(n):
         yield "a multicast of the wire", own(ME, ME_IP, "224.0.0.1", "01:00:5e:00:00:01"), everywhere
     finally:
         n.mac = mac
-        base.A, base.A_IP = A, A_IP
+        n.who = who
 
 
 def try_wrongs(n, note):
