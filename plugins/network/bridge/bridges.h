@@ -38,5 +38,7 @@ int ports_read(const struct bridge *b, struct runner_call *call, const char *typ
                struct runner_error *err);
 void ports_done(struct ports *p);
 const struct port *ports_find(const struct ports *p, const char *name); /* NULL: it is not there */
+/* Adds a question whether there is an interface of that name at all: status 1: there is none. The step's index. */
+int ports_ask_for(const char *name, struct runner_batch *batch, struct runner_error *err);
 
 #endif

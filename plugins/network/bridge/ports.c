@@ -1,6 +1,8 @@
 /* Which interfaces are on the bridges of a network. Each bridge is asked for its own: of a thousand there is not too much. */
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "core/util/json.h"
 #include "plugins/network/bridge/bridges.h"
@@ -116,4 +118,25 @@ const struct port *ports_find(const struct ports *p, const char *name)
         return NULL;
     memcpy(wanted.name, name, strlen(name) + 1);
     return bsearch(&wanted, p->list, p->n, sizeof wanted, compare);
+}
+
+int ports_ask_for(const char *name, struct runner_batch *batch, struct runner_error *err)
+{
+    const struct {
+        struct nlmsghdr head;
+        struct ifinfomsg about;
+    } question = {{.nlmsg_len = sizeof question,
+                   .nlmsg_type = RTM_GETLINK,
+                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+                   .nlmsg_seq = 1},
+                  {.ifi_family = AF_UNSPEC}};
+    const struct runner_step step = {.size = RUNNER_STEP_INIT,
+                                     .kind = RUNNER_NETLINK,
+                                     .flags = RUNNER_S_OPTIONAL,
+                                     .path = name,
+                                     .number = NETLINK_ROUTE,
+                                     .data = &question,
+                                     .len = sizeof question};
+
+    return bridge_host->add(batch, &step, err);
 }

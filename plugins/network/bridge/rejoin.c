@@ -78,12 +78,11 @@ static int look_for(struct runner_call *call, const struct owners *owners, const
     int r = 0;
 
     for (size_t i = 0; i < owners->n && r == 0; i++) {
-        auto_free char *path = mem_printf("/sys/class/net/%s", owners->list[i]->name);
-        const struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
-
-        at[i] = ports_find(ports, owners->list[i]->name) == NULL ? bridge_host->add(batch, &stat, err) : -1;
-        if (at[i] < 0 && ports_find(ports, owners->list[i]->name) == NULL)
-            r = -1;
+        at[i] = -1;
+        if (ports_find(ports, owners->list[i]->name) != NULL)
+            continue;
+        at[i] = ports_ask_for(owners->list[i]->name, batch, err);
+        r = at[i] < 0 ? -1 : 0;
     }
     if (r == 0)
         r = bridge_host->run(call, batch, err);

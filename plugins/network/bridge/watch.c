@@ -298,12 +298,9 @@ static int count_lost(const struct watch *w, const struct ports *there, size_t *
 
     *ret = 0;
     for (size_t i = 0; i < w->n_ports; i++) {
-        auto_free char *path = mem_printf("/sys/class/net/%s", w->ports[i].name);
-        const struct runner_step stat = {.size = RUNNER_STEP_INIT, .kind = RUNNER_STAT, .path = path};
-
         if (ports_find(there, w->ports[i].name) != NULL)
             continue;
-        if (bridge_host->add(batch, &stat, err) < 0)
+        if (ports_ask_for(w->ports[i].name, batch, err) < 0)
             return -1;
         n++;
     }
