@@ -16,11 +16,12 @@ import time
 import fault
 import tap
 from fault import Fault
-from rig import SRC, Client
+from rig import SRC, Client, is_sanitized
 from runners import LoopbackRunner
 
 ID = "older-1"
 SECONDS = 60
+SANITIZED_STEP = 3
 
 
 class Host:
@@ -146,15 +147,16 @@ def refused(host, runs, number):
 
 
 def walk(name, one):
-    """All points, one after the other."""
-    number, bad = 1, 0
+    """All points, one after the other; with sanitizers one of so many."""
+    number, points, bad = 1, 0, 0
     while True:
         is_hit, is_good = one(number)
         bad += not is_good
         if not is_hit:
             break
-        number += 1
-    tap.ok(f"{name}: {number - 1} points", number > 2 and bad == 0, f"{bad} are wrong")
+        points += 1
+        number += SANITIZED_STEP if is_sanitized() else 1
+    tap.ok(f"{name}: {points} points", points > 1 and bad == 0, f"{bad} are wrong")
 
 
 def main():
