@@ -237,7 +237,8 @@ struct runner_spawn {
     const char *output_path; /* standard output and error are appended there (0600); standard input is the step's data, else /dev/null */
     const char *const *env; /* NULL-terminated NAME=value; NULL: PATH and LANG=C only */
     uint32_t uid, gid;      /* 0: as the runner. Else the process has no other group, no capability and never gets any
-                               (no_new_privs), and may change no interface's MAC address by a TAP's queue. Ignored by a transport whose own user is not root. */
+                               (no_new_privs), and may change no interface's MAC address by a TAP's queue. Ignored by a
+                               transport whose own user is not root. */
     uint64_t nofile;        /* RLIMIT_NOFILE, 0: as the runner. RLIMIT_CORE is 0: a core would hold a guest's memory */
     const char *const *groups_of; /* NULL, or paths, NULL-terminated: with uid set, the groups of these files (/dev/kvm),
                                      at most 8, are the process's too, but never group 0; an absent one is passed over */

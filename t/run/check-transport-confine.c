@@ -64,7 +64,8 @@ static void check_no_new_mac(const struct runner_spawn *as)
     const bool has_run = RUN(.kind = RUNNER_RUN, ARGV("perl", "-e", code), .spawn = as) == 0;
 
     tap_ok(has_run && strcmp(result.out, "1 25 ") == 0,
-           "RUN: it may change no interface's MAC address, and may do all else: %s", has_run ? result.out : err.message);
+           "RUN: it may change no interface's MAC address, and may do all else: %s",
+           has_run ? result.out : err.message);
 }
 
 static void check_other_user(void)

@@ -176,7 +176,7 @@ Test(bridge, in_a_namespace_all_guests_have_the_same_address)
     cr_expect_str_eq(a.guest_mac, "02:00:c0:00:00:02");
     cr_expect_eq(a.guest_prefix_len, 29);
     expect_plan(self, false, "a", &a, "TAP_DEL tap-a -> br0" PORT "\n"); /* such a one is not kept */
-    SET(b.guest_address, "192.168.77.8");                                  /* a copy of one that was made elsewhere */
+    SET(b.guest_address, "192.168.77.8");                                /* a copy of one that was made elsewhere */
     SET(b.guest_gateway, "192.168.77.1");
     SET(b.guest_mac, "02:00:00:00:77:08");
     free(plan(self, true, "b", &b));
@@ -478,7 +478,8 @@ Test(bridge, domains_are_told_before_the_set_changes)
     cr_assert_not_null(rest, "%s", first);
     cr_expect_not_null(strstr(rest, "data=\"set runner_br0 d_tap-a\\x0aexample.org\\x0a*.example.net\\x0a\""),
                        "the mark goes behind it: %s", first);
-    fake_host_answer(RUNNER_READ, "network/br0/10.0.0.7", 0, 0, "set runner_br0 d_tap-a\nexample.org\n*.example.net\n\n");
+    fake_host_answer(RUNNER_READ, "network/br0/10.0.0.7", 0, 0,
+                     "set runner_br0 d_tap-a\nexample.org\n*.example.net\n\n");
     killed = plan_policy_of(self, &policy);
     cr_assert_not_null(killed, "%s", err.message);
     cr_expect(strncmp(killed, "WRITE", 5) == 0 && strstr(killed, "\nNETLINK") != NULL,

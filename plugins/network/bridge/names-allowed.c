@@ -227,9 +227,8 @@ int allowed_told(const struct bridge *b, struct runner_call *call, struct runner
 
     if ((policy->flags & RUNNER_POLICY_BLOCK) || policy->n_domains == 0 || !(policy->flags & RUNNER_POLICY_LISTED))
         return 0;
-    return path == NULL || make_text(b, nic->name, policy, &text, err) < 0 || add_file(batch, path, &text, err) < 0
-               ? -1
-               : 0;
+    return path == NULL || make_text(b, nic->name, policy, &text, err) < 0 || add_file(batch, path, &text, err) < 0 ? -1
+                                                                                                                    : 0;
 }
 
 /* ---- after a crash ---------------------------------------------------------------------------------------------- */

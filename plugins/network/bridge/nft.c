@@ -15,8 +15,9 @@
 
 #define MESSAGE_MAX    2048 /* names are short, and a message says one thing, or so many ranges */
 #define RANGES_AT_ONCE 32   /* of 48 bytes at most each */
-#define ADDRESSES_MAX  4096 /* of the names of a sandbox: who owns a name in its list can make them as many as there are */
-#define TYPE_IPV4      7    /* nft's number of the type of keys, by which it lists them */
+#define ADDRESSES_MAX                                                                                                  \
+    4096                 /* of the names of a sandbox: who owns a name in its list can make them as many as there are */
+#define TYPE_IPV4      7 /* nft's number of the type of keys, by which it lists them */
 #define IP_SOURCE      12
 #define IP_DESTINATION 16
 

@@ -79,8 +79,10 @@ static void add_from_guest(const struct bridge *b, struct str *s)
     add_hook("pre", "prerouting", "-300", "iif", "guest", b, s);
     /* To the addresses that bridges do not forward, those of STP, LLDP and the like: a bridge gives them to the host past its
      * prerouting, and past itself, as what came in by the port; what is IPv4 within would be the host's to answer. */
-    str_add(s, "  chain link {\n    type filter hook input priority -300; policy accept;\n"
-               "    meta pkttype multicast ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 "); /* cheap first: for most */
+    str_add(
+        s,
+        "  chain link {\n    type filter hook input priority -300; policy accept;\n"
+        "    meta pkttype multicast ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 "); /* cheap first: for most */
     str_addf(s, "iifname \"tap-*\" iifgroup { 0, %u } goto refuse\n  }\n", b->group);
     str_add(s, "  chain guest {\n"
                "    ether type arp goto guest_arp\n"

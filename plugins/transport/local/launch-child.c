@@ -146,8 +146,8 @@ static IN_CHILD void enter_cgroup(struct launching *way)
  * another guest to be there, and takes its frames from it. No program that we start needs to. By each way in which a call
  * can be made: ioctl() has another number for x32 (whose numbers have a bit more), and for a program of 32 bits.
  */
-#define X32_BIT 0x40000000
-#define FIELD(member) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member))
+#define X32_BIT                    0x40000000
+#define FIELD(member)              BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member))
 #define IF(value, then, otherwise) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, then, otherwise)
 
 static const struct sock_filter no_new_mac[] = {

@@ -63,7 +63,6 @@ static int read_port(const struct runner_step *step, struct whose *ret, struct r
 
 /* ---- making one ---- */
 
-
 /* Whether it was there before it was opened: one that is new goes with its descriptor. */
 static int is_persistent(int fd)
 {
@@ -88,7 +87,7 @@ static void reset_queue(int fd)
     (void)ioctl(fd, TUNSETVNETLE, &no);
 }
 
-struct tap { /* that a TAP_ADD makes, or finds idle */
+struct tap {               /* that a TAP_ADD makes, or finds idle */
     int fd, index, bridge; /* bridge: that it was put on, or was to be; 0: none */
     bool is_new;
 };
@@ -313,11 +312,8 @@ static bool keep_idle(const struct runner_step *step, const struct whose *whose,
 {
     const bool stays = is_port && whose->is_known;
     uint8_t mac[MAC_BYTES];
-    const struct link_change rest = {.index = index,
-                                     .up = 0,
-                                     .master = stays ? -1 : 0,
-                                     .group = -1,
-                                     .mac = plan_mac(step->path, index, n, mac)};
+    const struct link_change rest = {
+        .index = index, .up = 0, .master = stays ? -1 : 0, .group = -1, .mac = plan_mac(step->path, index, n, mac)};
     const struct link_change rename = {.index = index, .up = -1, .master = -1, .rename = idle, .group = -1};
     int r;
 
