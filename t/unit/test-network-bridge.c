@@ -1040,6 +1040,22 @@ Test(bridge, diagnose_a_firewall)
     HAS("ok firewall: ");
 }
 
+Test(bridge, diagnose_two_bridges)
+{
+    static const char chains[] = "{\"nftables\":[{\"chain\":{\"family\":\"ip\",\"table\":\"filter\",\"name\":"
+                                 "\"FORWARD\",\"hook\":\"forward\",\"policy\":\"drop\"}}]}";
+    auto_str struct str lines = STR_INIT;
+
+    fake_host_answer(RUNNER_RUN, "[show][type][bridge]", 0, 0,
+                     "[{\"ifname\":\"br0\"},{\"ifname\":\"br0-2\",\"group\":\"1919908767\"}]");
+    fake_host_answer(RUNNER_RUN, "[show][master][br0-2]", 0, 0, "[{\"ifname\":\"tap-a\",\"master\":\"br0-2\"}]");
+    fake_host_answer(RUNNER_RUN, "[nft][-j]", 0, 0, chains);
+    fake_host_answer(RUNNER_RUN, "[list][table][ip][filter]", 0, 0, "iifname \"br0\" accept");
+    diagnose(&lines);
+    HAS("ok bridges: br0 has 0 of 1023 ports, br0-2 has 1 of 1023 ports");
+    HAS("oifname br0 accept && nft insert rule ip filter FORWARD iifname br0-2 accept");
+}
+
 /* Who writes his chains anew says where others may add theirs. */
 Test(bridge, diagnose_firewalls_that_have_a_place_for_others)
 {
