@@ -263,7 +263,6 @@ def check_policies(n):
     tap.ok("blocked wins over a list", is_refused(n, OUT_IP))
     d.do("policy", "a", RESTRICTED)
     tap.ok("restricted, without a setting that says to where: as others", passes(n, OUT_IP) and passes(n, ELSEWHERE))
-    check_changes_of_kind(n)
 
 
 def check_changes_of_kind(n):
@@ -567,6 +566,7 @@ def main():
     try_cases(n, True)
     check_outside(n)
     check_policies(n)
+    check_changes_of_kind(n)
     check_open_connections(n)
     check_kept_connections(n)
     check_cut_later(n)
