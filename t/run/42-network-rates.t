@@ -1,4 +1,5 @@
 #!/bin/sh
+# takes: 40 s
 # tier: component
 # network/bridge: limits of bandwidth by TCP, in a namespace of its own.
 skip()

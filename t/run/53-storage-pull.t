@@ -1,4 +1,5 @@
 #!/bin/sh
+# takes: 20 s
 # tier: component
 # storage/oci with real registries: images to disks, copies, removal, passwords, tokens, TLS.
 t=${top_srcdir:-.}/t

@@ -1,4 +1,5 @@
 #!/bin/sh
+# takes: 100 s
 # tier: component
 # storage/oci: registries and networks that go wrong.
 t=${top_srcdir:-.}/t

@@ -1,4 +1,5 @@
 #!/bin/sh
+# takes: 40 s
 # tier: component
 # Jobs while the API is away, slow or wrong, and while the runner is killed.
 t=${top_srcdir:-.}/t
