@@ -3,15 +3,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core/util/num.h"
-
-#define IDLE_MAX 8
 
 void call_init_alone(struct runner_call *call, struct host *host, const char *id, int64_t timeout_ms)
 {
@@ -22,48 +18,15 @@ void call_init_alone(struct runner_call *call, struct host *host, const char *id
     call->cancel_fd = -1;
 }
 
-/* Of calls that ended and that nobody cancelled: making one and closing it are among the dearer things of a short
- * operation. */
-static struct {
-    pthread_mutex_t lock;
-    int fds[IDLE_MAX];
-    size_t n;
-} idle = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static int take_idle(void)
-{
-    int fd;
-
-    pthread_mutex_lock(&idle.lock);
-    fd = idle.n > 0 ? idle.fds[--idle.n] : -1;
-    pthread_mutex_unlock(&idle.lock);
-    return fd;
-}
-
-/* False: there are enough. */
-static bool keep_idle(int fd)
-{
-    bool is_kept;
-
-    pthread_mutex_lock(&idle.lock);
-    is_kept = idle.n < IDLE_MAX;
-    if (is_kept)
-        idle.fds[idle.n++] = fd;
-    pthread_mutex_unlock(&idle.lock);
-    return is_kept;
-}
-
 void call_init(struct runner_call *call, struct host *host, const char *id, int64_t timeout_ms)
 {
     call_init_alone(call, host, id, timeout_ms);
-    call->cancel_fd = take_idle();
-    if (call->cancel_fd < 0)
-        call->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    call->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 
 void call_done(struct runner_call *call)
 {
-    if (call->parent == NULL && call->cancel_fd >= 0 && (atomic_load(&call->cancelled) || !keep_idle(call->cancel_fd)))
+    if (call->parent == NULL && call->cancel_fd >= 0)
         close(call->cancel_fd);
     call->cancel_fd = -1;
 }
