@@ -55,11 +55,15 @@ def check_watched(rig, id):
 
 
 def check_record(rig, id, state):
-    """That the disk says what the runner says."""
-    records = [item for item in Census(rig.runner).of(id) if item.startswith(f"record {id}: ")]
-    said = [item.split(": ")[1].split(",")[0] for item in records]
-    if said != ([] if state == "destroyed" else [state]) and (state, said) != ("destroying", ["none"]):
-        raise Wrong(f"its state is {state}, its record says {said}")
+    """That the disk says what the runner says. The state, which is another when what failed was done again meanwhile."""
+    while True:
+        records = [item for item in Census(rig.runner).of(id) if item.startswith(f"record {id}: ")]
+        said = [item.split(": ")[1].split(",")[0] for item in records]
+        if said == ([] if state == "destroyed" else [state]) or (state, said) == ("destroying", ["none"]):
+            return state
+        before, state = state, rig.state(id)
+        if state == before:
+            raise Wrong(f"its state is {state}, its record says {said}")
 
 
 def check_rest(rig, id, state, before):

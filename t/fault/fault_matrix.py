@@ -204,7 +204,7 @@ def one_allocation(rig, subject, number):
     if state not in (subject.after if outcome == "failed" else {subject.done} if outcome == "harmless" else
                      subject.after | {subject.done}):
         raise Wrong(f"{outcome}, and it is {state}")
-    check_record(rig, id, state)
+    state = check_record(rig, id, state)
     check_rest(rig, id, state, before)
     check_again(rig, subject, id, before)
     rig.must("DELETE", f"/sandboxes/{id}")

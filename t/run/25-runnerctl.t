@@ -443,8 +443,8 @@ complete_line() { # WORDS...: what is proposed for the last one
 }
 is "completion of commands" "$(complete_line runnerctl st)" "start stop "
 is "completion of options" "$(complete_line runnerctl stop --f)" "--force "
-is "completion of ids" "$(complete_line runnerctl stop 0e)" "$A "
-is "completion behind an option with a value" "$(complete_line runnerctl --socket "$RUNNER_SOCKET" info 0e)" "$A "
+is "completion of ids" "$(complete_line runnerctl stop 0e1f2)" "$A "
+is "completion behind an option with a value" "$(complete_line runnerctl --socket "$RUNNER_SOCKET" info 0e1f2)" "$A "
 for command in $commands; do
     options=$("$ctl" $command --help | sed -nE 's/^  (-., |    )(--[a-z-]+).*/\2/p' | sort | tr '\n' ' ')
     is "completion knows $command's options" "$(complete_line runnerctl $command --)" "$options"

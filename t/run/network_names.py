@@ -142,8 +142,10 @@ def check(n):
     tap.equal("s03: nor resolved", found and found.rcode, dns.REFUSED)
     check_many(n, up)
     n.driver.do("policy", "a", OPEN)
-    found = ask(n, "allowed.example")
-    tap.ok("open again: all is", found and found.addresses() == [OUT_IP] and passes(n, OUT_IP) and passes(n, ELSEWHERE))
+    # Behind thousands of connections a question may be lost; guests ask again, too.
+    tap.ok("open again: all names are", await_true(lambda: (found := ask(n, "allowed.example", seconds=1)) is not None and
+                                                   found.addresses() == [OUT_IP]))
+    tap.ok("and all addresses", passes(n, OUT_IP) and passes(n, ELSEWHERE))
 
 
 if __name__ == "__main__":
