@@ -1,6 +1,6 @@
 #!/bin/sh
 # tier: component
-# takes: 40 s
+# takes: 50 s
 # network/bridge by packets, with more sandboxes than a bridge has ports; in namespaces of its own.
 skip()
 {
