@@ -397,15 +397,6 @@ static void check_killed_add(void)
     tap_ok(n_half == 0, "killed in TAP_ADD: a TAP is on its bridge, or not there (%d of %d are not)", n_half, KILLS);
 }
 
-/* Removed interfaces go a moment later, by a descriptor of its own. */
-static bool await_count(const char *folder, size_t n)
-{
-    for (int64_t end = num_now_ms() + 60000; count_in(folder) != n; poll(NULL, 0, 20))
-        if (num_now_ms() >= end)
-            return false;
-    return true;
-}
-
 /* What a plugin says to the kernel goes there as it is, and what it answers comes back. */
 static void check_netlink(void)
 {

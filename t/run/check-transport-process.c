@@ -133,6 +133,7 @@ static void check_spawn_input(void)
     auto_free char *data = mem_alloc(60001);
     struct runner_spawn how = {.size = sizeof how, .pid_path = at("i.pid"), .output_path = at("i.log")};
     struct runner_step step = {.kind = RUNNER_SPAWN, ARGV("wc", "-c"), .spawn = &how, .data = data};
+    size_t before = count_in("/proc/self/fd");
 
     memset(data, 'x', 60001);
     step.len = 60000;
@@ -143,6 +144,7 @@ static void check_spawn_input(void)
     step.data = NULL;
     step.len = 0;
     tap_ok(run(step) == 0 && await_text(at("j.log"), "0\n"), "SPAWN: no standard input: %s", err.message);
+    tap_ok(await_count("/proc/self/fd", before), "SPAWN: of processes that ended by themselves no descriptor is left");
 }
 
 static void check_spawn_failures(void)

@@ -107,6 +107,14 @@ size_t count_in(const char *path)
     return n;
 }
 
+bool await_count(const char *folder, size_t n)
+{
+    for (int64_t end = num_now_ms() + PATIENCE_MS; count_in(folder) != n; poll(NULL, 0, 20))
+        if (num_now_ms() >= end)
+            return false;
+    return true;
+}
+
 bool has_text(const char *path, const char *text)
 {
     return RUN(.kind = RUNNER_READ, .path = path, .number = 1 << 20) == 0 && strstr(result.out, text) != NULL;

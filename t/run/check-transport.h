@@ -40,6 +40,7 @@ bool is_there(const char *path);
 unsigned mode_of(const char *path);
 bool says(int code, const char *text); /* err has this code, and the text in its message */
 size_t count_in(const char *path);
+bool await_count(const char *path, size_t n); /* threads of the plugin let go of theirs a moment later */
 bool has_text(const char *path, const char *text);
 bool await_text(const char *path, const char *text);
 bool has_ended(int fd); /* waits for what a watch descriptor tells */
