@@ -212,7 +212,7 @@ ok "a runner with two ports" start_runner
 create one
 create two
 create three
-like "d26: no port is left: message" "$code $(message)" "^409 .*ports from $first_port to $((first_port + 1)) "
+like "d26: no port is left: message" "$code $(message)" "^409 .*ports from $first_port to $((first_port + 1))( |\$)"
 run "$ctl" rm -f one
 create three
 is "one more after one less" $code 201
