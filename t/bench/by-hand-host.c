@@ -4,17 +4,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
 #include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -25,6 +28,7 @@
 #include <unistd.h>
 
 #define NOFILE 4096
+#define GIVEN  6 /* descriptors of a VMM */
 
 /* ---- files ---- */
 
@@ -191,34 +195,48 @@ void hand_make_tap(struct machine *m)
 
 /* ---- the process ---- */
 
+/* As the runner's, for programs of one kind: a VMM does not change the MAC address of its TAP. */
+static struct sock_filter no_new_mac[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 2),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIOCSIFHWADDR, 1, 0),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+};
+
 static void confine(uint32_t uid)
 {
+    struct sock_fprog filter = {sizeof no_new_mac / sizeof no_new_mac[0], no_new_mac};
     struct stat kvm;
     gid_t group = stat("/dev/kvm", &kvm) == 0 ? kvm.st_gid : 0;
 
     for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
         ; /* until there is no such capability; the other sets go with the change of user */
     if (setgroups(group != 0, &group) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
         _exit(127);
 }
 
 static void run_child(const struct machine *m, char **argv)
 {
-    const int given[] = {m->api, m->serial >= 0 ? m->serial : m->events, m->log};
+    const int given[] = {m->events, m->log, m->log, m->api, m->serial >= 0 ? m->serial : m->events, m->pid_file};
     struct rlimit none = {0, 0}, files = {NOFILE, NOFILE};
-    int moved[3];
+    int moved[GIVEN];
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < GIVEN; i++)
         moved[i] = fcntl(given[i], F_DUPFD, 100);
+    for (int i = 0; i < GIVEN; i++)
+        if (dup2(moved[i], i) < 0)
+            _exit(127);
+    (void)close_range(GIVEN, ~0U, 0);
     (void)setsid();
-    if (dup2(moved[0], 3) < 0 || dup2(moved[1], 4) < 0 || dup2(moved[2], 1) < 0 || dup2(moved[2], 2) < 0)
-        _exit(127);
-    (void)close_range(5, ~0U, 0);
     (void)setrlimit(RLIMIT_CORE, &none);
     (void)setrlimit(RLIMIT_NOFILE, &files);
     if (m->hand->uid != 0)
         confine(m->hand->uid);
+    (void)signal(SIGCHLD, SIG_DFL);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* where the bench fails nothing is left */
     (void)execv(argv[0], argv);
     _exit(127);
 }
@@ -227,19 +245,9 @@ static int make_cgroup(const struct machine *m)
 {
     char path[300];
 
-    (void)snprintf(path, sizeof path, "%s/hand-%d-%d", m->hand->cgroup, (int)getpid(), m->number);
+    (void)snprintf(path, sizeof path, "%s/hand-%d", m->hand->cgroup, m->number);
     check(mkdir(path, 0755), path);
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
-/* Whom to end later. */
-static void write_pid(const struct machine *m)
-{
-    int fd = make_file(m, "vmm.pid", O_WRONLY, 0600);
-
-    if (dprintf(fd, "%d\n", (int)m->pid) < 0)
-        hand_die("vmm.pid");
-    close(fd);
 }
 
 void hand_start(struct machine *m)
@@ -251,6 +259,8 @@ void hand_start(struct machine *m)
     for (; m->hand->argv[n] != NULL && n < 255; n++)
         argv[n] = hand_words(m, m->hand->argv[n]);
     argv[n] = NULL;
+    m->pid_file = make_file(m, "vmm.pid", O_WRONLY, 0600); /* locked as long as the process lives, which has it too */
+    check(flock(m->pid_file, LOCK_EX | LOCK_NB), "vmm.pid");
     if (m->hand->cgroup != NULL) {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)make_cgroup(m);
@@ -259,7 +269,9 @@ void hand_start(struct machine *m)
     check(m->pid, "clone3");
     if (m->pid == 0)
         run_child(m, argv);
-    write_pid(m);
+    if (dprintf(m->pid_file, "%d\n", (int)m->pid) < 0)
+        hand_die("vmm.pid");
+    close(m->pid_file);
     if (m->hand->cgroup != NULL)
         close((int)args.cgroup);
     while (n-- > 0)

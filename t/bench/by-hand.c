@@ -1,19 +1,23 @@
 /*
- * The reference of the bench: machines made by hand, one after the other.
+ * The reference of the bench: machines made by hand, by a program that is there already and is asked for each.
  *
  *   by-hand --dir=DIR --disk=FILE --seed=FILE [OPTION...] -- PROGRAM [ARG...]
  *
  * PROGRAM, a path, gets at descriptor 3 a socket that listens at DIR/N/api.sock, and at 4 what the runner gives its
  * VMM there: QEMU the serial log, Cloud Hypervisor (--config) something to write events to. In its arguments, in CONFIG
- * and in NIC stand @DIR@, @PORT@ and @MAC@ for what the machine has of its own. Each machine is one line: the
- * process id, and in microseconds the processor time that this program took and the time of each phase: host, boot (Cloud
- * Hypervisor's calls, QEMU's greeting), ready (its guest is heard), commit. Status 1: something failed.
+ * and in NIC stand @DIR@, @PORT@ and @MAC@ for what the machine has of its own.
+ *
+ * Standard input and output are one stream socket. It says "ready"; then each line that comes in is the number N of a
+ * machine and the port of its daemon, 0 to be content with the first byte on the serial console. The answer is a line
+ * too: the process id, and in microseconds the time of each phase: host, boot (Cloud Hypervisor's calls, QEMU's
+ * greeting), ready (its guest is heard), commit. A machine that does not start ends the program.
  */
 #include "t/bench/by-hand.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,17 +27,12 @@
 
 #define BLOCK 4096 /* as the runner leaves out holes */
 
-static int64_t read_clock(clockid_t clock)
+int64_t hand_now_us(void)
 {
     struct timespec now;
 
-    clock_gettime(clock, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-int64_t hand_now_us(void)
-{
-    return read_clock(CLOCK_MONOTONIC);
 }
 
 void hand_die(const char *what)
@@ -125,7 +124,7 @@ static void make_machine(struct machine *m)
     if (m->hand->tap != NULL)
         hand_make_tap(m);
     hand_make_disks(m);
-    if (m->hand->port == 0)
+    if (m->port == 0)
         hand_watch_serial(m);
     if (!is_ch)
         hand_start(m);
@@ -140,12 +139,11 @@ static void done(const struct machine *m)
             close(all[i]);
 }
 
-static int run_one(const struct hand *hand, int number)
+static void make(const struct hand *hand, int number, int port)
 {
-    struct machine m = {.hand = hand, .number = number, .serial = -1, .tap = -1, .inotify = -1};
-    int64_t at_us[5] = {hand_now_us()}, cpu_us = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    struct machine m = {.hand = hand, .number = number, .port = port, .serial = -1, .tap = -1, .inotify = -1};
+    int64_t at_us[5] = {hand_now_us()};
 
-    m.port = hand->config != NULL ? hand->port : hand->port + number;
     (void)snprintf(m.dir, sizeof m.dir, "%s/%d", hand->dir, number);
     (void)snprintf(m.mac, sizeof m.mac, "02:00:00:07:%02x:%02x", number / 250 % 256, number % 250);
     make_machine(&m);
@@ -157,24 +155,38 @@ static int run_one(const struct hand *hand, int number)
     at_us[2] = hand_now_us();
     if (!hand_wait_ready(&m)) {
         (void)fprintf(stderr, "by-hand: the guest says nothing, see %s\n", m.dir);
-        return 1;
+        exit(1);
     }
     at_us[3] = hand_now_us();
     hand_commit(&m);
     at_us[4] = hand_now_us();
-    printf("%d %lld", (int)m.pid, (long long)(read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu_us));
+    printf("%d", (int)m.pid);
     for (int i = 1; i < 5; i++)
         printf(" %lld", (long long)(at_us[i] - at_us[i - 1]));
     printf("\n");
+    (void)fflush(stdout);
     done(&m);
-    return fflush(stdout);
+}
+
+static void serve(const struct hand *hand)
+{
+    char line[32];
+
+    (void)signal(SIGCHLD, SIG_IGN); /* whoever asks ends the VMMs */
+    printf("ready\n");
+    (void)fflush(stdout);
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        char *end;
+        long number = strtol(line, &end, 10);
+
+        make(hand, (int)number, (int)strtol(end, NULL, 10));
+    }
 }
 
 static int usage(void)
 {
     (void)fputs("usage: by-hand --dir=DIR --disk=FILE --seed=FILE [--record=FILE] [--uid=N] [--cgroup=DIR]\n"
-                "               [--tap=NAME --bridge=NAME] [--config=JSON [--nic=JSON]] [--port=N] [--machines=N]\n"
-                "               [--first=N] [--pause=US] -- PROGRAM [ARG...]\n",
+                "               [--tap=NAME --bridge=NAME] [--config=JSON [--nic=JSON]] -- PROGRAM [ARG...]\n",
                 stderr);
     return 2;
 }
@@ -182,13 +194,11 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"dir", 1, NULL, 'd'},    {"disk", 1, NULL, 'k'},  {"seed", 1, NULL, 's'},   {"record", 1, NULL, 'r'},
-        {"uid", 1, NULL, 'u'},    {"tap", 1, NULL, 't'},   {"bridge", 1, NULL, 'b'}, {"cgroup", 1, NULL, 'g'},
-        {"config", 1, NULL, 'c'}, {"nic", 1, NULL, 'n'},   {"port", 1, NULL, 'p'},   {"machines", 1, NULL, 'm'},
-        {"first", 1, NULL, 'f'},  {"pause", 1, NULL, 'w'}, {NULL, 0, NULL, 0}};
+        {"dir", 1, NULL, 'd'},    {"disk", 1, NULL, 'k'}, {"seed", 1, NULL, 's'},   {"record", 1, NULL, 'r'},
+        {"uid", 1, NULL, 'u'},    {"tap", 1, NULL, 't'},  {"bridge", 1, NULL, 'b'}, {"cgroup", 1, NULL, 'g'},
+        {"config", 1, NULL, 'c'}, {"nic", 1, NULL, 'n'},  {NULL, 0, NULL, 0}};
     struct hand hand = {0};
-    unsigned pause_us = 0;
-    int option, machines = 1, first = 0;
+    int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         switch (option) {
@@ -222,28 +232,12 @@ int main(int argc, char **argv)
         case 'n':
             hand.nic = optarg;
             break;
-        case 'p':
-            hand.port = atoi(optarg);
-            break;
-        case 'm':
-            machines = atoi(optarg);
-            break;
-        case 'f':
-            first = atoi(optarg);
-            break;
-        case 'w':
-            pause_us = (unsigned)atoi(optarg);
-            break;
         default:
             return usage();
         }
     if (hand.dir == NULL || hand.disk.size == 0 || hand.seed.size == 0 || optind == argc)
         return usage();
     hand.argv = argv + optind;
-    for (int i = first; i < first + machines; i++) {
-        if (run_one(&hand, i) != 0)
-            return 1;
-        (void)usleep(pause_us); /* as between the runner's creates: caches get cold */
-    }
+    serve(&hand);
     return 0;
 }

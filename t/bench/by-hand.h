@@ -1,6 +1,9 @@
 /*
- * The references of the bench: machines made by hand, by a small program that knows everything beforehand and needs to
- * undo nothing. What it does on a host is what the runner does there: folder, disk, seed, users, cgroup and TAP.
+ * The reference of the bench: machines made by hand, by a small resident program that is asked for each over a unix
+ * socket, as the runner is, knows everything beforehand and needs to undo nothing. On the host it does what the runner
+ * does there: folder, disk, seed, users, cgroup, TAP, locked pid file, a filter of the VMM's calls. It has one thread,
+ * and does without HTTP and JSON, the choice of an address, the bridge's rules and addresses (netlink, twice), looks for
+ * what was there before, the fifo of events, and a clean environment, umask and signals for the VMM.
  */
 #ifndef BENCH_BY_HAND_H
 #define BENCH_BY_HAND_H
@@ -29,13 +32,12 @@ struct hand {                            /* what all machines have in common, fr
     const char *cgroup;                  /* a directory; NULL: none */
     const char *tap, *bridge;            /* NULL: none */
     const char *config, *nic;            /* Cloud Hypervisor: bodies of vm.create and vm.add-net; NULL: another VMM */
-    int port; /* of the daemon of machine 0; 0: ready is the first byte on the serial console */
     char **argv;
 };
 
 struct machine {
     const struct hand *hand;
-    int number, port;
+    int number, port; /* port: of its daemon; 0: ready is the first byte on the serial console */
     char dir[256], mac[18];
     int at;                     /* the folder */
     struct sockaddr_un address; /* of what the VMM listens at */
@@ -43,7 +45,7 @@ struct machine {
     int serial;                 /* QEMU: its serial log; else -1 */
     int tap, inotify;
     pid_t pid;
-    int pidfd;
+    int pidfd, pid_file;
 };
 
 int64_t hand_now_us(void);

@@ -1,21 +1,23 @@
-"""The machines of a runner made by hand (by-hand.c): the same files, users, cgroup, TAP, VMM, without a runner."""
+"""The machines of a runner made by hand (by-hand.c): the same files, users, cgroup, TAP, VMM, without a runner. Who makes
+them is resident, and asked as the runner is."""
 
 import itertools
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
-from rig import BUILD, Client, free_ports
+from rig import BUILD, Client, cpu_ms_of, exchange, free_ports
 
 BY_HAND = os.path.join(BUILD, "t/bench/by-hand")
-PAUSE_US = 3000  # between two machines of one program
+PAUSE_S = 0.003  # as between the runner's creates: caches get cold
 
-# In ms: its own processor time, and of the wall the whole time to the guest's first sign, and the phases.
+# In ms: its own processor time, and of the wall what the asker saw but for the commit, and the phases.
 Start = namedtuple("Start", "cpu heard host boot ready commit")
 
 
@@ -28,10 +30,47 @@ def cgroup_of(pid):
     return os.path.dirname(root + path) if root and path.count("/") > 1 else None
 
 
+def line_length(reply):
+    return reply.find(b"\n") + 1 or None
+
+
+class Program:
+    """by-hand, at a socket of its own."""
+
+    def __init__(self, line):
+        self.line = line
+        self.sock, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(line, stdin=theirs, stdout=theirs)
+        self.ask(b"")  # until it is ready
+
+    def ask(self, request):
+        try:
+            return exchange(self.sock, request, line_length)
+        except ConnectionError:
+            raise RuntimeError(f"a machine by hand does not start: {' '.join(self.line)}") from None
+
+    def make(self, number, port, pause_s):
+        """A machine: its process, and what it took."""
+        before = cpu_ms_of(self.process.pid)
+        reply, ms = self.ask(b"%d %d\n" % (number, port))
+        time.sleep(pause_s)  # what it does after its reply belongs to this machine too
+        cpu = cpu_ms_of(self.process.pid) - before
+        pid, *phases = map(int, reply.split())
+        host, boot, ready, commit = (us / 1e3 for us in phases)
+        return pid, Start(cpu, ms - commit, host, boot, ready, commit)
+
+    def close(self):
+        self.sock.close()
+        self.process.wait()
+
+
 class ByHand:
+    """Its machines end with it; its user closes it before the runner."""
+
     def __init__(self, runner, with_record=False):
         id, _, _ = runner.create()
-        self.runner, self.pids, self.numbers = runner, [], itertools.count()
+        self.runner, self.programs, self.pids, self.numbers = runner, [], {}, itertools.count()
         self.dir = os.path.join(runner.dir, "hand")
         os.makedirs(self.dir)
         sandbox = os.path.join(runner.root, "sandboxes", id)
@@ -47,14 +86,18 @@ class ByHand:
                         f"--uid={record['vmm']['uid']}"]
         if with_record:
             self.options.append(f"--record={self.dir}/runner.json")
-        if cgroup_of(pid):
-            self.options.append("--cgroup=" + cgroup_of(pid))
+        self.cgroup = cgroup_of(pid)
+        if self.cgroup:
+            self.options.append("--cgroup=" + self.cgroup)
         if not self.is_qemu:
             self.options += self.machine(os.path.join(runner.dir, "run", id + ".sock"), sandbox)
         port = f"127.0.0.1:{record['nic']['forwardPort']}-"
         self.argv = [word.replace(sandbox, "@DIR@").replace(port, "127.0.0.1:@PORT@-") for word in runner.vmm_of(id)]
         self.argv[0] = os.readlink(f"/proc/{pid}/exe")
         runner.destroy_all()
+        self.port = 0 if runner.bridge else 2280
+        self.start()  # pays for the pages of the program
+        self.stop_all()
 
     def stopped(self):
         """A sandbox whose disk no VMM has opened: Cloud Hypervisor marks one as in use, durably, when it is not yet."""
@@ -75,41 +118,58 @@ class ByHand:
             options += ["--tap=hand", "--bridge=" + self.runner.bridge, "--nic=" + json.dumps(nic)]
         else:
             config["net"][0]["mac"] = "@MAC@"
-            options.append("--port=2280")
         return options + ["--config=" + json.dumps(config).replace(sandbox, "@DIR@")]
 
-    def start(self, n=1, pause_us=PAUSE_US):
-        """n machines, one after the other."""
-        numbers = [next(self.numbers) for _ in range(n)]
-        line = [BY_HAND, "--dir=" + self.dir, f"--machines={n}", f"--first={numbers[0]}", f"--pause={pause_us}"]
-        if self.is_qemu:
-            line.append(f"--port={free_ports(1, 14000 + numbers[0])[0] - numbers[0]}")
-        line = self.runner.within() + line + self.options + ["--"] + self.argv
-        done = subprocess.run(line, stdout=subprocess.PIPE, text=True)
+    def have_programs(self, n):
+        while len(self.programs) < n:
+            line = [BY_HAND, "--dir=" + self.dir] + self.options + ["--"] + self.argv
+            self.programs.append(Program(self.runner.within() + line))
+
+    def places(self, n):
+        """A number and the port of its daemon for each of n machines."""
+        numbers = list(itertools.islice(self.numbers, n))
+        ports = free_ports(n, 14000 + numbers[0]) if self.is_qemu else [self.port] * n
+        return list(zip(numbers, ports))
+
+    def make(self, program, places, pause_s):
         starts = []
-        for told in done.stdout.splitlines():
-            pid, cpu, *phases = map(int, told.split())
-            self.pids.append(pid)
-            starts.append(Start(cpu / 1e3, sum(phases[:3]) / 1e3, *(us / 1e3 for us in phases)))
-        if done.returncode != 0:
-            raise RuntimeError(f"a machine by hand does not start: {' '.join(line)}")
+        for number, port in places:
+            self.pids[number], start = program.make(number, port, pause_s)
+            starts.append(start)
         return starts
+
+    def start(self, n=1):
+        """n machines, one after the other."""
+        self.have_programs(1)
+        return self.make(self.programs[0], self.places(n), PAUSE_S)
 
     def start_all(self, n, each=1):
         """n machines, by programs that run at the same time and make `each` machines; seconds until all are heard."""
+        programs, places = n // each, self.places(n)
+        self.have_programs(programs)
         begin = time.monotonic()
-        with ThreadPoolExecutor(n // each) as pool:
-            list(pool.map(lambda _: self.start(each, 0), range(n // each)))
+        with ThreadPoolExecutor(programs) as pool:
+            list(pool.map(lambda i: self.make(self.programs[i], places[i::programs], 0), range(programs)))
         return time.monotonic() - begin
 
     def stop_all(self):
-        for pid in self.pids:
+        for pid in self.pids.values():
             try:
                 fd = os.pidfd_open(pid)
             except ProcessLookupError:
                 continue
             signal.pidfd_send_signal(fd, signal.SIGKILL)
             os.close(fd)
-        while any(os.path.exists(f"/proc/{pid}") for pid in self.pids):
+        while any(os.path.exists(f"/proc/{pid}") for pid in self.pids.values()):
             time.sleep(0.01)
-        self.pids = []
+        for number in self.pids if self.cgroup else ():
+            os.rmdir(f"{self.cgroup}/hand-{number}")
+        self.pids = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop_all()
+        for program in self.programs:
+            program.close()

@@ -4,7 +4,7 @@ import itertools
 import os
 import time
 
-from by_hand import ByHand
+from by_hand import PAUSE_S, ByHand
 from rig import BUILD, RealRunner, Runner, Skip, median, quantile
 from rig_ch import FakeRunner, NativeRunner
 from table import DISK, MEMORY, Phases, number, rounds
@@ -16,20 +16,20 @@ def fake_creates(runner):
     """Creates one after the other, none removed meanwhile, and as many by hand between them: the same system calls. The
     runner's processor and wall milliseconds, its phases, what it was by hand."""
     cpu, wall, phases, starts = [], [], Phases(), []
-    hand = ByHand(runner, with_record=True)
-    for i in range(20 + number("CREATES", 300)):
-        if i >= 20 and (i - 20) % CHUNK == 0:
-            starts += hand.start(CHUNK)[1:]  # its first pays for the pages of the program
-            hand.stop_all()
-            time.sleep(0.1)
-        before = runner.cpu_ms()
-        _, reply, ms = runner.create()
-        time.sleep(0.003)  # what the runner does after its reply belongs to this create too
-        if i < 20 or (i - 20) % CHUNK == 0:  # pages, caches
-            continue
-        cpu.append(runner.cpu_ms() - before)
-        wall.append(ms)
-        phases.collect(reply)
+    with ByHand(runner, with_record=True) as hand:
+        for i in range(20 + number("CREATES", 300)):
+            if i >= 20 and (i - 20) % CHUNK == 0:
+                starts += hand.start(CHUNK)[1:]
+                hand.stop_all()
+                time.sleep(0.1)
+            before = runner.cpu_ms()
+            _, reply, ms = runner.create()
+            time.sleep(PAUSE_S)  # what the runner does after its reply belongs to this create too
+            if i < 20 or (i - 20) % CHUNK == 0:  # pages, caches
+                continue
+            cpu.append(runner.cpu_ms() - before)
+            wall.append(ms)
+            phases.collect(reply)
     return cpu, wall, phases, starts
 
 
@@ -54,9 +54,7 @@ def row_fake(table):
 def row_native(table):
     for base in dict.fromkeys([MEMORY, DISK]):
         output, answer, asked, starts, phases = [], [], [], [], Phases()
-        with NativeRunner(base) as runner:
-            hand = ByHand(runner)
-
+        with NativeRunner(base) as runner, ByHand(runner) as hand:
             def by_hand():
                 starts.extend(hand.start())
                 hand.stop_all()
@@ -76,7 +74,7 @@ def row_native(table):
         print(f"{what}: ms " + " ".join(f"{ms:.0f}" for ms in output) + "; by hand: ms " +
               " ".join(f"{ms:.0f}" for ms in theirs))
         phases.print()
-        reference = ("files, cgroup, TAP and Cloud Hypervisor by hand", median(theirs))
+        reference = ("by hand: a small C program, resident, asked over a unix socket too", median(theirs))
         table.add(f"{what}: to its first output", reference, median(output), "ms", "<= 1.10x")
         table.add("  the fastest tenth of them", (reference[0], quantile(theirs, .1)), quantile(output, .1), "ms")
         table.add("  of which any request takes", None, median(asked), "ms")
@@ -95,9 +93,7 @@ def find_snapshot():
 
 def row_boot(table):
     ours, theirs, phases = [], [], Phases()
-    with RealRunner(DISK, find_snapshot()) as runner:
-        hand = ByHand(runner)
-
+    with RealRunner(DISK, find_snapshot()) as runner, ByHand(runner) as hand:
         def by_hand():
             [start] = hand.start()
             hand.stop_all()
@@ -119,8 +115,7 @@ def row_boot(table):
 
 def row_boots(table):
     n, ours, theirs = number("AT_ONCE", 20), [], []
-    with RealRunner(DISK, find_snapshot()) as runner:
-        hand = ByHand(runner)
+    with RealRunner(DISK, find_snapshot()) as runner, ByHand(runner) as hand:
         for _ in range(2):
             theirs.append(hand.start_all(n))
             hand.stop_all()

@@ -6,7 +6,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from daytona import DaytonaApi
-from rig import Client, quantile
+from rig import Client, cpu_ms_of, quantile
 from rig_ch import FakeRunner
 from rig_jobs import JobRunner
 from table import DISK, MEMORY, number
@@ -29,8 +29,7 @@ class TracedBench(JobBench):
 
 def cpu_of(api, runner):
     """Milliseconds of the runner, of its VMMs that have ended, of the fake API, of the clients here."""
-    clock = (~api.process.pid << 3) | 2
-    return runner.cpu_ms(), runner.vmm_cpu_ms(), time.clock_gettime_ns(clock) / 1e6, time.process_time() * 1e3
+    return runner.cpu_ms(), runner.vmm_cpu_ms(), cpu_ms_of(api.process.pid), time.process_time() * 1e3
 
 
 def shares(api, runner, before, seconds):

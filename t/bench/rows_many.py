@@ -23,8 +23,8 @@ def shares(runner, before, seconds):
 
 def burst(table, base, n):
     """n creates at once, none tried again: one that fails ends the row."""
-    with FakeRunner(base) as runner:
-        took, theirs, hand = [], [], ByHand(runner, with_record=True)
+    with FakeRunner(base) as runner, ByHand(runner, with_record=True) as hand:
+        took, theirs = [], []
         for _ in range(3):
             theirs.append(hand.start_all(n, n // os.cpu_count()))
             hand.stop_all()
@@ -51,10 +51,11 @@ def row_many(table):
         n, took = runner.cycle_many(clients, seconds)
         print(f"{clients} clients for {took:.1f} s, root on {runner.fs}: {n} sandboxes made and removed; "
               f"of the processors: {shares(runner, before, took)}")
-        hand, theirs = ByHand(runner, with_record=True), []
-        for _ in range(3):
-            theirs.append(100 / hand.start_all(100, 100 // os.cpu_count()))
-            hand.stop_all()
+        theirs = []
+        with ByHand(runner, with_record=True) as hand:
+            for _ in range(3):
+                theirs.append(100 / hand.start_all(100, 100 // os.cpu_count()))
+                hand.stop_all()
         what = f"jobs of {clients} clients, a create or a destroy each, fake, root on {runner.fs}"
         table.add(what, (f"creates by hand alone, {os.cpu_count()} at a time", median(theirs)), 2 * n / took, "1/s")
 

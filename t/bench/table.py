@@ -23,7 +23,7 @@ class Table:
         told, ratio = "-", "-"
         if reference:
             told = f"{reference[1]:.2f} {unit}: {reference[0]}"
-            ratio = f"{value / reference[1]:.2f}x" if reference[1] > 0 else "-"
+            ratio = f"{value / reference[1]:.2f}x" if round(reference[1], 2) > 0 else "-"
         self.rows.append((what, f"{value:.2f} {unit}", told, ratio, target))
 
     def skip(self, what, reason):
@@ -54,7 +54,7 @@ class Phases:
         """Against those of machines made by hand. What the runner plans before is part of its host phase there."""
         for name in ("host", "boot", "ready", "commit"):
             ours, theirs = self.ms.get(name), [getattr(start, name) for start in starts]
-            for q in (.5, .99) if ours and median(theirs) > 0 else ():
+            for q in (.5, .99) if ours and round(median(theirs), 2) > 0 else ():
                 table.add(f"  phase {name} p{100 * q:.0f}", ("by hand", quantile(theirs, q)), quantile(ours, q), "ms")
 
 

@@ -91,6 +91,28 @@ def own_ports():
     raise Skip("no ports are free: /tmp/runner-t.ports.* are all locked")
 
 
+def exchange(sock, request, length):
+    """The reply to a request, and the milliseconds until it was there. length(): of the whole reply, from what has come of
+    it; None: not known yet."""
+    begin = time.monotonic_ns()
+    sock.sendall(request)
+    reply, end = bytearray(), None
+    while end is None or len(reply) < end:
+        part = sock.recv(1 << 16)
+        ms = (time.monotonic_ns() - begin) / 1e6
+        if not part:
+            raise ConnectionError(f"no reply to {request[:60]!r}: the connection ended")
+        reply += part
+        if end is None:
+            end = length(reply)
+    return bytes(reply), ms
+
+
+def cpu_ms_of(pid):
+    """The processor time of a process, of all threads that it has or had."""
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1e6
+
+
 class Client(http.client.HTTPConnection):
     """Keep-alive HTTP over a unix socket."""
 
@@ -124,6 +146,15 @@ class Client(http.client.HTTPConnection):
             return text.decode()
         return json.loads(text) if text else None
 
+    @staticmethod
+    def reply_length(reply):
+        """Of a whole reply, once its head is there."""
+        at = reply.find(b"\r\n\r\n")
+        if at < 0:
+            return None
+        told = re.search(rb"\r\ncontent-length: *(\d+)", reply[:at + 2], re.I)
+        return at + 4 + (int(told[1]) if told else 0)
+
     def timed(self, method, path, body=None):
         """The body of its answer, and the milliseconds until it was there, without what http.client takes, nor reading it:
         after a wait that takes Python 0.2 ms."""
@@ -132,19 +163,8 @@ class Client(http.client.HTTPConnection):
                    f"Content-Length: {len(text)}\r\n\r\n{text}").encode()
         if self.sock is None:
             self.connect()
-        begin = time.monotonic_ns()
-        self.sock.sendall(request)
-        reply, end = bytearray(), None
-        while end is None or len(reply) < end:
-            part = self.sock.recv(1 << 16)
-            ms = (time.monotonic_ns() - begin) / 1e6
-            if not part:
-                raise ConnectionError(f"{method} {path}: the connection ended")
-            reply += part
-            if end is None and (at := reply.find(b"\r\n\r\n")) >= 0:
-                length = re.search(rb"\r\ncontent-length: *(\d+)", reply[:at + 2], re.I)
-                end = at + 4 + (int(length[1]) if length else 0)
-        body = bytes(reply).partition(b"\r\n\r\n")[2]
+        reply, ms = exchange(self.sock, request, self.reply_length)
+        body = reply.partition(b"\r\n\r\n")[2]
         self.judge(method, path, int(reply.split(None, 2)[1]), body)
         return body, ms
 
@@ -202,7 +222,6 @@ hosts:
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         env=self.env)
         self.pid = self.process.pid
-        self.clock = (~self.pid << 3) | 2  # the processor time of a process, all threads that it has or had
 
     def launch(self):
         """Again, too: after end()."""
@@ -324,7 +343,7 @@ hosts:
         return []
 
     def cpu_ms(self):
-        return time.clock_gettime_ns(self.clock) / 1e6
+        return cpu_ms_of(self.pid)
 
     def vmm_cpu_ms(self):
         """Of its VMMs that have ended."""
