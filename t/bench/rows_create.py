@@ -5,9 +5,10 @@ import os
 import time
 
 from by_hand import PAUSE_S, ByHand
+from disk import bases, disk
 from rig import BUILD, RealRunner, Runner, Skip, median, quantile
 from rig_ch import FakeRunner, NativeRunner
-from table import DISK, MEMORY, Phases, number, rounds
+from table import Phases, number, rounds
 
 CHUNK = 30  # creates, then so many machines by hand
 
@@ -34,7 +35,7 @@ def fake_creates(runner):
 
 
 def row_fake(table):
-    for kind, base in itertools.product([Runner, FakeRunner], dict.fromkeys([MEMORY, DISK])):
+    for kind, base in itertools.product([Runner, FakeRunner], bases()):
         with kind(base) as runner:
             cpu, wall, phases, starts = fake_creates(runner)
             what = f"create, fake {kind.vmm}, root on {runner.fs}"
@@ -52,7 +53,7 @@ def row_fake(table):
 
 
 def row_native(table):
-    for base in dict.fromkeys([MEMORY, DISK]):
+    for base in bases():
         output, answer, asked, starts, phases = [], [], [], [], Phases()
         with NativeRunner(base) as runner, ByHand(runner) as hand:
             def by_hand():
@@ -93,7 +94,7 @@ def find_snapshot():
 
 def row_boot(table):
     ours, theirs, phases = [], [], Phases()
-    with RealRunner(DISK, find_snapshot()) as runner, ByHand(runner) as hand:
+    with RealRunner(disk(), find_snapshot()) as runner, ByHand(runner) as hand:
         def by_hand():
             [start] = hand.start()
             hand.stop_all()
@@ -115,7 +116,7 @@ def row_boot(table):
 
 def row_boots(table):
     n, ours, theirs = number("AT_ONCE", 20), [], []
-    with RealRunner(DISK, find_snapshot()) as runner, ByHand(runner) as hand:
+    with RealRunner(disk(), find_snapshot()) as runner, ByHand(runner) as hand:
         for _ in range(2):
             theirs.append(hand.start_all(n))
             hand.stop_all()

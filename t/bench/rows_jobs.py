@@ -6,10 +6,11 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from daytona import DaytonaApi
+from disk import bases
 from rig import Client, cpu_ms_of, quantile
 from rig_ch import FakeRunner
 from rig_jobs import JobRunner
-from table import DISK, MEMORY, number
+from table import number
 
 PAIRS = {"START/STOP pairs": ["stop", "start"], "PAUSE/START pairs (no process is made)": ["pause", "start"]}
 
@@ -127,7 +128,7 @@ def latency(table, base, n):
 
 def row_jobs(table):
     n, rounds = number("JOB_SANDBOXES", 32), number("JOB_ROUNDS", 20)
-    for base in dict.fromkeys([MEMORY, DISK]):
+    for base in bases():
         for name, calls in PAIRS.items():
             throughput(table, base, name, calls, n, rounds)
         refused(table, base, 4000)

@@ -5,9 +5,10 @@ import subprocess
 import time
 
 from by_hand import ByHand
+from disk import bases
 from rig import BUILD, SRC, Runner, Skip, median
 from rig_ch import FakeRunner
-from table import DISK, MEMORY, number
+from table import MEMORY, number
 
 
 def cpu_of(runner):
@@ -43,7 +44,7 @@ def burst(table, base, n):
 
 
 def row_many(table):
-    for base in dict.fromkeys([MEMORY, DISK]):
+    for base in bases():
         burst(table, base, 100)
     clients, seconds = 32, number("SECONDS_EACH", 10)
     with FakeRunner(MEMORY) as runner:

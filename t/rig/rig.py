@@ -46,7 +46,7 @@ median = statistics.median
 
 
 def file_system(path):
-    """The type of the file system that path is on."""
+    """The type of the file system that path is on; of an ext4 also whether it has a journal, and is in a file."""
     best, kind = "", "?"
     with open("/proc/self/mounts") as mounts:
         for line in mounts:
@@ -54,7 +54,16 @@ def file_system(path):
             inside = path == point or path.startswith(point.rstrip("/") + "/")
             if inside and len(point) >= len(best):
                 best, kind = point, fs
-    return kind
+    if kind != "ext4":
+        return kind
+    number = os.stat(path).st_dev
+    device = os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
+    try:
+        with open(f"/proc/fs/ext4/{device}/options") as options:
+            journal = "journal" if "\ndata=" in options.read() else "no journal"
+    except FileNotFoundError:
+        return kind
+    return f"ext4 ({journal}{', loop' if device.startswith('loop') else ''})"
 
 
 def free_ports(n, first=14000):
