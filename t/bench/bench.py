@@ -2,7 +2,7 @@
 """make bench: the runner against named references measured in the same run, as a table of ratios.
 
 Rows are chosen by BENCH="network native fake many thousand jobs boot boots proxy memory image" (default: all). Others from outside:
-CREATES (fake, 300), SECONDS_EACH (many, 10), SANDBOXES (memory, thousand: 1000), ROUNDS (native 24, boot 8), AT_ONCE
+CREATES (fake, 300), SECONDS_EACH (many, 10), SANDBOXES (memory, thousand: 1000), ROUNDS (native 40, boot 8), AT_ONCE
 (boots, 20), IMAGE_MB (image, "300 1000"), JOB_SANDBOXES and JOB_ROUNDS (jobs: 32, 20), SNAPSHOT (the folder of a `tiny` made by runner-image),
 TMPDIR (where machines have their disks, see disk.py). It measures; it does not judge, and is no part of `make check`. On a busy
 machine `chrt -f 1 make bench` keeps others out.

@@ -9,9 +9,11 @@
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <netinet/ether.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -123,7 +125,10 @@ void hand_open_socket(struct machine *m)
 
 struct request {
     struct nlmsghdr head;
-    struct ifinfomsg info;
+    union {
+        struct ifinfomsg link;
+        struct ndmsg neighbour;
+    };
     char attributes[128];
 };
 
@@ -139,7 +144,7 @@ static struct rtattr *add(struct request *r, unsigned short type, const void *da
     return attribute;
 }
 
-static void change_link(int fd, struct request *r)
+static void carry_out(int fd, const struct request *r)
 {
     char answer[4096];
     const struct nlmsghdr *head = (struct nlmsghdr *)(void *)answer;
@@ -150,12 +155,26 @@ static void change_link(int fd, struct request *r)
         hand_die("the bridge");
 }
 
-static struct request new_request(unsigned char family, int index)
+static struct request link_request(unsigned char family, int index)
 {
     return (struct request){.head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifinfomsg)),
                                      .nlmsg_type = RTM_SETLINK,
                                      .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
-                            .info = {.ifi_family = family, .ifi_index = index}};
+                            .link = {.ifi_family = family, .ifi_index = index}};
+}
+
+/* A port that is locked lets in whom the bridge knows to be there. */
+static void let_in(const struct machine *m, int netlink, int index)
+{
+    struct request r = {
+        .head = {.nlmsg_len = NLMSG_LENGTH(sizeof r.neighbour),
+                 .nlmsg_type = RTM_NEWNEIGH,
+                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE},
+        .neighbour = {.ndm_family = AF_BRIDGE, .ndm_ifindex = index, .ndm_state = NUD_NOARP, .ndm_flags = NTF_MASTER}};
+    struct ether_addr mac;
+
+    add(&r, NDA_LLADDR, ether_aton_r(m->mac, &mac), sizeof mac);
+    carry_out(netlink, &r);
 }
 
 /* Up, on the bridge, apart from the others there, where it learns and floods nothing. It goes with its last descriptor. */
@@ -180,16 +199,17 @@ void hand_make_tap(struct machine *m)
     (void)snprintf(name.ifr_name, sizeof name.ifr_name, "%.9s%d", m->hand->tap, m->number % 100000);
     check(ioctl(m->tap, TUNSETIFF, &name), name.ifr_name);
     check(ioctl(netlink, SIOCGIFINDEX, &name), name.ifr_name);
-    join = new_request(AF_UNSPEC, name.ifr_ifindex);
-    join.info.ifi_change = join.info.ifi_flags = IFF_UP;
+    join = link_request(AF_UNSPEC, name.ifr_ifindex);
+    join.link.ifi_change = join.link.ifi_flags = IFF_UP;
     add(&join, IFLA_MASTER, &bridge, sizeof bridge);
-    change_link(netlink, &join);
-    port = new_request(AF_BRIDGE, name.ifr_ifindex);
+    carry_out(netlink, &join);
+    port = link_request(AF_BRIDGE, name.ifr_ifindex);
     nest = add(&port, IFLA_PROTINFO | NLA_F_NESTED, NULL, 0);
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         add(&port, flags[i].type, &flags[i].value, sizeof flags[i].value);
     nest->rta_len = (unsigned short)((char *)&port + port.head.nlmsg_len - (char *)nest);
-    change_link(netlink, &port);
+    carry_out(netlink, &port);
+    let_in(m, netlink, name.ifr_ifindex);
     close(netlink);
 }
 

@@ -2,8 +2,8 @@
  * The reference of the bench: machines made by hand, by a small resident program that is asked for each over a unix
  * socket, as the runner is, knows everything beforehand and needs to undo nothing. On the host it does what the runner
  * does there: folder, disk, seed, users, cgroup, TAP, locked pid file, a filter of the VMM's calls. It has one thread,
- * and does without HTTP and JSON, the choice of an address, the bridge's rules and addresses (netlink, twice), looks for
- * what was there before, the fifo of events, and a clean environment, umask and signals for the VMM.
+ * and does without HTTP and JSON, the choice of an address, the bridge's rules (nftables, twice), looks for what was
+ * there before, the fifo of events, and a clean environment, umask and signals for the VMM.
  */
 #ifndef BENCH_BY_HAND_H
 #define BENCH_BY_HAND_H

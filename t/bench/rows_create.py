@@ -69,7 +69,7 @@ def row_native(table):
                 time.sleep(0.1)
                 asked.append(runner.client.timed("GET", "/")[1])
 
-            rounds(24, by_hand, by_runner)
+            rounds(40, by_hand, by_runner)
             what = f"create of the toy, root on {runner.fs}"
         theirs = [start.heard for start in starts]
         print(f"{what}: ms " + " ".join(f"{ms:.0f}" for ms in output) + "; by hand: ms " +
