@@ -360,18 +360,34 @@ static int count_words(const char *text)
     return n;
 }
 
+/* The real one writes its events on a thread that it does not wait for when it exits: of the last ones, those of the
+ * end, none or some may be there. */
+static bool is_cut_short(const char *told, const char *wanted)
+{
+    size_t len = strlen(told);
+    const char *missing = wanted + len;
+
+    if (run.is_fake || !run.is_over || strncmp(told, wanted, len) != 0 || (len > 0 && *missing != ' '))
+        return false;
+    missing += strspn(missing, " ");
+    return strncmp(missing, "vm.shutdown", 11) == 0 || strncmp(missing, "vm.deleted", 10) == 0 ||
+           strncmp(missing, "vmm.shutdown", 12) == 0;
+}
+
 /* All that was said since the last time, in order. */
 static void expect_events(const char *wanted)
 {
     int64_t until_ms = run.is_over ? 0 : num_now_ms() + CHECK_MS;
     int n = count_words(wanted);
+    const char *told;
 
     vmm_hear(&run.vmm, 0);
     while (count_words(str_text(&run.vmm.told)) < n && num_now_ms() < until_ms)
         vmm_hear(&run.vmm, 100);
     if (run.vmm.told.len > 0)
         run.vmm.told.ptr[--run.vmm.told.len] = '\0';
-    result(matches(str_text(&run.vmm.told), wanted), "events", str_text(&run.vmm.told), wanted);
+    told = str_text(&run.vmm.told);
+    result(matches(told, wanted) || is_cut_short(told, wanted), "events", told, wanted);
     str_clear(&run.vmm.told);
 }
 
