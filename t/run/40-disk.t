@@ -1,6 +1,6 @@
 #!/bin/sh
 # The disk plugins of this build, on real files.
-dir=$(mktemp -d /tmp/rct.XXXXXX) || exit 99
+dir=$(mktemp -d "${TMPDIR:-/tmp}/rct.XXXXXX") || exit 99
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 99' HUP INT TERM
 TMPDIR=$dir

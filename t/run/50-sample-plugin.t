@@ -1,7 +1,7 @@
 #!/bin/sh
 # A third party's plugin: built outside the tree with the installed header and pkg-config file alone, then loaded and used.
 src=${top_srcdir:-.} build=${top_builddir:-.}
-dir=$(mktemp -d /tmp/rct.XXXXXX) || exit 99
+dir=$(mktemp -d "${TMPDIR:-/tmp}/rct.XXXXXX") || exit 99
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 99' HUP INT TERM
 unset MAKEFLAGS MFLAGS MAKELEVEL DESTDIR

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A stock cloud-init takes a seed's documents: its schema accepts them, and its renderers make of the network what was meant.
 # CLOUD_INIT: the program, when it is not the one on PATH.
-dir=$(mktemp -d /tmp/rct.XXXXXX) || exit 99
+dir=$(mktemp -d "${TMPDIR:-/tmp}/rct.XXXXXX") || exit 99
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 99' HUP INT TERM
 cloud_init=${CLOUD_INIT:-cloud-init}

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/util/num.h"
+#include "core/util/str.h"
 
 #define COUNT_MAX 1000
 
@@ -68,7 +69,8 @@ static int compare(const void *a, const void *b)
 int main(int argc, char **argv)
 {
     static int64_t took[COUNT_MAX];
-    char dir[] = "/tmp/check-ch.XXXXXX";
+    const char *base = getenv("TMPDIR");
+    auto_free char *dir = mem_printf("%s/check-ch.XXXXXX", base != NULL ? base : "/tmp");
     int64_t count;
     int status = 0;
 

@@ -184,7 +184,7 @@ static void block_begin(const char *title)
     block_end();
     free(run.title);
     run.title = mem_dup(title);
-    run.dir = mem_dup("/tmp/check-ch.XXXXXX");
+    run.dir = mem_printf("%s/check-ch.XXXXXX", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     if (mkdtemp(run.dir) == NULL || chdir(run.dir) < 0)
         abort();
 }
