@@ -1,5 +1,6 @@
 """A runner that takes its work from a fake Daytona API."""
 
+import http.client
 import os
 import signal
 import time
@@ -30,6 +31,14 @@ api: {{version: 2, url: "@url@", token_file: {dir}/token, healthcheck_interval: 
             with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(self.api.token + "\n")
         super().begin()
+
+    def close(self):
+        """With all sandboxes, whoever asked for them."""
+        try:
+            self.ids = [sandbox["id"] for sandbox in self.client.call("GET", "/sandboxes")["sandboxes"]]
+        except (OSError, RuntimeError, http.client.HTTPException):  # it has ended
+            pass
+        super().close()
 
     def vmm_pid(self, id):
         with open(os.path.join(self.root, "sandboxes", id, "vmm.pid")) as file:

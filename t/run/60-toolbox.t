@@ -17,7 +17,7 @@ J
 start_guestd() { # [ROOT]: in place of ours
     mkdir -p "$dir/tmp"
     if [ -n "${1-}" ]; then
-        chroot "$1" /guestd --address 127.0.0.1 --port 0 --seed /runner.json >"$dir/guestd.log" 2>&1 </dev/null &
+        TMPDIR=/tmp chroot "$1" /guestd --address 127.0.0.1 --port 0 --seed /runner.json >"$dir/guestd.log" 2>&1 </dev/null &
     else
         HOME=$dir TMPDIR=$dir/tmp "$guestd" --address 127.0.0.1 --port 0 --seed "$dir/runner.json" \
             >"$dir/guestd.log" 2>&1 </dev/null &
