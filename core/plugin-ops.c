@@ -12,7 +12,8 @@
 
 #define SIZES(type, last) SIZE_THROUGH(type, last), sizeof(type)
 
-static const struct plugin_op transport_ops[] = {OP(transport, run), OP(transport, dial), OP(transport, watch)};
+static const struct plugin_op transport_ops[] = {OP(transport, run), OP(transport, dial), OP(transport, watch),
+                                                 OP_MAY(transport, begin), OP_MAY(transport, end)};
 static const struct plugin_op vmm_ops[] = {
     OP(vmm, spawn),
     OP(vmm, boot),

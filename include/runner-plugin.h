@@ -424,7 +424,7 @@ struct runner_plugin { /* const, static, immortal */
 
 /* ---- kind: transport ------------------------------------------------------------------------------------------ */
 
-struct runner_transport_ops { /* all required; RUNNER_PARALLEL is expected of a transport */
+struct runner_transport_ops { /* begin and end: both or none; all others required; RUNNER_PARALLEL is expected */
     /* Carry out n steps in order and fill results[i] of each that ran (size is set; out comes from host->alloc). When a
      * step fails: run the undo steps of those done, in reverse; err names the failed step and its cause, and what could
      * not be undone. */
@@ -434,6 +434,16 @@ struct runner_transport_ops { /* all required; RUNNER_PARALLEL is expected of a 
     /* A descriptor that becomes readable when the process of that pid file has ended; the caller's to close. Not alive:
      * NOTFOUND. */
     int (*watch)(void *self, struct runner_call *, const char *pid_path, int *ret_fd, struct runner_error *err);
+    /* run() in two parts, for a caller that has yet to find out what the second one is. begin() may return while a process
+     * of a SPAWN is on its way to its program: the step's result is there after end(). Steps and results stay where they
+     * are until then. One that fails has undone what it did. Each that succeeded is followed by one end() of the same
+     * operation, on the same thread; other calls may come between. */
+    int (*begin)(void *self, struct runner_call *, const struct runner_step *const *steps, size_t n,
+                 struct runner_result *results, void **ret_begun, struct runner_error *err);
+    /* The second part; when something fails, what was done of either is undone. results NULL: there is none, and the first
+     * one is undone: -1 only when not all of it could be, which err names. */
+    int (*end)(void *self, struct runner_call *, void *begun, const struct runner_step *const *steps, size_t n,
+               struct runner_result *results, struct runner_error *err);
 };
 
 /* ---- kind: disk (planner) ------------------------------------------------------------------------------------- */

@@ -194,6 +194,92 @@ static void point_process(struct subject *s, const struct point *point)
         flaw("KILL of one that has ended says status %d", again.status);
 }
 
+/* ---- in two parts ---- */
+
+enum { STARTED = 1, FIRST = 2, REST = 2 };
+
+/* A directory and a process; then a file in it and, where it is to fail, one that is read and absent. */
+struct parts {
+    struct runner_spawn spawn;
+    struct runner_step undo[FIRST], first[FIRST], rest[REST];
+    const struct runner_step *list[FIRST], *more_list[REST];
+    struct runner_result results[FIRST], more[REST];
+    void *begun;
+};
+
+static void parts_begin(struct subject *s, struct parts *p)
+{
+    static const char *const argv[] = {"sleep", "600", NULL};
+    const char *d = at(s, "d"), *pid_path = at(s, "pid");
+    struct runner_error err = ERROR_INIT;
+
+    *p = (struct parts){.spawn = {.size = sizeof p->spawn, .pid_path = pid_path}};
+    p->undo[0] = (struct runner_step){RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = d};
+    p->undo[1] = (struct runner_step){RUNNER_STEP_INIT, .kind = RUNNER_KILL, .path = pid_path, .number = SIGKILL};
+    p->first[0] =
+        (struct runner_step){RUNNER_STEP_INIT, .kind = RUNNER_MKDIR, .path = d, .number = 0700, .undo = &p->undo[0]};
+    p->first[1] = (struct runner_step){
+        RUNNER_STEP_INIT, .kind = RUNNER_SPAWN, .spawn = &p->spawn, .argv = argv, .undo = &p->undo[1]};
+    p->rest[0] = (struct runner_step){
+        RUNNER_STEP_INIT, .kind = RUNNER_WRITE, .path = at(s, "d/f"), .data = "x", .len = 1, .number = 0600};
+    p->rest[1] = (struct runner_step){RUNNER_STEP_INIT, .kind = RUNNER_READ, .path = at(s, "absent-file"), .number = 1};
+    for (size_t i = 0; i < FIRST; i++)
+        p->list[i] = &p->first[i];
+    for (size_t i = 0; i < REST; i++)
+        p->more_list[i] = &p->rest[i];
+    if (transport_of(s)->begin(s->self, fake_call(), p->list, FIRST, p->results, &p->begun, &err) != 0)
+        stop_point("begin: %s", err.message);
+    if (!is_there("d"))
+        flaw("what is begun is not done: there is no directory");
+}
+
+static int parts_end(struct subject *s, struct parts *p, size_t n, struct runner_error *err)
+{
+    return transport_of(s)->end(s->self, fake_call(), p->begun, p->more_list, n, p->more, err);
+}
+
+static bool is_alive(struct subject *s)
+{
+    struct runner_result r;
+
+    one(s, (struct runner_step){.kind = RUNNER_ALIVE, .path = at(s, "pid")}, &r);
+    return r.status == 0;
+}
+
+static void expect_nothing(struct subject *s, const char *when)
+{
+    if (is_there("d") || is_alive(s))
+        flaw("%s it is not undone:%s%s", when, is_there("d") ? " a directory" : "", is_alive(s) ? " a process" : "");
+}
+
+static void point_parts(struct subject *s, const struct point *point)
+{
+    struct runner_error err = ERROR_INIT;
+    struct runner_result r;
+    struct parts p;
+
+    (void)point;
+    subject_renew(s);
+    parts_begin(s, &p);
+    if (parts_end(s, &p, REST - 1, &err) != 0)
+        stop_point("end: %s", err.message);
+    if (!is_there("d/f") || p.results[STARTED].number <= 1 || !is_alive(s))
+        flaw("it ends, and not all is done: process %lld", (long long)p.results[STARTED].number);
+    one(s, p.undo[1], &r);
+    one(s, p.undo[0], &r);
+
+    parts_begin(s, &p);
+    if (parts_end(s, &p, REST, &err) == 0 || strstr(err.message, "absent-file") == NULL)
+        flaw("a second part with a step that fails does not: '%s'", err.message);
+    expect_nothing(s, "when its second part fails");
+
+    error_clear(&err);
+    parts_begin(s, &p);
+    if (transport_of(s)->end(s->self, fake_call(), p.begun, NULL, 0, NULL, &err) != 0)
+        flaw("without a second part it is not undone: '%s'", err.message);
+    expect_nothing(s, "without a second part");
+}
+
 /* ---- at once ---- */
 
 static char *write_at_once(struct subject *s, void *self, struct runner_call *call, size_t thread)
@@ -232,12 +318,15 @@ static void point_parallel(struct subject *s, const struct point *point)
 
 void transport_add_points(struct checklist *list, const struct plugin *plugin)
 {
-    (void)plugin;
+    const struct runner_transport_ops *ops = plugin != NULL ? plugin->desc.ops : NULL;
+
     checklist_add(list, "run.undo", "a step that fails undoes those before it, in reverse", point_undo);
     checklist_add(list, "run.not-undone", "what could not be undone is named", point_undo_fails);
     checklist_add(list, "run.links", "a tree is removed without following links", point_links);
     checklist_add(list, "run.stopped", "a program ends at its limit, at the deadline, at a cancel", point_stopped);
     checklist_add(list, "run.stderr", "a program that fails is quoted", point_says_why);
     checklist_add(list, "process", "a process starts once, is watched, killed, and then is not", point_process);
+    if (ops == NULL || (ops->begin != NULL && ops->end != NULL))
+        checklist_add(list, "parts", "a batch in two parts is done, or undone, as one", point_parts);
     checklist_add(list, "parallel", "calls at once are what threads says", point_parallel);
 }

@@ -119,6 +119,27 @@ static int local_run(void *self, struct runner_call *call, const struct runner_s
     return run_steps(&a, steps, n, results, err);
 }
 
+static int local_begin(void *self, struct runner_call *call, const struct runner_step *const *steps, size_t n,
+                       struct runner_result *results, void **ret_begun, struct runner_error *err)
+{
+    struct act a = {.self = self, .call = call};
+    struct run *run;
+
+    child_reap(a.self);
+    if (run_begin(&a, steps, n, results, &run, err) < 0)
+        return -1;
+    *ret_begun = run;
+    return 0;
+}
+
+static int local_end(void *self, struct runner_call *call, void *begun, const struct runner_step *const *steps, size_t n,
+                     struct runner_result *results, struct runner_error *err)
+{
+    struct act a = {.self = self, .call = call};
+
+    return run_end(&a, begun, steps, n, results, err);
+}
+
 static int local_dial(void *self, struct runner_call *call, const char *address, int *ret_fd, struct runner_error *err)
 {
     struct act a = {.self = self, .call = call};
@@ -135,7 +156,8 @@ static int local_watch(void *self, struct runner_call *call, const char *pid_pat
     return proc_watch(&a, pid_path, ret_fd, err);
 }
 
-static const struct runner_transport_ops local_ops = {.run = local_run, .dial = local_dial, .watch = local_watch};
+static const struct runner_transport_ops local_ops = {
+    .run = local_run, .dial = local_dial, .watch = local_watch, .begin = local_begin, .end = local_end};
 
 static const struct runner_param local_params[] = {
     {.name = "cgroup",

@@ -18,6 +18,7 @@ struct held;    /* tap.c */
 struct grave;   /* grave.h */
 struct cgroups; /* cgroup.h */
 struct kept;    /* kept.h */
+struct run;     /* run.c */
 #define CHILD_BUCKETS    512
 #define INOTIFY_IDLE_MAX 32
 
@@ -106,5 +107,10 @@ int diagnose_run(void *self, struct runner_call *call, void (*say)(void *ctx, co
 /* run.c: carries the steps out, undoing in reverse when one fails. */
 int run_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
               struct runner_error *err);
+/* The same in two parts, as runner_transport_ops has it: *ret is run_end()'s. */
+int run_begin(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
+              struct run **ret, struct runner_error *err);
+int run_end(const struct act *a, struct run *run, const struct runner_step *const *steps, size_t n,
+            struct runner_result *results, struct runner_error *err);
 
 #endif

@@ -106,40 +106,119 @@ static bool is_left_out(const struct runner_step *const *steps, const struct run
     return (steps[i]->flags & RUNNER_S_ELSE) && i > 0 && results[i - 1].status == 0;
 }
 
+/* A batch on its way, of which the first part may have been done. */
+struct run {
+    struct act act;
+    struct kept kept;
+    struct spawn *begun;
+    const struct runner_step *const *first;
+    size_t n_first;
+};
+
+static void run_init(struct run *run, const struct act *a)
+{
+    *run = (struct run){.act = *a, .kept = KEPT_INIT};
+    run->act.kept = &run->kept;
+    run->act.begun = &run->begun;
+}
+
 /* How many were done; *cause: why not all. */
-static size_t do_steps(const struct act *a, const struct runner_step *const *steps, size_t n,
+static size_t do_steps(const struct run *run, const struct runner_step *const *steps, size_t n,
                        struct runner_result *results, struct runner_error *cause)
 {
-    auto_kept struct kept kept = KEPT_INIT;
-    struct act act = *a;
-
-    act.kept = &kept;
     for (size_t i = 0; i < n; i++) {
         clear_result(&results[i]);
         if (is_left_out(steps, results, i))
             continue;
-        if (act_check(&act, cause) < 0 || run_one(&act, steps[i], &results[i], cause) < 0)
+        if (act_check(&run->act, cause) < 0 || run_one(&run->act, steps[i], &results[i], cause) < 0)
             return i;
     }
     return n;
 }
 
-/* A process gets to its program while the steps behind are done. */
+/* A process gets to its program while the steps behind are done. -1: not all were, or it did not. */
+static int come_to_end(struct run *run, bool is_all, struct runner_error *cause)
+{
+    struct runner_error spawn = ERROR_INIT;
+
+    kept_done(&run->kept);
+    if (spawn_end(&run->act, &spawn) < 0) {
+        error_copy(cause, &spawn);
+        return -1;
+    }
+    return is_all ? 0 : -1;
+}
+
 int run_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
               struct runner_error *err)
 {
-    struct runner_error cause = ERROR_INIT, spawn = ERROR_INIT;
-    struct spawn *begun = NULL;
-    struct act act = *a;
+    struct runner_error cause = ERROR_INIT;
+    struct run run;
     size_t done;
 
-    act.begun = &begun;
-    done = do_steps(&act, steps, n, results, &cause);
-    if (spawn_end(&act, &spawn) < 0)
-        error_copy(&cause, &spawn);
-    else if (done == n)
+    run_init(&run, a);
+    done = do_steps(&run, steps, n, results, &cause);
+    if (come_to_end(&run, done == n, &cause) == 0)
         return 0;
-    undo_steps(&act, steps, done, &cause);
+    undo_steps(a, steps, done, &cause);
+    if (err != NULL)
+        error_copy(err, &cause);
+    return -1;
+}
+
+int run_begin(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_result *results,
+              struct run **ret, struct runner_error *err)
+{
+    struct runner_error cause = ERROR_INIT;
+    struct run *run = mem_alloc(sizeof *run);
+    size_t done;
+
+    run_init(run, a);
+    run->first = steps;
+    run->n_first = n;
+    done = do_steps(run, steps, n, results, &cause);
+    if (done == n) {
+        *ret = run;
+        return 0;
+    }
+    (void)come_to_end(run, false, &cause);
+    free(run);
+    undo_steps(a, steps, done, &cause);
+    if (err != NULL)
+        error_copy(err, &cause);
+    return -1;
+}
+
+/* A process that did not come to its program has nothing to undo. */
+static int run_abandon(const struct act *a, struct run *run, struct runner_error *err)
+{
+    struct runner_error cause = ERROR_INIT, left = ERROR_INIT;
+
+    (void)come_to_end(run, true, &cause);
+    undo_steps(a, run->first, run->n_first, &left);
+    free(run);
+    if (left.message[0] == '\0')
+        return 0;
+    return fail(err, RUNNER_E_IO, 0, "%s", left.message);
+}
+
+int run_end(const struct act *a, struct run *run, const struct runner_step *const *steps, size_t n,
+            struct runner_result *results, struct runner_error *err)
+{
+    struct runner_error cause = ERROR_INIT;
+    size_t done;
+
+    run->act.call = a->call;
+    if (results == NULL)
+        return run_abandon(a, run, err);
+    done = do_steps(run, steps, n, results, &cause);
+    if (come_to_end(run, done == n, &cause) == 0) {
+        free(run);
+        return 0;
+    }
+    undo_steps(a, steps, done, &cause);
+    undo_steps(a, run->first, run->n_first, &cause);
+    free(run);
     if (err != NULL)
         error_copy(err, &cause);
     return -1;
