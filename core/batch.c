@@ -24,12 +24,10 @@ struct runner_batch {
     struct runner_call *call;
     struct chunk *chunks;
     struct given *given; /* in the chunks */
-    struct runner_step **steps; /* in the order in which they run, as are the results */
+    struct runner_step **steps;
     struct runner_result *results;
     size_t n, cap;
-    struct {
-        size_t from, to, n;
-    } advanced;
+    void *begun; /* the transport's, from batch_begin() to batch_end() */
     bool ran, has_secret;
 };
 
@@ -261,50 +259,59 @@ int batch_add_given(struct runner_batch *batch, const struct runner_step *step, 
     return index;
 }
 
-void batch_advance(struct runner_batch *batch, size_t from, size_t to)
-{
-    size_t n = batch->n > from ? batch->n - from : 0;
-    auto_free struct runner_step **moved = mem_array(n, sizeof(struct runner_step *));
-
-    if (n == 0 || to >= from || batch->advanced.n > 0)
-        return;
-    memcpy(moved, batch->steps + from, n * sizeof(struct runner_step *));
-    memmove(batch->steps + to + n, batch->steps + to, (from - to) * sizeof(struct runner_step *));
-    memcpy(batch->steps + to, moved, n * sizeof(struct runner_step *));
-    batch->advanced.from = from;
-    batch->advanced.to = to;
-    batch->advanced.n = n;
-}
-
-/* Where in the order the step of this index is. */
-static size_t place_of(const struct runner_batch *batch, size_t index)
-{
-    size_t from = batch->advanced.from, to = batch->advanced.to, n = batch->advanced.n;
-
-    if (index < to || index >= from + n)
-        return index;
-    return index < from ? index + n : index - (from - to);
-}
-
 const struct runner_result *batch_result(const struct runner_batch *batch, int index)
 {
     const struct runner_result *result;
 
     if (batch->results == NULL || index < 0 || (size_t)index >= batch->n)
         return NULL;
-    result = &batch->results[place_of(batch, (size_t)index)];
+    result = &batch->results[index];
     return result->size != 0 ? result : NULL;
 }
 
-int batch_run(struct runner_call *call, struct runner_batch *batch, struct runner_error *err)
+static int ready(struct runner_batch *batch, struct runner_error *err)
 {
     if (batch->ran)
         return fail(err, RUNNER_E_BUSY, 0, "a batch ran twice");
     batch->ran = true;
-    if (batch->n == 0)
-        return 0;
     batch->results = mem_array(batch->n, sizeof *batch->results);
-    return host_run(call->host, call, (const struct runner_step *const *)batch->steps, batch->n, batch->results, err);
+    return 0;
+}
+
+static const struct runner_step *const *steps_of(const struct runner_batch *batch)
+{
+    return (const struct runner_step *const *)batch->steps;
+}
+
+int batch_run(struct runner_call *call, struct runner_batch *batch, struct runner_error *err)
+{
+    if (ready(batch, err) < 0)
+        return -1;
+    return batch->n == 0 ? 0 : host_run(call->host, call, steps_of(batch), batch->n, batch->results, err);
+}
+
+int batch_begin(struct runner_call *call, struct runner_batch *batch, struct runner_error *err)
+{
+    if (ready(batch, err) < 0)
+        return -1;
+    return host_begin(call->host, call, steps_of(batch), batch->n, batch->results, &batch->begun, err);
+}
+
+bool batch_is_begun(const struct runner_batch *batch)
+{
+    return batch != NULL && batch->begun != NULL;
+}
+
+int batch_end(struct runner_call *call, struct runner_batch *begun, struct runner_batch *rest, struct runner_error *err)
+{
+    void *handle = begun->begun;
+
+    if (rest != NULL && ready(rest, err) < 0)
+        return -1;
+    begun->begun = NULL;
+    if (rest == NULL)
+        return host_end(call->host, call, handle, NULL, 0, NULL, err);
+    return host_end(call->host, call, handle, steps_of(rest), rest->n, rest->results, err);
 }
 
 static void print_spawn(const struct runner_spawn *spawn, struct str *out)

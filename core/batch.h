@@ -2,6 +2,8 @@
 #ifndef CORE_BATCH_H
 #define CORE_BATCH_H
 
+#include <stdbool.h>
+
 #include "core/util/str.h"
 #include "include/runner-plugin.h"
 
@@ -28,11 +30,14 @@ static inline int batch_run_step(struct runner_call *call, struct runner_batch *
     return batch_add(batch, step, err) < 0 ? -1 : batch_run(call, batch, err);
 }
 
-size_t batch_length(const struct runner_batch *batch);
-/* The steps from index `from` on run before the one of index `to`. Once a batch, before it runs; indexes stay what
- * batch_add() gave. */
-void batch_advance(struct runner_batch *batch, size_t from, size_t to);
+/* Where host_can_begin(): the batch is carried out, but a process that it starts may be on its way still. What is behind it
+ * is planned meanwhile, as a batch of its own, and batch_end() carries that out as if it were one with the first: what fails
+ * undoes both. rest NULL: there is no more, and the first one is undone: -1 when not all of it could be. */
+int batch_begin(struct runner_call *call, struct runner_batch *batch, struct runner_error *err);
+bool batch_is_begun(const struct runner_batch *batch); /* and not ended; false for NULL */
+int batch_end(struct runner_call *call, struct runner_batch *begun, struct runner_batch *rest, struct runner_error *err);
 
+size_t batch_length(const struct runner_batch *batch);
 /* One line a step, for tests, dry runs and the debug log: `MKDIR /x mode=700`, `RUN ip link ...`. Data of a
  * RUNNER_S_SECRET step is not shown, other data as its length. */
 void batch_print(const struct runner_batch *batch, struct str *out);

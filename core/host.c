@@ -325,6 +325,25 @@ int host_run(struct host *host, struct runner_call *call, const struct runner_st
     return HOST_CALL(host, RUNNER_TRANSPORT, transport, run, call, steps, n, results, err);
 }
 
+bool host_can_begin(const struct host *host)
+{
+    const struct runner_transport_ops *ops = &host_plugin(host, RUNNER_TRANSPORT)->ops.transport;
+
+    return ops->begin != NULL && ops->end != NULL;
+}
+
+int host_begin(struct host *host, struct runner_call *call, const struct runner_step *const *steps, size_t n,
+               struct runner_result *results, void **ret_begun, struct runner_error *err)
+{
+    return HOST_CALL(host, RUNNER_TRANSPORT, transport, begin, call, steps, n, results, ret_begun, err);
+}
+
+int host_end(struct host *host, struct runner_call *call, void *begun, const struct runner_step *const *steps, size_t n,
+             struct runner_result *results, struct runner_error *err)
+{
+    return HOST_CALL(host, RUNNER_TRANSPORT, transport, end, call, begun, steps, n, results, err);
+}
+
 int host_dial(struct host *host, struct runner_call *call, const char *address, int *ret_fd, struct runner_error *err)
 {
     return HOST_CALL(host, RUNNER_TRANSPORT, transport, dial, call, address, ret_fd, err);

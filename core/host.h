@@ -101,6 +101,12 @@ char *host_socket_path(const struct host *host, const char *id);
 
 int host_run(struct host *host, struct runner_call *call, const struct runner_step *const *steps, size_t n,
              struct runner_result *results, struct runner_error *err);
+/* Whether its transport can carry a batch out in two parts, and those. */
+bool host_can_begin(const struct host *host);
+int host_begin(struct host *host, struct runner_call *call, const struct runner_step *const *steps, size_t n,
+               struct runner_result *results, void **ret_begun, struct runner_error *err);
+int host_end(struct host *host, struct runner_call *call, void *begun, const struct runner_step *const *steps, size_t n,
+             struct runner_result *results, struct runner_error *err);
 int host_dial(struct host *host, struct runner_call *call, const char *address, int *ret_fd, struct runner_error *err);
 int host_watch(struct host *host, struct runner_call *call, const char *pid_path, int *ret_fd,
                struct runner_error *err);

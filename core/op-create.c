@@ -184,7 +184,6 @@ static int directory(struct op *op, struct runner_error *err)
 
     if (batch_add(op->batch, &step, err) < 0 || op_add_record(op, 0, err) < 0)
         return -1;
-    op->spawn_at = batch_length(op->batch);
     return OP_NEXT;
 }
 
@@ -228,10 +227,28 @@ static void undo_host(struct op *op, struct runner_error *err)
     (void)op_commit(op, SANDBOX_ERROR, err->message, &more);
 }
 
-/* A batch that fails undoes what it did, and may fail at that as well. Not where the directory was there before. */
+/* A batch that fails undoes what it did, and may fail at that as well. Not where the directory was there before: then the
+ * record behind it was not written. */
 static void undo_batch(struct op *op, struct runner_error *err)
 {
-    if (!op->is_torn_down && batch_result(op->batch, (int)op->spawn_at - 1) != NULL)
+    const struct runner_batch *first = op->begun != NULL ? op->begun : op->batch;
+
+    if (!op->is_torn_down && batch_result(first, 1) != NULL)
+        undo_host(op, err);
+}
+
+static int begin(struct op *op, struct runner_error *err)
+{
+    int status = op_begin(op, err);
+
+    if (status < 0)
+        undo_batch(op, err);
+    return status;
+}
+
+static void unbegin(struct op *op, struct runner_error *err)
+{
+    if (op_unbegin(op, err) < 0)
         undo_host(op, err);
 }
 
@@ -254,6 +271,7 @@ static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
                                                 {"process", process, unprocess},
                                                 {"address", lease, unlease},
                                                 {"directory", directory, NULL},
+                                                {"begin", begin, unbegin},
                                                 {"disk", disk, NULL},
                                                 {"network", op_plan_network, op_unplan_network},
                                                 {"seed", op_plan_seed, NULL},

@@ -184,6 +184,21 @@ static void start_undo_batch(struct op *op, struct runner_error *err)
         start_undo(op, err);
 }
 
+static int start_begin(struct op *op, struct runner_error *err)
+{
+    int status = op_begin(op, err);
+
+    if (status < 0)
+        start_undo(op, err);
+    return status;
+}
+
+static void start_unbegin(struct op *op, struct runner_error *err)
+{
+    if (op_unbegin(op, err) < 0)
+        start_undo(op, err);
+}
+
 static int started(struct op *op, struct runner_error *err)
 {
     if (op_commit(op, SANDBOX_STARTED, NULL, err) < 0)
@@ -193,11 +208,17 @@ static int started(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
-static const struct op_phase start_phases[] = {
-    {"admit", start_admit, NULL}, {"mark", start_mark, start_unmark}, {"network", op_plan_network, op_unplan_network},
-    {"seed", op_plan_seed, NULL}, {"owner", op_plan_owner, NULL},     {"spawn", op_plan_spawn, start_undo_batch},
-    {"host", op_run_batch, start_undo}, {"boot", op_boot, NULL},      {"ready", op_ready, NULL},
-    {"commit", started, NULL}};
+static const struct op_phase start_phases[] = {{"admit", start_admit, NULL},
+                                               {"mark", start_mark, start_unmark},
+                                               {"begin", start_begin, start_unbegin},
+                                               {"network", op_plan_network, op_unplan_network},
+                                               {"seed", op_plan_seed, NULL},
+                                               {"owner", op_plan_owner, NULL},
+                                               {"spawn", op_plan_spawn, start_undo_batch},
+                                               {"host", op_run_batch, start_undo},
+                                               {"boot", op_boot, NULL},
+                                               {"ready", op_ready, NULL},
+                                               {"commit", started, NULL}};
 const struct op_type op_start = {"start", start_phases, ARRAY_LEN(start_phases)};
 
 /* ---- stop ---- */

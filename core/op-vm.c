@@ -55,6 +55,17 @@ int op_release_network(struct op *op, struct runner_error *err)
     return HOST_CALL(op->host, RUNNER_NETWORK, network, release, op->id, err);
 }
 
+/* It has no interface. That it had this one, the record on the host says until it is written again, or gone. */
+static void forget_name(struct op *op)
+{
+    struct runner_nic *nic = &op->sandbox->record->nic;
+
+    index_lock(op->engine->index);
+    if (nic->kind == RUNNER_NIC_TAP)
+        nic->name[0] = '\0';
+    index_unlock(op->engine->index);
+}
+
 /* The host's side was undone with its batch. */
 void op_unplan_network(struct op *op, struct runner_error *err)
 {
@@ -64,6 +75,7 @@ void op_unplan_network(struct op *op, struct runner_error *err)
         return;
     if (op_release_network(op, &more) < 0)
         error_append(err, "network not released: %s", more.message);
+    forget_name(op);
 }
 
 int op_plan_seed(struct op *op, struct runner_error *err)
@@ -86,21 +98,26 @@ int op_plan_seed(struct op *op, struct runner_error *err)
     return batch_add_given(op->batch, &step, &iso, err) < 0 ? -1 : OP_NEXT;
 }
 
-/* A VMM takes milliseconds until it is to be spoken to: one that can meanwhile do without its machine's files and network
- * starts before they are made. */
+static bool is_early(const struct instance *vmm)
+{
+    return (vmm->plugin->desc.caps & RUNNER_VMM_CAP_EARLY) != 0;
+}
+
+static int plan_spawn(struct op *op, struct instance *vmm, const struct runner_vm *vm, struct runner_error *err)
+{
+    if (INSTANCE_CALL(vmm, vmm, spawn, &op->call, op->batch, vm, err) < 0)
+        return error_wrap(err, "vmm");
+    return 0;
+}
+
 int op_plan_spawn(struct op *op, struct runner_error *err)
 {
-    size_t first = batch_length(op->batch);
     auto_vm_view struct vm_view view = {0};
     struct instance *vmm = op_vmm_view(op, &view, err);
 
     if (vmm == NULL)
         return -1;
-    if (INSTANCE_CALL(vmm, vmm, spawn, &op->call, op->batch, &view.vm, err) < 0)
-        return error_wrap(err, "vmm");
-    if (vmm->plugin->desc.caps & RUNNER_VMM_CAP_EARLY)
-        batch_advance(op->batch, first, op->spawn_at);
-    return OP_NEXT;
+    return !is_early(vmm) && plan_spawn(op, vmm, &view.vm, err) < 0 ? -1 : OP_NEXT;
 }
 
 /* What the host lacks, or how its VMM answers, is not the client's mistake: no 400, 404 or 409 comes of it. */
@@ -113,9 +130,46 @@ int op_blame_host(struct runner_error *err)
     return -1;
 }
 
+/* A VMM takes milliseconds until it is to be spoken to: one that can meanwhile do without its machine's files and network
+ * starts before they are made; where the transport can, before they are planned. */
+int op_begin(struct op *op, struct runner_error *err)
+{
+    auto_vm_view struct vm_view view = {0};
+    struct instance *vmm = op_vmm_view(op, &view, err);
+
+    if (vmm == NULL)
+        return -1;
+    if (!is_early(vmm))
+        return OP_NEXT;
+    view.vm.n_disks = ARRAY_LEN(view.disks);
+    view.vm.n_nics = ARRAY_LEN(view.nics);
+    view.vm.disks = NULL;
+    view.vm.nics = NULL;
+    if (plan_spawn(op, vmm, &view.vm, err) < 0)
+        return -1;
+    if (!host_can_begin(op->host))
+        return OP_NEXT;
+    op->begun = op->batch;
+    op->batch = batch_new(&op->call);
+    return batch_begin(&op->call, op->begun, err) < 0 ? op_blame_host(err) : OP_NEXT;
+}
+
+int op_unbegin(struct op *op, struct runner_error *err)
+{
+    struct runner_error more = ERROR_INIT;
+
+    if (!batch_is_begun(op->begun) || batch_end(&op->call, op->begun, NULL, &more) == 0)
+        return 0;
+    error_append(err, "%s", more.message);
+    return -1;
+}
+
 int op_run_batch(struct op *op, struct runner_error *err)
 {
-    return batch_run(&op->call, op->batch, err) < 0 ? op_blame_host(err) : OP_NEXT;
+    int status = batch_is_begun(op->begun) ? batch_end(&op->call, op->begun, op->batch, err)
+                                           : batch_run(&op->call, op->batch, err);
+
+    return status < 0 ? op_blame_host(err) : OP_NEXT;
 }
 
 /* ---- coming up ---- */
@@ -257,18 +311,6 @@ int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
     return ended < 0 ? -1 : 0;
 }
 
-/* It has no interface. That it had this one, the record on the host says until it is written again, or gone. */
-static void forget_name(struct op *op)
-{
-    struct runner_nic *nic = &op->sandbox->record->nic;
-
-    index_lock(op->engine->index);
-    if (nic->kind == RUNNER_NIC_TAP)
-        nic->name[0] = '\0';
-    index_unlock(op->engine->index);
-    op->is_detached = true;
-}
-
 int op_tear_down(struct op *op, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(&op->call);
@@ -286,6 +328,7 @@ int op_tear_down(struct op *op, struct runner_error *err)
         batch_run(&op->call, batch, err) < 0)
         return -1;
     forget_name(op);
+    op->is_detached = true;
     return 0;
 }
 

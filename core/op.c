@@ -87,6 +87,7 @@ void op_free(struct op *op)
     index_put(op->engine->index, op->sandbox);
     record_free(op->plan);
     image_object_wipe(&op->source);
+    batch_free(op->begun);
     batch_free(op->batch);
     free(op->daemon_version);
     json_free(op->metadata);

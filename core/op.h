@@ -66,7 +66,7 @@ struct op {
     struct record *plan;        /* CREATE: the record to be (create_request_plan); owned until admitted */
     struct image_object source; /* CREATE: where its snapshot is fetched from, when it is not here; ref NULL: nowhere */
     struct runner_batch *batch; /* what the planning phases fill and the phase "host" runs */
-    size_t spawn_at;            /* its step that a VMM of CAP_EARLY may be started before */
+    struct runner_batch *begun; /* what the phase "begin" carried out; NULL: nothing yet */
 
     struct op_timing timings[OP_PHASES_MAX];
     size_t n_timings;
@@ -146,6 +146,11 @@ void op_set_policy_due(struct op *op, bool is_due);
 void op_swap_policy(struct op *op);
 int op_plan_seed(struct op *op, struct runner_error *err);
 int op_plan_spawn(struct op *op, struct runner_error *err);
+/* Phase "begin", before what a VMM of CAP_EARLY need not wait for is planned: plans its process, which op_plan_spawn()
+ * does not then, and sends it on its way if that can be. One that is, op_run_batch() ends or, where that is not come to,
+ * op_unbegin(), of which -1 says that something is left. */
+int op_begin(struct op *op, struct runner_error *err);
+int op_unbegin(struct op *op, struct runner_error *err);
 int op_run_batch(struct op *op, struct runner_error *err); /* phase "host" */
 int op_boot(struct op *op, struct runner_error *err);
 /* What a VMM finds wrong is no fault of who asked: the code says so. Returns -1. */

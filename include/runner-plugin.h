@@ -705,7 +705,8 @@ enum {
     RUNNER_VMM_CAP_COUNTERS = 8,
     RUNNER_VMM_CAP_FIRMWARE = 16,    /* takes runner_vm.firmware */
     RUNNER_VMM_CAP_EARLY = 32,       /* until boot() the process needs no more than its directory and what spawn() gives
-                                        it: core may start it before disk, seed and network are there */
+                                        it: core starts it before disk, seed and network are there; spawn() is told how
+                                        many disks and nics there will be, but they are NULL */
     RUNNER_VMM_CAP_ADOPT = 64,
     RUNNER_VMM_CAP_TAP_FD = 128,     /* dials a TAP, or has it given by SPAWN; by its name only where that is NOTSUP */
     RUNNER_VMM_CAP_RESIZE = 256

@@ -85,6 +85,27 @@ static void point_spawn_process(struct subject *s, const struct point *point)
     fake_host()->batch_free(batch);
 }
 
+/* Disks and interfaces make no difference to the process. */
+static void point_spawn_early(struct subject *s, const struct point *point)
+{
+    struct runner_batch *batch = plan_spawn(s), *early = fake_batch();
+    auto_free char *wanted = fake_batch_text(batch), *got = NULL;
+    struct runner_error err = ERROR_INIT;
+    struct machine m;
+
+    (void)point;
+    machine_init(s, &m);
+    m.vm.disks = NULL;
+    m.vm.nics = NULL;
+    if (vmm_ops_of(s)->spawn(s->self, fake_call(), early, &m.vm, &err) != 0)
+        flaw("spawn of a machine whose disks are not known yet: %s", err.message);
+    got = fake_batch_text(early);
+    if (err.code == 0 && strcmp(got, wanted) != 0)
+        flaw("where disks are not known yet it plans\n%s, not\n%s", got, wanted);
+    fake_host()->batch_free(batch);
+    fake_host()->batch_free(early);
+}
+
 static void clean_and_run(struct subject *s, const char *when)
 {
     struct runner_batch *batch = fake_batch();
@@ -346,6 +367,8 @@ static void add_points(struct checklist *list, const struct plugin *plugin)
     checklist_add(list, "spawn.process", "one process, undone by killing it", point_spawn_process);
     checklist_add(list, "spawn.paths", "what the steps make is within the host's directories", point_spawn_paths);
     checklist_add(list, "spawn.undo", "undone, at any step and twice, no process is left", point_spawn_undo);
+    if (plugin == NULL || (plugin->desc.caps & RUNNER_VMM_CAP_EARLY))
+        checklist_add(list, "spawn.early", "disks and interfaces may be known later", point_spawn_early);
     checklist_add(list, "cleanup.twice", "cleaned up, no socket is left; what is absent can be", point_cleanup_twice);
     checklist_add(list, "status.absent", "nobody there is ABSENT, not an error", point_status_absent);
     checklist_add(list, "describe.bounds", "describe is one line within the room it has", point_describe);

@@ -1,4 +1,4 @@
-/* The order in which a batch runs, and whose result is whose. */
+/* What of a batch the transport is given, in one part or in two, and whose result is whose. */
 #include "core/batch.h"
 
 #include <criterion/criterion.h>
@@ -24,6 +24,29 @@ int host_run(struct host *host, struct runner_call *call, const struct runner_st
     return 0;
 }
 
+static int handle, n_abandoned;
+
+int host_begin(struct host *host, struct runner_call *op, const struct runner_step *const *steps, size_t n,
+               struct runner_result *results, void **ret_begun, struct runner_error *err)
+{
+    *ret_begun = &handle;
+    return host_run(host, op, steps, n, results, err);
+}
+
+int host_end(struct host *host, struct runner_call *op, void *begun, const struct runner_step *const *steps, size_t n,
+             struct runner_result *results, struct runner_error *err)
+{
+    (void)host;
+    (void)op;
+    (void)steps;
+    (void)err;
+    cr_assert_eq(begun, &handle);
+    n_abandoned += results == NULL;
+    for (size_t i = 0; i < n; i++)
+        results[i] = (struct runner_result){.size = sizeof *results, .number = 100 + (int64_t)i};
+    return 0;
+}
+
 static struct runner_call call;
 static struct runner_error err = ERROR_INIT;
 
@@ -34,45 +57,55 @@ static int add(struct runner_batch *batch, const char *path)
     return batch_add(batch, &step, &err);
 }
 
-static void expect_order(const struct runner_batch *batch, const char *expected)
-{
-    auto_str struct str text = STR_INIT;
-
-    batch_print(batch, &text);
-    cr_expect_str_eq(str_text(&text), expected);
-}
-
-Test(batch, the_steps_of_a_process_run_early)
-{
-    auto_batch struct runner_batch *batch = batch_new(&call);
-    static const int64_t expected[] = {0, 3, 4, 1, 2, 5};
-
-    (void)add(batch, "/dir");
-    (void)add(batch, "/disk");
-    (void)add(batch, "/tap");
-    (void)add(batch, "/log");
-    cr_assert_eq(add(batch, "/process"), 4);
-    batch_advance(batch, 3, 1);
-    cr_assert_eq(add(batch, "/last"), 5);
-    expect_order(batch, "STAT /dir\nSTAT /log\nSTAT /process\nSTAT /disk\nSTAT /tap\nSTAT /last\n");
-    cr_assert_null(batch_result(batch, 1));
-    cr_assert_eq(batch_run(&call, batch, &err), 0);
-    for (int i = 0; i < 6; i++)
-        cr_expect_eq(batch_result(batch, i)->number, expected[i], "step %d", i);
-    cr_expect_null(batch_result(batch, 6));
-}
-
-Test(batch, nothing_to_advance)
+Test(batch, runs_once_in_order)
 {
     auto_batch struct runner_batch *batch = batch_new(&call);
 
     (void)add(batch, "/a");
-    batch_advance(batch, 1, 0);
-    batch_advance(batch, 0, 0);
-    (void)add(batch, "/b");
-    expect_order(batch, "STAT /a\nSTAT /b\n");
+    cr_assert_eq(add(batch, "/b"), 1);
+    cr_expect_null(batch_result(batch, 1));
     cr_assert_eq(batch_run(&call, batch, &err), 0);
     cr_expect_eq(batch_result(batch, 1)->number, 1);
+    cr_expect_null(batch_result(batch, 2));
+    cr_expect_lt(batch_run(&call, batch, &err), 0);
+    cr_expect_lt(add(batch, "/c"), 0);
+}
+
+Test(batch, two_parts)
+{
+    auto_batch struct runner_batch *first = batch_new(&call), *rest = batch_new(&call);
+
+    cr_expect_not(batch_is_begun(NULL));
+    (void)add(first, "/a");
+    cr_assert_eq(batch_begin(&call, first, &err), 0);
+    cr_expect(batch_is_begun(first));
+    cr_expect_eq(batch_result(first, 0)->number, 0);
+    (void)add(rest, "/b");
+    cr_assert_eq(batch_end(&call, first, rest, &err), 0);
+    cr_expect_not(batch_is_begun(first));
+    cr_expect_eq(batch_result(rest, 0)->number, 100);
+    cr_expect_eq(n_abandoned, 0);
+}
+
+Test(batch, an_empty_second_part_is_one)
+{
+    auto_batch struct runner_batch *first = batch_new(&call), *rest = batch_new(&call);
+
+    (void)add(first, "/a");
+    cr_assert_eq(batch_begin(&call, first, &err), 0);
+    cr_assert_eq(batch_end(&call, first, rest, &err), 0);
+    cr_expect_eq(n_abandoned, 0);
+}
+
+Test(batch, no_second_part)
+{
+    auto_batch struct runner_batch *first = batch_new(&call);
+
+    (void)add(first, "/a");
+    cr_assert_eq(batch_begin(&call, first, &err), 0);
+    cr_assert_eq(batch_end(&call, first, NULL, &err), 0);
+    cr_expect_eq(n_abandoned, 1);
+    cr_expect_not(batch_is_begun(first));
 }
 
 Test(batch, given_data_is_not_copied)

@@ -68,10 +68,10 @@ int vmconfig_check(const struct runner_vm *vm, struct runner_error *err)
                     vm->kernel == NULL ? "neither kernel nor firmware" : "both a kernel and firmware");
     if (check_size(vm, err) < 0)
         return -1;
-    for (unsigned i = 0; i < vm->n_disks; i++)
+    for (unsigned i = 0; vm->disks != NULL && i < vm->n_disks; i++)
         if (check_disk(vm->disks[i], err) < 0)
             return -1;
-    for (unsigned i = 0; i < vm->n_nics; i++)
+    for (unsigned i = 0; vm->nics != NULL && i < vm->n_nics; i++)
         if (check_nic(vm->nics[i], i, err) < 0)
             return -1;
     return 0;
