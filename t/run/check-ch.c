@@ -240,21 +240,20 @@ static void note_request(const char *text)
     run.request = mem_printf("%.100s", text);
 }
 
-/* METHOD CALL [BODY], perhaps with "null=N" or "tap=N" before it: descriptors. */
-static void do_request(const char *text)
+/* METHOD CALL [BODY], perhaps with "null=N" or "tap=N" before it: descriptors, which go with the first byte or the last.
+ * -1: they cannot be made here. */
+static int send_request(const char *text, bool has_fds_last)
 {
     auto_str struct str out = STR_INIT;
     int fds[4] = {-1, -1, -1, -1}, n_fds = 0;
     const char *call, *body;
-    size_t method;
+    size_t method, before;
 
     note_request(text);
     if (strncmp(text, "null=", 5) == 0 || strncmp(text, "tap=", 4) == 0) {
         n_fds = strchr(text, '=')[1] - '0';
-        if (n_fds < 0 || n_fds > 4 || open_fds(*text == 't' ? "tap" : "null", n_fds, fds) < 0) {
-            run.status = -2; /* the expectation is skipped */
-            return;
-        }
+        if (n_fds < 0 || n_fds > 4 || open_fds(*text == 't' ? "tap" : "null", n_fds, fds) < 0)
+            return -1;
         text += strcspn(text, " ") + 1;
     }
     method = strcspn(text, " ");
@@ -265,29 +264,28 @@ static void do_request(const char *text)
     if (body != NULL)
         str_addf(&out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body + 1));
     str_addf(&out, "\r\n%s", body != NULL ? body + 1 : "");
-    str_clear(&run.head);
-    str_clear(&run.body);
-    run.status = vmm_send(&run.vmm, out.ptr, out.len, fds, n_fds) ? vmm_reply(&run.vmm, &run.head, &run.body) : 0;
+    before = has_fds_last ? out.len - 1 : 0;
+    if (before > 0)
+        (void)vmm_send(&run.vmm, out.ptr, before, NULL, 0);
+    (void)vmm_send(&run.vmm, out.ptr + before, out.len - before, fds, n_fds); /* the answer tells whether it came */
     for (int i = 0; i < n_fds; i++)
         close(fds[i]);
+    return 0;
 }
 
-static void expect_reply(const char *text)
+static void read_reply(void)
 {
-    char *pattern;
-    long status = strtol(text, &pattern, 10);
-    auto_free char *got = mem_printf("%d %s", run.status, str_text(&run.body));
-
-    if (run.status == -2) {
-        printf("ok %d # SKIP no TAP can be made here: %s\n", ++run.cases, run.request);
-        return;
-    }
-    result(run.status == status && matches(str_text(&run.body), *pattern != '\0' ? pattern + 1 : ""), run.request, got,
-           text);
-    run.is_broken = run.is_broken || run.status == -1; /* each further one would wait as long */
+    str_clear(&run.head);
+    str_clear(&run.body);
+    run.status = vmm_reply(&run.vmm, &run.head, &run.body);
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------- */
+static void do_request(const char *text)
+{
+    run.status = -2; /* the expectation is skipped */
+    if (send_request(text, false) == 0)
+        read_reply();
+}
 
 /* \r \n, and \{N}c for N times c. */
 static void unescape(const char *text, struct str *out)
@@ -309,6 +307,41 @@ static void unescape(const char *text, struct str *out)
         }
     }
 }
+
+/* Its answer is read later, behind those of the ones before it. */
+static void do_request_ahead(const char *text)
+{
+    auto_str struct str request = STR_INIT;
+
+    unescape(text, &request);
+    if (send_request(str_text(&request), true) == 0)
+        return;
+    printf("ok %d # SKIP no TAP can be made here: %s\n", ++run.cases, run.request);
+    run.is_broken = true;
+}
+
+static void expect_reply(const char *text)
+{
+    char *pattern;
+    long status = strtol(text, &pattern, 10);
+    auto_free char *got = mem_printf("%d %s", run.status, str_text(&run.body));
+
+    if (run.status == -2) {
+        printf("ok %d # SKIP no TAP can be made here: %s\n", ++run.cases, run.request);
+        return;
+    }
+    result(run.status == status && matches(str_text(&run.body), *pattern != '\0' ? pattern + 1 : ""), run.request, got,
+           text);
+    run.is_broken = run.is_broken || run.status == -1; /* each further one would wait as long */
+}
+
+static void expect_next_reply(const char *text)
+{
+    read_reply();
+    expect_reply(text);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 static void do_bytes(const char *text)
 {
@@ -478,6 +511,10 @@ static bool line_of_process(char *word, char *rest)
         do_request(rest);
     else if (strcmp(word, "<") == 0)
         expect_reply(rest);
+    else if (strcmp(word, ">+") == 0)
+        do_request_ahead(rest);
+    else if (strcmp(word, "<+") == 0)
+        expect_next_reply(rest);
     else if (strcmp(word, "&") == 0)
         result(run.status == -2 || matches(str_text(&run.body), rest), run.request, str_text(&run.body), rest);
     else if (strcmp(word, ">>") == 0)
