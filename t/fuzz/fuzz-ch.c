@@ -29,6 +29,31 @@ static void converse(const uint8_t *data, size_t size)
     peer_done();
 }
 
+/* Calls at once: as many succeeded as were answered well. */
+static void converse_at_once(const uint8_t *data, size_t size)
+{
+    static const struct client_request requests[] = {
+        {.action = "vm.create", .body = "{}", .fd = -1, .timeout_ms = 1000},
+        {.action = "vm.add-net", .body = "{}", .fd = -1, .timeout_ms = 1000},
+        {.action = "vm.boot", .fd = -1, .timeout_ms = 1000},
+    };
+    struct ch ch = {.host = &peer_host, .lock = PTHREAD_MUTEX_INITIALIZER};
+    const struct runner_vm vm = {.size = sizeof vm, .id = "x", .socket_path = "/"};
+    auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    struct runner_error err = ERROR_INIT;
+    size_t done = 0;
+
+    peer_says(data, size);
+    if (client_calls(&ch, NULL, &vm, requests, ARRAY_LEN(requests), &reply, &done, &err) < 0) {
+        need_reason(&err);
+        need(done < ARRAY_LEN(requests));
+    } else {
+        need(done == ARRAY_LEN(requests) && reply.status >= 200 && reply.status < 300);
+    }
+    client_forget_all(&ch);
+    peer_done();
+}
+
 static size_t count_events(const char *data, size_t size, size_t cut)
 {
     CLEANUP(event_parser_done) struct event_parser parser = EVENT_PARSER_INIT;
@@ -51,6 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ch_facts facts = {0};
 
     converse(data, size);
+    converse_at_once(data, size);
     if (size <= EVENT_MAX)
         need(count_events(text, size, size) == count_events(text, size, size / 2));
     else

@@ -1,6 +1,6 @@
 /*
  * The stage of tests of the Cloud Hypervisor client: scripted connections. Each sends its pieces, one whenever the
- * client waits. What is not as scripted fails the test.
+ * client waits. What is not as scripted fails the test. A TAP is whatever standard input is.
  */
 #ifndef UNIT_CH_SCRIPT_H
 #define UNIT_CH_SCRIPT_H
@@ -28,6 +28,7 @@ struct script {
 
 extern struct script scripts[4]; /* in the order of their dialling */
 extern int n_dialled, n_scripts;
+extern int64_t waited_ms; /* how long the client would have waited the last time */
 
 void script_open(void);
 void script_close(void);

@@ -1,6 +1,7 @@
 /* The API client of vmm/cloud-hypervisor, against scripted connections: replies, connections. */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -271,36 +272,191 @@ Test(ch_client, cancelled)
     cr_expect_eq(err.code, RUNNER_E_CANCELLED, "%s", err.message);
 }
 
-static int receive_fd(int fd)
+/* One read as the other side makes it; *ret_inode is of the descriptor that came along, 0: none. */
+static const char *hear(int fd, ino_t *ret_inode)
 {
-    char byte;
+    static char text[1024];
     union {
-        char bytes[CMSG_SPACE(sizeof(int))];
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
         struct cmsghdr align;
     } control;
-    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct iovec iov = {.iov_base = text, .iov_len = sizeof text - 1};
     struct msghdr message = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    int got = -1;
+    auto_close int got = -1;
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct stat st = {0};
 
-    cr_assert_eq(recvmsg(fd, &message, 0), 1);
-    cr_assert_eq(byte, 'P', "it comes with the first byte");
-    if (CMSG_FIRSTHDR(&message) != NULL)
-        memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof got);
-    return got;
+    cr_assert_geq(n, 0);
+    text[n] = '\0';
+    *ret_inode = 0;
+    if (CMSG_FIRSTHDR(&message) == NULL)
+        return text;
+    cr_expect_eq(CMSG_FIRSTHDR(&message)->cmsg_len, CMSG_LEN(sizeof(int)), "one");
+    memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof got);
+    cr_assert_eq(fstat(got, &st), 0);
+    *ret_inode = st.st_ino;
+    return text;
+}
+
+static ino_t inode_of(int fd)
+{
+    struct stat st;
+
+    cr_assert_eq(fstat(fd, &st), 0);
+    return st.st_ino;
 }
 
 Test(ch_client, descriptor)
 {
     auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
-    auto_close int fd = dup(0), got = -1;
+    auto_close int fd = memfd_create("tap", MFD_CLOEXEC);
     const struct client_request request = {.action = "vm.add-net", .body = "{}", .fd = fd, .timeout_ms = 1000};
-    struct stat sent, received;
+    ino_t inode;
 
     expect_text(EMPTY);
     cr_expect_eq(client_call(&ch, fake_call(), &vm, &request, &reply, &err), 0, "%s", err.message);
-    got = receive_fd(scripts[0].fd);
-    cr_assert_eq(fstat(fd, &sent), 0);
-    cr_assert_eq(fstat(got, &received), 0);
-    cr_expect_eq(sent.st_ino, received.st_ino);
+    cr_expect_not_null(strstr(hear(scripts[0].fd, &inode), "vm.add-net"));
+    cr_expect_eq(inode, inode_of(fd));
+}
+
+/* ---- calls at once ---- */
+
+static const struct client_request *three(int first, int second)
+{
+    static struct client_request requests[3];
+
+    requests[0] = (struct client_request){.action = "vm.create", .body = "{}", .fd = first, .timeout_ms = 1000};
+    requests[1] = (struct client_request){.action = "vm.add-net", .body = "[]", .fd = second, .timeout_ms = 50000};
+    requests[2] = (struct client_request){.action = "vm.boot", .fd = -1, .timeout_ms = 1000};
+    return requests;
+}
+
+static int call_three(struct client_reply *reply, size_t *ret_done)
+{
+    return client_calls(&ch, fake_call(), &vm, three(0, 0), 3, reply, ret_done, &err);
+}
+
+/* The other side gives what a read brought to the first request that is complete in it. */
+Test(ch_client, each_gets_its_own_descriptor)
+{
+    auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    auto_close int first = memfd_create("first", MFD_CLOEXEC), second = memfd_create("second", MFD_CLOEXEC);
+    struct script *script = script_add(false);
+    size_t done = 0;
+    ino_t inode;
+
+    script->pieces[0] = script->pieces[1] = script->pieces[2] = EMPTY;
+    cr_expect_eq(client_calls(&ch, fake_call(), &vm, three(first, second), 3, &reply, &done, &err), 0, "%s",
+                 err.message);
+    cr_expect_eq(done, 3);
+    cr_expect_eq(n_dialled, 1);
+    cr_expect_eq(ch.n_idle, 1);
+    cr_expect_str_eq(hear(script->fd, &inode), "PUT /api/v1/vm.create HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n"
+                                               "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+    cr_expect_eq(inode, inode_of(first));
+    cr_expect_str_eq(hear(script->fd, &inode), "PUT /api/v1/vm.add-net HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n"
+                                               "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n[]");
+    cr_expect_eq(inode, inode_of(second));
+    cr_expect_str_eq(hear(script->fd, &inode),
+                     "PUT /api/v1/vm.boot HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n");
+    cr_expect_eq(inode, 0);
+}
+
+Test(ch_client, answers_in_any_pieces)
+{
+    static const char all[] = EMPTY "HTTP/1.1 200 \r\n" SERVER "Content-Length: 5\r\n\r\nhello" EMPTY;
+
+    for (size_t cut = 1; cut < sizeof all - 1; cut++) {
+        auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+        auto_free char *first = mem_dup_n(all, cut);
+        struct script *script = script_add(false);
+        size_t done = 0;
+
+        script->pieces[0] = first;
+        script->pieces[1] = all + cut;
+        cr_assert_eq(call_three(&reply, &done), 0, "cut at %zu: %s", cut, err.message);
+        cr_assert_eq(done, 3);
+        cr_assert_eq(reply.status, 204);
+        cr_assert_eq(ch.n_idle, 1, "cut at %zu", cut);
+        script_renew();
+    }
+}
+
+Test(ch_client, junk_behind_the_last_answer)
+{
+    auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    size_t done = 0;
+
+    expect_text(EMPTY EMPTY EMPTY EMPTY);
+    cr_expect_eq(call_three(&reply, &done), 0, "%s", err.message);
+    cr_expect_eq(ch.n_idle, 0);
+}
+
+/* After a refusal nothing more is awaited, and the connection, on which answers are due, is not used again. */
+Test(ch_client, one_of_them_is_refused)
+{
+    static const char *const names[] = {"vm.create", "vm.add-net", "vm.boot"};
+
+    for (size_t refused = 0; refused < 3; refused++) {
+        auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+        auto_free char *wanted = mem_printf("Cloud Hypervisor refuses %s: a: b", names[refused]);
+        struct script *script = script_add(false);
+        size_t done = 9;
+
+        for (size_t i = 0; i < refused; i++)
+            script->pieces[i] = EMPTY;
+        script->pieces[refused] = with_body(500, "[\"a\",\"b\"]");
+        cr_expect_eq(call_three(&reply, &done), -1);
+        cr_expect_str_eq(err.message, wanted);
+        cr_expect_eq(done, refused);
+        cr_expect_eq(reply.status, 500);
+        cr_expect_eq(ch.n_idle, refused == 2);
+        script_renew();
+    }
+}
+
+Test(ch_client, each_has_its_own_time)
+{
+    auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    size_t done = 9;
+
+    expect_text(EMPTY);
+    cr_expect_eq(call_three(&reply, &done), -1);
+    cr_expect_eq(err.code, RUNNER_E_TIMEOUT);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor does not answer vm.add-net in time");
+    cr_expect_eq(done, 1);
+    cr_expect_eq(reply.status, 0);
+    cr_expect_gt(waited_ms, 40000);
+    cr_expect_eq(ch.n_idle, 0);
+}
+
+Test(ch_client, closed_after_an_answer)
+{
+    auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    struct script *script = script_add(false);
+    size_t done = 9;
+
+    script->pieces[0] = script->pieces[1] = EMPTY;
+    script->is_closed = true;
+    cr_expect_eq(get("vm.info", &reply), 0, "%s", err.message);
+    cr_expect_eq(call_three(&reply, &done), -1);
+    cr_expect_eq(err.code, RUNNER_E_UNREACHABLE);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor closed the connection during vm.add-net");
+    cr_expect_eq(done, 1);
+    cr_expect_eq(n_dialled, 1, "not asked again: it had begun to answer");
+}
+
+Test(ch_client, closed_before_any_answer)
+{
+    auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    struct script *script = script_add(true);
+    size_t done = 9;
+
+    script->pieces[0] = EMPTY;
+    expect_text(EMPTY EMPTY EMPTY);
+    cr_expect_eq(get("vm.info", &reply), 0, "%s", err.message);
+    cr_expect_eq(call_three(&reply, &done), 0, "%s", err.message);
+    cr_expect_eq(done, 3);
+    cr_expect_eq(n_dialled, 2);
 }

@@ -95,6 +95,133 @@ Test(ch_machine, landlock_is_insisted_on)
     cr_expect_null(strstr(heard(0), "vm.boot"));
 }
 
+/* ---- boot with a TAP: all but vm.boot in one go ---- */
+
+static const struct runner_vm *vm_with_tap(void)
+{
+    static const struct runner_nic nic = {
+        .size = sizeof nic, .kind = RUNNER_NIC_TAP, .name = "tap-1", .mac = "02:00:00:00:00:01"};
+    static const struct runner_nic *const nics[] = {&nic};
+    static struct runner_vm with;
+
+    with = vm;
+    with.nics = nics;
+    with.n_nics = 1;
+    return &with;
+}
+
+static const char *info_with_nics(int n)
+{
+    auto_free char *body =
+        mem_printf("{\"config\":{\"net\":[%s]},\"state\":\"Created\"}", n > 0 ? "{\"id\":\"net0\"}" : "");
+
+    return with_body(200, body);
+}
+
+/* The calls that connection i was sent, each behind a blank. */
+static const char *calls_of(int i)
+{
+    static char names[256];
+    size_t len = 0;
+
+    for (const char *at = heard(i); (at = strstr(at, "/api/v1/")) != NULL;) {
+        at += strlen("/api/v1/");
+        len += (size_t)snprintf(names + len, sizeof names - len, " %.*s", (int)strcspn(at, " "), at);
+    }
+    names[len] = '\0';
+    return names;
+}
+
+Test(ch_machine, boot_with_a_tap)
+{
+    struct script *script = script_add(false);
+
+    for (int i = 0; i < 3; i++)
+        script->pieces[i] = EMPTY;
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), 0, "%s", err.message);
+    cr_expect_str_eq(calls_of(0), " vm.create vm.add-net vm.boot");
+}
+
+/* A machine that is not all there does not run for a moment. */
+Test(ch_machine, no_boot_without_its_network)
+{
+    struct script *script = script_add(false);
+
+    script->pieces[0] = EMPTY;
+    script->pieces[1] =
+        with_body(500, "[\"Error from API\",\"The network device could not be added to the VM\",\"x\"]");
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), -1);
+    cr_expect_str_eq(err.message,
+                     "Cloud Hypervisor refuses vm.add-net: Error from API: The network device could not be "
+                     "added to the VM: x");
+    cr_expect_str_eq(calls_of(0), " vm.create vm.add-net");
+    cr_expect_eq(n_dialled, 1);
+}
+
+Test(ch_machine, no_boot_of_what_was_refused)
+{
+    ch.landlock = "on";
+    expect_text(with_body(500, "[\"Error from API\",\"Failed to apply landlock config during vm_create\"]"));
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), -1);
+    cr_expect_str_eq(calls_of(0), " vm.create vm.add-net");
+}
+
+/* What was asked at once with the refused is dropped with its connection. */
+Test(ch_machine, no_landlock_after_all_with_a_tap)
+{
+    struct script *script;
+
+    expect_text(with_body(500, "[\"Error from API\",\"Failed to apply landlock config during vm_create\"]"));
+    script = script_add(false);
+    for (int i = 0; i < 4; i++)
+        script->pieces[i] = EMPTY;
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), 0, "%s", err.message);
+    cr_expect_str_eq(calls_of(1), " vm.delete vm.create vm.add-net vm.boot");
+}
+
+Test(ch_machine, d06_create_whose_answer_is_lost)
+{
+    struct script *script;
+
+    (void)script_add(false);
+    script = script_add(false);
+    script->pieces[0] = info_with_nics(0);
+    script->pieces[1] = script->pieces[2] = EMPTY;
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), 0, "%s", err.message);
+    cr_expect_str_eq(calls_of(1), " vm.info vm.add-net vm.boot", "what is missing");
+}
+
+Test(ch_machine, d06_add_net_whose_answer_is_lost)
+{
+    struct script *script;
+
+    expect_text(EMPTY);
+    script = script_add(false);
+    script->pieces[0] = info_with_nics(1);
+    script->pieces[1] = EMPTY;
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), 0, "%s", err.message);
+    cr_expect_str_eq(calls_of(1), " vm.info vm.boot");
+}
+
+Test(ch_machine, d06_add_net_that_hangs)
+{
+    expect_text(EMPTY);
+    expect_text(info_with_nics(0));
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_TIMEOUT);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor does not answer vm.add-net in time");
+}
+
+Test(ch_machine, d06_create_that_hangs)
+{
+    (void)script_add(false);
+    expect_text("HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n");
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), -1);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor does not answer vm.create in time");
+}
+
+/* ---- state ---- */
+
 Test(ch_machine, status)
 {
     static const struct {

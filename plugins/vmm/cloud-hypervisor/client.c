@@ -112,16 +112,23 @@ static int idle_reuse(struct ch *self, const char *id)
     return -1;
 }
 
-/* ---- one call on a connection ---- */
+/* ---- calls on a connection ---- */
 
 struct talk {
     struct ch *self;
     struct runner_call *call;
-    const struct client_request *request;
-    int64_t deadline_ms; /* by num_now_ms() */
+    const struct client_request *requests;
+    size_t n, at;        /* at: the one whose answer is due */
+    int64_t deadline_ms; /* of that, by num_now_ms() */
     int fd;
+    bool is_heard; /* something came over this connection */
     struct str in;
 };
+
+static const char *action_of(const struct talk *talk)
+{
+    return talk->requests[talk->at].action;
+}
 
 /* Until the connection is ready for events, the call's time is over, or the operation's. */
 static int await(struct talk *talk, short events, struct runner_error *err)
@@ -131,18 +138,17 @@ static int await(struct talk *talk, short events, struct runner_error *err)
     int seen = host->wait(talk->call, talk->fd, events, left > 0 ? left : 0);
 
     if (seen < 0 && host->cancelled(talk->call) == RUNNER_E_CANCELLED)
-        return fail(err, RUNNER_E_CANCELLED, 0, "%s: cancelled", talk->request->action);
+        return fail(err, RUNNER_E_CANCELLED, 0, "%s: cancelled", action_of(talk));
     if (seen <= 0)
-        return fail(err, RUNNER_E_TIMEOUT, 0, CH_NAME " does not answer %s in time", talk->request->action);
+        return fail(err, RUNNER_E_TIMEOUT, 0, CH_NAME " does not answer %s in time", action_of(talk));
     return 0;
 }
 
 static int hung_up(const struct talk *talk, struct runner_error *err)
 {
-    return fail(err, RUNNER_E_UNREACHABLE, 0, CH_NAME " closed the connection during %s", talk->request->action);
+    return fail(err, RUNNER_E_UNREACHABLE, 0, CH_NAME " closed the connection during %s", action_of(talk));
 }
 
-/* The descriptor goes with the first byte. */
 static ssize_t send_some(int fd, const char *data, size_t len, int passed)
 {
     union {
@@ -162,81 +168,86 @@ static ssize_t send_some(int fd, const char *data, size_t len, int passed)
     return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static int send_request(struct talk *talk, struct runner_error *err)
+static int send_all(struct talk *talk, const char *data, size_t len, int passed, struct runner_error *err)
 {
-    const struct client_request *request = talk->request;
-    auto_str struct str out = STR_INIT;
-    size_t sent = 0;
-
-    http_add_request(&out, request->is_get ? "GET" : "PUT", request->action, request->body,
-                     request->body != NULL ? strlen(request->body) : 0);
-    while (sent < out.len) {
-        ssize_t n = send_some(talk->fd, out.ptr + sent, out.len - sent, sent == 0 ? request->fd : -1);
+    while (len > 0) {
+        ssize_t n = send_some(talk->fd, data, len, passed);
 
         if (n >= 0) {
-            sent += (size_t)n;
+            data += n;
+            len -= (size_t)n;
         } else if (errno == EPIPE || errno == ECONNRESET) {
             return hung_up(talk, err);
         } else if (errno == EAGAIN) {
             if (await(talk, POLLOUT, err) < 0)
                 return -1;
         } else if (errno != EINTR) {
-            return fail(err, RUNNER_E_IO, errno, "%s: write to " CH_NAME, request->action);
+            return fail(err, RUNNER_E_IO, errno, "%s: write to " CH_NAME, action_of(talk));
         }
     }
     return 0;
 }
 
+static int send_request(struct talk *talk, const struct client_request *request, struct runner_error *err)
+{
+    auto_str struct str out = STR_INIT;
+    size_t before;
+
+    http_add_request(&out, request->is_get ? "GET" : "PUT", request->action, request->body,
+                     request->body != NULL ? strlen(request->body) : 0);
+    before = request->fd >= 0 ? out.len - 1 : out.len;
+    if (send_all(talk, out.ptr, before, -1, err) < 0)
+        return -1;
+    return send_all(talk, out.ptr + before, out.len - before, request->fd, err);
+}
+
 static int receive(struct talk *talk, struct runner_error *err)
 {
     if (num_now_ms() >= talk->deadline_ms) /* it may be talking all the time */
-        return fail(err, RUNNER_E_TIMEOUT, 0, CH_NAME " does not answer %s in time", talk->request->action);
+        return fail(err, RUNNER_E_TIMEOUT, 0, CH_NAME " does not answer %s in time", action_of(talk));
     str_reserve(&talk->in, READ_CHUNK);
     for (;;) {
-        ssize_t n = recv(talk->fd, talk->in.ptr + talk->in.len, READ_CHUNK, MSG_DONTWAIT);
+        ssize_t n;
 
+        if (await(talk, POLLIN, err) < 0) /* it is hardly ever there already */
+            return -1;
+        n = recv(talk->fd, talk->in.ptr + talk->in.len, READ_CHUNK, MSG_DONTWAIT);
         if (n > 0) {
+            talk->is_heard = true;
             talk->in.len += (size_t)n;
             talk->in.ptr[talk->in.len] = '\0';
             return 0;
         }
         if (n == 0 || errno == ECONNRESET)
             return hung_up(talk, err);
-        if (errno == EAGAIN) {
-            if (await(talk, POLLIN, err) < 0)
-                return -1;
-        } else if (errno != EINTR) {
-            return fail(err, RUNNER_E_IO, errno, "%s: read from " CH_NAME, talk->request->action);
-        }
+        if (errno != EAGAIN && errno != EINTR)
+            return fail(err, RUNNER_E_IO, errno, "%s: read from " CH_NAME, action_of(talk));
     }
 }
 
-/* 0: *ret is the reply, and the connection may be used again when *ret_is_clean. */
-static int read_reply(struct talk *talk, struct client_reply *ret, bool *ret_is_clean, struct runner_error *err)
+/* One reply, out of what was received. */
+static int read_reply(struct talk *talk, struct client_reply *ret, struct runner_error *err)
 {
     struct http_reply head = {0};
+    size_t len;
     int seen = 0;
 
+    client_reply_done(ret);
     while ((seen = http_read_head(str_text(&talk->in), talk->in.len, &head, err)) == 0)
         if (receive(talk, err) < 0)
             return -1;
     if (seen < 0)
-        return error_wrap(err, "%s", talk->request->action);
-    while (talk->in.len < head.head_len + head.body_len)
+        return error_wrap(err, "%s", action_of(talk));
+    len = head.head_len + head.body_len;
+    while (talk->in.len < len)
         if (receive(talk, err) < 0)
             return -1;
     ret->status = head.status;
     str_add_mem(&ret->body, talk->in.ptr + head.head_len, head.body_len);
-    *ret_is_clean = talk->in.len == head.head_len + head.body_len && head.status != 503;
+    talk->in.len -= len;
+    memmove(talk->in.ptr, talk->in.ptr + len, talk->in.len + 1);
     return 0;
 }
-
-static int exchange(struct talk *talk, struct client_reply *ret, bool *ret_is_clean, struct runner_error *err)
-{
-    return send_request(talk, err) < 0 ? -1 : read_reply(talk, ret, ret_is_clean, err);
-}
-
-/* ---- calls ---- */
 
 static int code_of(int status, const char *causes)
 {
@@ -256,9 +267,30 @@ static int judge(const struct talk *talk, const struct client_reply *reply, stru
     if (reply->status >= 200 && reply->status < 300)
         return 0;
     http_add_causes(&causes, str_text(&reply->body), reply->body.len);
-    return fail(err, code_of(reply->status, str_text(&causes)), 0, CH_NAME " refuses %s: %s", talk->request->action,
+    return fail(err, code_of(reply->status, str_text(&causes)), 0, CH_NAME " refuses %s: %s", action_of(talk),
                 str_text(&causes));
 }
+
+/* *ret_is_clean: all is answered and nothing else came, so the connection may be used again. */
+static int exchange(struct talk *talk, struct client_reply *ret, bool *ret_is_clean, struct runner_error *err)
+{
+    int status;
+
+    for (size_t i = 0; i < talk->n; i++)
+        if (send_request(talk, &talk->requests[i], err) < 0)
+            return -1;
+    for (;;) {
+        if (read_reply(talk, ret, err) < 0)
+            return -1;
+        *ret_is_clean = talk->at + 1 == talk->n && talk->in.len == 0 && ret->status != 503;
+        status = judge(talk, ret, err);
+        if (status < 0 || ++talk->at == talk->n)
+            return status;
+        talk->deadline_ms = num_now_ms() + talk->requests[talk->at].timeout_ms;
+    }
+}
+
+/* ---- calls ---- */
 
 static int dial(struct talk *talk, const struct runner_vm *vm, struct runner_error *err)
 {
@@ -281,7 +313,7 @@ static int talk_once(struct talk *talk, const struct runner_vm *vm, struct clien
 
         if (exchange(talk, ret, ret_is_clean, &cause) == 0)
             return 0;
-        if (cause.code != RUNNER_E_UNREACHABLE || talk->in.len > 0) {
+        if (cause.code != RUNNER_E_UNREACHABLE || talk->is_heard) {
             if (err != NULL)
                 error_copy(err, &cause);
             return -1;
@@ -294,23 +326,46 @@ static int talk_once(struct talk *talk, const struct runner_vm *vm, struct clien
     return exchange(talk, ret, ret_is_clean, err);
 }
 
-int client_call(struct ch *self, struct runner_call *call, const struct runner_vm *vm,
-                const struct client_request *request, struct client_reply *ret, struct runner_error *err)
+static int check_size(const struct client_request *request, struct runner_error *err)
 {
-    struct talk talk = {
-        .self = self, .call = call, .request = request, .deadline_ms = num_now_ms() + request->timeout_ms, .fd = -1};
+    if (request->body != NULL && strlen(request->body) > HTTP_REQUEST_BODY_MAX)
+        return fail(err, RUNNER_E_INVALID, 0, "%s: a body of %zu bytes, and " CH_NAME " takes %d", request->action,
+                    strlen(request->body), HTTP_REQUEST_BODY_MAX);
+    return 0;
+}
+
+int client_calls(struct ch *self, struct runner_call *call, const struct runner_vm *vm,
+                 const struct client_request *requests, size_t n, struct client_reply *ret, size_t *ret_done,
+                 struct runner_error *err)
+{
+    struct talk talk = {.self = self,
+                        .call = call,
+                        .requests = requests,
+                        .n = n,
+                        .deadline_ms = num_now_ms() + requests->timeout_ms,
+                        .fd = -1};
     bool is_clean = false;
     int status;
 
     client_reply_done(ret);
-    if (request->body != NULL && strlen(request->body) > HTTP_REQUEST_BODY_MAX)
-        return fail(err, RUNNER_E_INVALID, 0, "%s: a body of %zu bytes, and " CH_NAME " takes %d", request->action,
-                    strlen(request->body), HTTP_REQUEST_BODY_MAX);
+    *ret_done = 0;
+    for (size_t i = 0; i < n; i++)
+        if (check_size(&requests[i], err) < 0)
+            return -1;
     status = talk_once(&talk, vm, ret, &is_clean, err);
-    if (status == 0 && is_clean)
+    if (is_clean)
         idle_keep(self, vm->id, talk.fd);
     else if (talk.fd >= 0)
         close(talk.fd);
     str_done(&talk.in);
-    return status < 0 ? -1 : judge(&talk, ret, err);
+    *ret_done = talk.at;
+    return status;
+}
+
+int client_call(struct ch *self, struct runner_call *call, const struct runner_vm *vm,
+                const struct client_request *request, struct client_reply *ret, struct runner_error *err)
+{
+    size_t done;
+
+    return client_calls(self, call, vm, request, 1, ret, &done, err);
 }

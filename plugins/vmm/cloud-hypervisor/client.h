@@ -13,7 +13,7 @@ struct client_request {
     const char *action; /* "vm.boot" */
     const char *body;   /* JSON; NULL: none */
     bool is_get;        /* else PUT */
-    int fd;             /* sent along with the first byte; -1: none. It stays the caller's. */
+    int fd;             /* sent along with the last byte; -1: none. It stays the caller's. */
     int64_t timeout_ms; /* of this call; the operation's deadline counts too */
 };
 
@@ -36,6 +36,17 @@ void client_reply_done(struct client_reply *reply);
  */
 int client_call(struct ch *self, struct runner_call *call, const struct runner_vm *vm,
                 const struct client_request *request, struct client_reply *ret, struct runner_error *err);
+
+/*
+ * Calls that are sent at once, carried out and answered one after the other, up to one that fails: err is of that, and
+ * *ret its reply, else the last one; *ret_done calls succeeded. After one that fails the later ones are carried out too,
+ * or not, as chance has it, but none any more once another call has been answered. The time of each begins with the
+ * answer before it. A descriptor goes to the request that is complete first in the read by which it comes, and a read
+ * ends with one: each request but the last must have one, even if it ignores it. Errors as above.
+ */
+int client_calls(struct ch *self, struct runner_call *call, const struct runner_vm *vm,
+                 const struct client_request *requests, size_t n, struct client_reply *ret, size_t *ret_done,
+                 struct runner_error *err);
 
 /* Closes what is kept for a machine: its process ended, or another takes its place. */
 void client_forget(struct ch *self, const char *id);

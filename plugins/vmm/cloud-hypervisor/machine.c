@@ -148,30 +148,101 @@ static int taps_open(const struct on *on, struct taps *taps, struct runner_error
     return 0;
 }
 
-static int create_once(struct on *on, const struct vmconfig_how *how, struct runner_error *err)
-{
-    auto_str struct str config = STR_INIT;
-    struct runner_error cause = ERROR_INIT;
+/* vm.create, and a vm.add-net for each TAP. */
+struct creation {
+    struct client_request requests[1 + VMCONFIG_NICS_MAX];
+    struct str bodies[1 + VMCONFIG_NICS_MAX];
+    size_t n;
+};
 
-    vmconfig_build(on->ch, on->vm, how, &config);
-    if (put(on, "vm.create", str_text(&config), -1, on->ch->boot_timeout_ms, &cause) == 0 ||
-        (cause.code == RUNNER_E_TIMEOUT && is_state(on, "Created")))
+static void creation_done(struct creation *creation)
+{
+    for (size_t i = 0; i < creation->n; i++)
+        str_done(&creation->bodies[i]);
+}
+
+/* vm.create ignores its descriptor: client_calls() is why it has one. */
+static void creation_init(struct creation *creation, const struct on *on, const struct vmconfig_how *how,
+                          const struct taps *taps)
+{
+    *creation = (struct creation){.n = 1 + taps->n};
+    creation->requests[0] = (struct client_request){
+        .action = "vm.create", .fd = taps->n > 0 ? taps->fds[0] : -1, .timeout_ms = on->ch->boot_timeout_ms};
+    vmconfig_build(on->ch, on->vm, how, &creation->bodies[0]);
+    for (unsigned i = 0; i < taps->n; i++) {
+        creation->requests[1 + i] =
+            (struct client_request){.action = "vm.add-net", .fd = taps->fds[i], .timeout_ms = COMMAND_MS};
+        vmconfig_build_nic(on->vm, i, &creation->bodies[1 + i]);
+    }
+    for (size_t i = 0; i < creation->n; i++)
+        creation->requests[i].body = str_text(&creation->bodies[i]);
+}
+
+/* How many of its calls had their effect, by the machine, which does not run yet; 0: there is none such. */
+static size_t creation_read_back(struct on *on)
+{
+    const struct client_request request = {.action = "vm.info", .is_get = true, .fd = -1, .timeout_ms = STATUS_MS};
+    auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    auto_json struct json *tree = NULL;
+    const struct json *nics;
+    size_t n = 1;
+
+    if (client_call(on->ch, on->call, on->vm, &request, &reply, NULL) < 0 ||
+        http_body_json(str_text(&reply.body), reply.body.len, &tree, NULL) < 0 ||
+        strcmp(json_text(tree, "state", ""), "Created") != 0)
         return 0;
-    error_copy(err, &cause);
-    return -1;
+    nics = json_get(json_get(tree, "config"), "net");
+    for (const struct json *nic = nics != NULL ? nics->first : NULL; nic != NULL; nic = nic->next)
+        n++;
+    return n;
+}
+
+/*
+ * In one go, but not vm.boot with it: a machine whose creation is refused may be there all the same, and would run
+ * otherwise than it was asked for. When an answer does not come in time, what is there decides what is left to do.
+ * *ret_done: how many calls succeeded.
+ */
+static int create_once(struct on *on, const struct vmconfig_how *how, const struct taps *taps, size_t *ret_done,
+                       struct runner_error *err)
+{
+    CLEANUP(creation_done) struct creation creation;
+    size_t at = 0;
+
+    creation_init(&creation, on, how, taps);
+    for (;;) {
+        auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+        struct runner_error cause = ERROR_INIT;
+        int status =
+            client_calls(on->ch, on->call, on->vm, creation.requests + at, creation.n - at, &reply, ret_done, &cause);
+        size_t there;
+
+        on->status = reply.status;
+        *ret_done += at;
+        if (status == 0)
+            return 0;
+        there = cause.code == RUNNER_E_TIMEOUT ? creation_read_back(on) : 0;
+        if (there >= creation.n)
+            return 0;
+        if (there <= *ret_done) {
+            error_copy(err, &cause);
+            return -1;
+        }
+        at = there;
+    }
 }
 
 /*
  * A kernel without the rules that it wants makes Cloud Hypervisor refuse, but it keeps the configuration, and would
  * boot it unconfined: that is removed, and the machine made without, with a warning, unless the configuration insists.
  */
-static int create(struct on *on, struct vmconfig_how *how, struct runner_error *err)
+static int create(struct on *on, struct vmconfig_how *how, const struct taps *taps, struct runner_error *err)
 {
     struct runner_error cause = ERROR_INIT;
+    size_t done;
 
-    if (create_once(on, how, &cause) == 0)
+    if (create_once(on, how, taps, &done, &cause) == 0)
         return 0;
-    if (!how->has_landlock || strcmp(on->ch->landlock, "on") == 0 || on->status == 0 ||
+    if (!how->has_landlock || strcmp(on->ch->landlock, "on") == 0 || on->status == 0 || done > 0 ||
         strstr(cause.message, "landlock") == NULL) {
         error_copy(err, &cause);
         return -1;
@@ -180,19 +251,7 @@ static int create(struct on *on, struct vmconfig_how *how, struct runner_error *
     how->has_landlock = false;
     if (put(on, "vm.delete", NULL, -1, COMMAND_MS, err) < 0)
         return -1;
-    return create_once(on, how, err);
-}
-
-static int add_nics(struct on *on, const struct taps *taps, struct runner_error *err)
-{
-    for (unsigned i = 0; i < taps->n; i++) {
-        auto_str struct str nic = STR_INIT;
-
-        vmconfig_build_nic(on->vm, i, &nic);
-        if (put(on, "vm.add-net", str_text(&nic), taps->fds[i], COMMAND_MS, err) < 0)
-            return -1;
-    }
-    return 0;
+    return create_once(on, how, taps, &done, err);
 }
 
 static int boot_over(struct on *on, struct runner_error *err)
@@ -208,7 +267,7 @@ static int boot_over(struct on *on, struct runner_error *err)
     if (opens < 0)
         return -1;
     how = (struct vmconfig_how){.has_landlock = facts.has_landlock, .opens_taps = opens == 1};
-    if (create(on, &how, err) < 0 || add_nics(on, &taps, err) < 0)
+    if (create(on, &how, &taps, err) < 0)
         return -1;
     return bring_to(on, "vm.boot", on->ch->boot_timeout_ms, "Running", err);
 }
