@@ -69,6 +69,26 @@ static void check_run(void)
     free(big);
 }
 
+/* Some are ignored since before the plugin was loaded (main). */
+static void check_signals(void)
+{
+    struct runner_spawn how = {.size = sizeof how, .pid_path = at("s.pid"), .output_path = at("s.log")};
+    const char *none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
+    sigset_t blocked;
+
+    (void)signal(SIGPIPE, SIG_IGN); /* as the runner does once it serves */
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+    tap_ok(RUN(.kind = RUNNER_RUN, ARGV("cat", "/proc/self/status")) == 0 && strstr(result.out, none) != NULL,
+           "RUN: no signal is blocked or ignored");
+    tap_ok(RUN(.kind = RUNNER_SPAWN, ARGV("cat", "/proc/self/status"), .spawn = &how) == 0 &&
+               await_text(how.output_path, "SigCgt") && has_text(how.output_path, none),
+           "SPAWN: no signal is blocked or ignored");
+    pthread_sigmask(SIG_UNBLOCK, &blocked, NULL);
+    (void)signal(SIGPIPE, SIG_DFL);
+}
+
 static bool is_for_reading(const char *fdinfo)
 {
     FILE *file = fopen(fdinfo, "re");
@@ -283,6 +303,7 @@ static void check_adopted(void)
 void check_processes(void)
 {
     check_run();
+    check_signals();
     check_spawn();
     check_spawn_input();
     check_spawn_failures();

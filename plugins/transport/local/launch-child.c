@@ -59,7 +59,8 @@ static IN_CHILD long must(struct launching *way, long r, const char *what)
     return r;
 }
 
-static IN_CHILD void reset_signals(void)
+/* What is ignored stays so over clone3() and exec; handlers do not. */
+static IN_CHILD void reset_signals(const struct launching *way)
 {
     static const struct { /* as the kernel has it: SIG_DFL, no flags, no mask */
         void *handler;
@@ -70,7 +71,8 @@ static IN_CHILD void reset_signals(void)
     static const uint64_t none = 0;
 
     for (int sig = 1; sig < NSIG; sig++) /* some cannot be set, and need not */
-        (void)SYS(rt_sigaction, sig, &by_default, NULL, sizeof by_default.mask);
+        if (!way->is_cloned || (launch_ignored & UINT64_C(1) << (sig - 1)))
+            (void)SYS(rt_sigaction, sig, &by_default, NULL, sizeof by_default.mask);
     (void)SYS(rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
@@ -211,7 +213,7 @@ static IN_CHILD void set_limits(struct launching *way)
 IN_CHILD void launch_child(struct launching *way)
 {
     const struct launch *l = way->l;
-    int free_from = way->shares_fds ? unshare_fds(way) : 0;
+    int free_from = way->is_cloned ? unshare_fds(way) : 0;
 
     if (l->cgroup >= 0 && !way->is_born_in_cgroup)
         enter_cgroup(way);
@@ -230,6 +232,6 @@ IN_CHILD void launch_child(struct launching *way)
     } else {
         (void)must(way, SYS(chdir, "/", 0, 0, 0), "change to '/'");
     }
-    reset_signals();
+    reset_signals(way);
     die(way, SYS(execve, l->program, l->argv, l->env, 0), "execute");
 }

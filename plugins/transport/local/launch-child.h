@@ -15,6 +15,8 @@ enum {
     CHILD_HAS_COPIES = 2, /* at first */
 };
 
+extern uint64_t launch_ignored; /* signals, by bits (1: SIGHUP) */
+
 struct launching {
     struct launching *next; /* launch.c */
     const struct launch *l;
@@ -22,7 +24,7 @@ struct launching {
     int pidfd; /* or a negative errno */
     atomic_int progress;
     bool is_born_in_cgroup;
-    bool shares_fds; /* it has no table of descriptors of its own yet */
+    bool is_cloned; /* by clone3(): without handlers of signals, and with our table of descriptors at first */
     /* Written by the child. */
     bool has_entered_cgroup;
     int sys_errno;    /* of what failed */

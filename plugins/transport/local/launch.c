@@ -20,6 +20,24 @@
 
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+uint64_t launch_ignored;
+
+/* By the call itself: libc keeps two signals to itself, which its posix_spawn() has ignored in what it starts. */
+void launch_load(void)
+{
+    struct { /* as the kernel has it */
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } action;
+
+    launch_ignored = UINT64_C(1) << (SIGPIPE - 1);
+    for (int sig = 1; sig < NSIG; sig++)
+        if (syscall(SYS_rt_sigaction, sig, NULL, &action, sizeof action.mask) == 0 && action.handler == SIG_IGN)
+            launch_ignored |= UINT64_C(1) << (sig - 1);
+}
+
 const char *const launch_env[] = {"PATH=" SYSTEM_PATH, "LANG=C", NULL};
 
 static char *find_in(const char *dirs, const char *name)
@@ -184,7 +202,8 @@ static __attribute__((noinline)) pid_t vfork_child(struct launching *way)
  */
 static long clone_child(struct launching *way, int cgroup)
 {
-    struct clone_args args = {.flags = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID,
+    struct clone_args args = {.flags =
+                                  CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID | CLONE_CLEAR_SIGHAND,
                               .exit_signal = SIGCHLD,
                               .pidfd = (uint64_t)(uintptr_t)&way->pidfd,
                               .child_tid = (uint64_t)(uintptr_t)&way->progress,
@@ -197,7 +216,7 @@ static long clone_child(struct launching *way, int cgroup)
         args.cgroup = (uint64_t)cgroup;
     }
     way->is_born_in_cgroup = cgroup >= 0;
-    way->shares_fds = true;
+    way->is_cloned = true;
     atomic_store(&way->progress, CHILD_HAS_COPIES);
     __asm__ volatile("syscall\n\t"
                      "testq %%rax, %%rax\n\t"
@@ -209,7 +228,7 @@ static long clone_child(struct launching *way, int cgroup)
                      : "D"(&args), "S"(sizeof args), [way] "r"(way), [child] "r"(launch_child)
                      : "rcx", "r11", "memory", "cc");
     if (r < 0) {
-        way->is_born_in_cgroup = way->shares_fds = false;
+        way->is_born_in_cgroup = way->is_cloned = false;
         atomic_store(&way->progress, CHILD_IS_DONE);
     }
     return r;

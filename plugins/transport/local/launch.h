@@ -27,6 +27,10 @@ struct launch {
     bool dumps_no_core;
 };
 
+/* Which signals are ignored, and shall not be by a program. Once, before any thread: what is ignored later (but for SIGPIPE)
+ * stays so. */
+void launch_load(void);
+
 extern const char *const launch_env[]; /* PATH and LANG=C: nothing of our own environment, which may hold secrets */
 
 /* The path of a program: argv[0] with '/' as it stands, else looked up in our PATH and the system's directories.

@@ -9,6 +9,7 @@
 #include "plugins/transport/local/cgroup.h"
 #include "plugins/transport/local/child.h"
 #include "plugins/transport/local/grave.h"
+#include "plugins/transport/local/launch.h"
 
 #define UNDO_MS 30000
 
@@ -59,6 +60,7 @@ static int local_load(const struct runner_host *host, struct runner_error *err)
 {
     (void)err;
     local_host = host;
+    launch_load();
     return 0;
 }
 
