@@ -92,6 +92,51 @@ static void check_fresh(void)
     tap_ok(run_all(executed, ARRAY_LEN(executed)) == 0, "WRITE with FRESH: a program, which is run");
 }
 
+/* What is known of a new directory: what the steps before made there, or may have, is there. */
+static void check_new(void)
+{
+    const char *a = at("new/a"), *b = at("new/b"), *inner = at("new/sub/f"), *old = at("old"), *old_a = at("old/a");
+    const struct runner_step make =
+        STEP(.kind = RUNNER_MKDIR, .flags = RUNNER_S_EXCL, .path = at("new"), .number = 0710);
+    const struct runner_step write = STEP(.kind = RUNNER_WRITE, .path = a, .data = "x", .len = 1, .number = 0600);
+    const struct runner_step rename = STEP(.kind = RUNNER_RENAME, .flags = RUNNER_S_OPTIONAL, .path = a, .to = b);
+    const struct runner_step otherwise = STEP(.kind = RUNNER_WRITE, .flags = RUNNER_S_ELSE, .path = a, .number = 0600);
+    const struct runner_step remove_a = STEP(.kind = RUNNER_REMOVE, .path = a);
+    const struct runner_step remove_b = STEP(.kind = RUNNER_REMOVE, .path = b);
+    const struct runner_step clear = {
+        .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = at("new"), .size = RUNNER_STEP_INIT};
+    const struct runner_step absent[] = {make, remove_a, rename};
+    const struct runner_step others[] = {make, rename, otherwise};
+    const struct runner_step moved[] = {make, write, rename, remove_b, write, remove_a};
+    const struct runner_step below[] = {make, STEP(.kind = RUNNER_MKDIR, .path = at("new/sub"), .number = 0700),
+                                        STEP(.kind = RUNNER_WRITE, .path = inner, .number = 0600),
+                                        STEP(.kind = RUNNER_REMOVE, .path = inner)};
+    const struct runner_step ran[] = {make, STEP(.kind = RUNNER_RUN, ARGV("touch", a)), remove_a};
+    const struct runner_step replaced[] = {STEP(.kind = RUNNER_MKDIR, .path = old, .number = 0700),
+                                           STEP(.kind = RUNNER_WRITE, .path = old_a, .number = 0600),
+                                           make,
+                                           STEP(.kind = RUNNER_RENAME, .path = make.path, .to = at("gone")),
+                                           STEP(.kind = RUNNER_RENAME, .path = old, .to = make.path),
+                                           remove_a};
+    const struct runner_step again[] = {make, write, STEP(.kind = RUNNER_MKDIR, .path = make.path, .number = 0710),
+                                        remove_a};
+
+    tap_ok(run_all(absent, ARRAY_LEN(absent)) == 0 && result.status == 1 && run(clear) == 0,
+           "a new directory: what is absent is removed, and not renamed");
+    tap_ok(run_all(others, ARRAY_LEN(others)) == 0 && is_there(a) && run(clear) == 0,
+           "a new directory: an ELSE behind what is absent");
+    tap_ok(run_all(moved, ARRAY_LEN(moved)) == 0 && !is_there(a) && !is_there(b) && run(clear) == 0,
+           "a new directory: what was made there is renamed and removed");
+    tap_ok(run_all(below, ARRAY_LEN(below)) == 0 && is_there(at("new/sub")) && !is_there(inner) && run(clear) == 0,
+           "a new directory: what was made below it is removed");
+    tap_ok(run_all(ran, ARRAY_LEN(ran)) == 0 && !is_there(a) && run(clear) == 0,
+           "a new directory: what a program made there is removed");
+    tap_ok(run_all(replaced, ARRAY_LEN(replaced)) == 0 && is_there(make.path) && !is_there(a) && run(clear) == 0,
+           "a new directory: another in its place");
+    tap_ok(run_all(again, ARRAY_LEN(again)) == 0 && !is_there(a) && run(clear) == 0,
+           "a new directory: made a second time");
+}
+
 /* The directory of one step is not taken for that of a later one when the name is another's by then. */
 static void check_kept(void)
 {
@@ -300,6 +345,7 @@ void check_files(void)
 {
     check_write_and_read();
     check_fresh();
+    check_new();
     check_kept();
     check_holes();
     check_patch();

@@ -152,6 +152,33 @@ static void check_spawn(void)
            "KILL by SIGKILL ends when the process has, reaped");
 }
 
+/* A directory that is new has what a process was given there. */
+static void check_spawn_in_new(void)
+{
+    const char *fifo = at("born/fifo"), *pid_path = at("born/pid"), *out = at("born/log");
+    const struct runner_fd fds[] = {{RUNNER_FD_FIFO, 3, fifo}};
+    const struct runner_spawn how = {.size = sizeof how,
+                                     .n_fds = 1,
+                                     .fds = fds,
+                                     .pid_path = pid_path,
+                                     .output_path = out,
+                                     .uid = 65534,
+                                     .gid = 65534};
+    const struct runner_step steps[] = {
+        STEP(.kind = RUNNER_MKDIR, .flags = RUNNER_S_EXCL, .path = at("born"), .number = 0710),
+        STEP(.kind = RUNNER_SPAWN, ARGV("sleep", "60"), .spawn = &how), STEP(.kind = RUNNER_REMOVE, .path = fifo),
+        STEP(.kind = RUNNER_REMOVE, .path = out), STEP(.kind = RUNNER_ALIVE, .path = pid_path)};
+
+    tap_ok(run_all(steps, ARRAY_LEN(steps)) == 0 && result.status == 0 && result.number > 1 && !is_there(fifo) &&
+               !is_there(out),
+           "SPAWN into a new directory: what it made there is there, and removed");
+    tap_ok(run((struct runner_step){.kind = RUNNER_SPAWN, ARGV("true"), .spawn = &how}) < 0 &&
+               says(RUNNER_E_BUSY, pid_path),
+           "SPAWN into a new directory: the pid file is locked");
+    (void)RUN(.kind = RUNNER_KILL, .path = pid_path, .number = SIGKILL);
+    (void)RUN(.kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = at("born"));
+}
+
 static void check_spawn_input(void)
 {
     auto_free char *data = mem_alloc(60001);
@@ -305,6 +332,7 @@ void check_processes(void)
     check_run();
     check_signals();
     check_spawn();
+    check_spawn_in_new();
     check_spawn_input();
     check_spawn_failures();
     check_spawn_beside();

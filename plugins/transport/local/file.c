@@ -58,6 +58,13 @@ static int finish_directory(const struct act *a, const struct runner_step *step,
     return 0;
 }
 
+/* Made new, and none but we, as root, can put anything there. */
+static bool is_ours_alone(const struct act *a, const struct runner_step *step)
+{
+    return a->self->is_root && (step->flags & RUNNER_S_EXCL) && (step->number & 022) == 0 &&
+           (!(step->flags & RUNNER_S_OWNED) || step->uid == 0);
+}
+
 int file_mkdir(const struct act *a, const struct runner_step *step, struct runner_result *result,
                struct runner_error *err)
 {
@@ -68,8 +75,11 @@ int file_mkdir(const struct act *a, const struct runner_step *step, struct runne
     if ((step->flags & RUNNER_S_PARENTS) && make_parents(step->path, err) < 0)
         return -1;
     if (mkdirat(dir, name, (mode_t)step->number & 07777) == 0) {
-        if (finish_directory(a, step, dir, name) == 0)
+        if (finish_directory(a, step, dir, name) == 0) {
+            if (is_ours_alone(a, step))
+                kept_take_new(a->kept, step->path);
             return 0;
+        }
         fail_errno(err, errno, "owner and mode of directory '%s'", step->path);
         (void)unlinkat(dir, name, AT_REMOVEDIR);
         return -1;

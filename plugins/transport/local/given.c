@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "plugins/transport/local/kept.h"
 #include "plugins/transport/local/unixaddr.h"
 
 /* The lock is ours, so whatever socket or FIFO is there is a dead process's. */
@@ -45,17 +46,20 @@ static int open_listener(const char *path, int *ret_fd, struct runner_error *err
 }
 
 /* Read and write: there is a reader always, so no writing breaks (EPIPE) or is lost when one that dialled it leaves. */
-static int open_fifo(const char *path, int *ret_fd, struct runner_error *err)
+static int open_fifo(const struct kept *kept, const char *path, int *ret_fd, struct runner_error *err)
 {
     auto_close int fd = -1;
-    struct stat st;
+    const char *name;
+    int dir = kept_at(kept, path, &name);
+    bool is_new = kept_lacks(kept, path);
+    struct stat st = {.st_mode = S_IFIFO};
 
-    if (remove_stale(path, S_IFIFO, "fifo", err) < 0)
+    if (!is_new && remove_stale(path, S_IFIFO, "fifo", err) < 0)
         return -1;
-    if (mkfifo(path, 0600) < 0)
+    if (mkfifoat(dir, name, 0600) < 0)
         return fail_errno(err, errno, "make fifo '%s'", path);
-    fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || fstat(fd, &st) < 0) {
+    fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || (!is_new && fstat(fd, &st) < 0)) {
         fail_errno(err, errno, "open fifo '%s'", path);
         (void)unlink(path);
         return -1;
@@ -67,7 +71,7 @@ static int open_fifo(const char *path, int *ret_fd, struct runner_error *err)
     return 0;
 }
 
-int given_open(struct local *self, const struct runner_fd *how, int *ret_fd, struct runner_error *err)
+int given_open(const struct act *a, const struct runner_fd *how, int *ret_fd, struct runner_error *err)
 {
     static const int flags[] = {
         [RUNNER_FD_APPEND] = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW,
@@ -79,9 +83,9 @@ int given_open(struct local *self, const struct runner_fd *how, int *ret_fd, str
     if (how->kind == RUNNER_FD_LISTEN)
         return open_listener(how->path, ret_fd, err);
     if (how->kind == RUNNER_FD_FIFO)
-        return open_fifo(how->path, ret_fd, err);
+        return open_fifo(a->kept, how->path, ret_fd, err);
     if (how->kind == RUNNER_FD_TAP)
-        return tap_dial(self, how->path, ret_fd, err);
+        return tap_dial(a->self, how->path, ret_fd, err);
     if (how->kind < RUNNER_FD_APPEND || how->kind >= ARRAY_LEN(flags))
         return fail(err, RUNNER_E_NOTSUP, 0, "spawn: descriptor kind %u is unknown", how->kind);
     fd = open(how->path, flags[how->kind] | O_CLOEXEC | O_NOCTTY, 0600);

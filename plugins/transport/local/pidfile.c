@@ -202,22 +202,44 @@ static bool is_adopted(int fd)
     return find_adopted(fd, &pid, &pidfd, NULL) == 0;
 }
 
-static int try_lock(struct local *self, const char *path, struct pidfile *ret, struct runner_error *err)
+static int lock_alone(struct local *self, int fd)
 {
-    auto_close int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600), writer = -1;
     int r, sys_errno;
-    off_t size;
 
-    if (fd < 0)
-        return fail_errno(err, errno, "pid file '%s'", path);
     pthread_mutex_lock(&self->lock); /* against our own tests of the lock */
     r = flock(fd, LOCK_EX | LOCK_NB);
     sys_errno = errno;
     pthread_mutex_unlock(&self->lock);
-    if (r < 0 && sys_errno == EWOULDBLOCK)
-        return LOCK_HELD;
-    if (r < 0)
-        return fail_errno(err, sys_errno, "lock pid file '%s'", path);
+    errno = sys_errno;
+    return r;
+}
+
+/* Where nothing can be yet, and nobody else can be at it. */
+static int make_lock(const struct act *a, const char *path, struct pidfile *ret, struct runner_error *err)
+{
+    const char *name;
+    int dir = kept_at(a->kept, path, &name);
+    auto_close int fd = openat(dir, name, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600), writer = -1;
+
+    if (fd < 0)
+        return fail_errno(err, errno, "pid file '%s'", path);
+    writer = openat(dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (writer < 0 || lock_alone(a->self, fd) < 0)
+        return fail_errno(err, errno, "lock pid file '%s'", path);
+    *ret = (struct pidfile){.lock = fd, .writer = writer};
+    fd = writer = -1;
+    return 0;
+}
+
+static int try_lock(struct local *self, const char *path, struct pidfile *ret, struct runner_error *err)
+{
+    auto_close int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600), writer = -1;
+    off_t size;
+
+    if (fd < 0)
+        return fail_errno(err, errno, "pid file '%s'", path);
+    if (lock_alone(self, fd) < 0)
+        return errno == EWOULDBLOCK ? LOCK_HELD : fail_errno(err, errno, "lock pid file '%s'", path);
     writer = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (writer < 0 && errno != ENOENT)
         return fail_errno(err, errno, "pid file '%s'", path);
@@ -236,6 +258,8 @@ int pidfile_lock(const struct act *a, const char *path, struct pidfile *ret, str
 {
     int64_t end = num_now_ms() + COPY_MAX;
 
+    if (kept_lacks(a->kept, path))
+        return make_lock(a, path, ret, err);
     do {
         auto_close int pidfd = -1;
         pid_t pid;

@@ -64,13 +64,29 @@ static int check_step(const struct runner_step *step, struct runner_error *err)
     return 0;
 }
 
+/* Where it is known what it would find: nothing. */
+static bool is_known(const struct act *a, const struct runner_step *step, struct runner_result *result)
+{
+    bool is_optional = step->kind == RUNNER_RENAME && (step->flags & RUNNER_S_OPTIONAL);
+
+    if ((step->kind != RUNNER_REMOVE && !is_optional) || !kept_lacks(a->kept, step->path))
+        return false;
+    result->status = is_optional ? 1 : 0;
+    return true;
+}
+
 static int run_one(const struct act *a, const struct runner_step *step, struct runner_result *result,
                    struct runner_error *err)
 {
     if (check_step(step, err) < 0 || ((kinds[step->kind].needs & LOOKS) && spawn_end(a, err) < 0))
         return -1;
+    if (is_known(a, step, result))
+        return 0;
     kept_prepare(a->kept, step);
-    return kinds[step->kind].fn(a, step, result, err);
+    if (kinds[step->kind].fn(a, step, result, err) < 0)
+        return -1;
+    kept_note(a->kept, step);
+    return 0;
 }
 
 static void undo_steps(const struct act *a, const struct runner_step *const *steps, size_t n, struct runner_error *err)

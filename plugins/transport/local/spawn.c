@@ -10,14 +10,15 @@
 #include "plugins/transport/local/cgroup.h"
 #include "plugins/transport/local/child.h"
 #include "plugins/transport/local/given.h"
+#include "plugins/transport/local/kept.h"
 #include "plugins/transport/local/launch.h"
 #include "plugins/transport/local/pidfile.h"
 
-#define FDS_MAX  32
-#define FD_MIN   3
-#define FD_MAX   63
+#define FDS_MAX   32
+#define FD_MIN    3
+#define FD_MAX    63
 #define INPUT_MAX 60000
-#define GOING_MS 1000 /* a process lets go of its pid file a moment before it has ended */
+#define GOING_MS  1000 /* a process lets go of its pid file a moment before it has ended */
 
 struct spawn { /* from its step to the exec of its program */
     const struct runner_step *step;
@@ -70,22 +71,23 @@ static int give_fd(struct spawn *s, int fd, int number, const char *what, struct
     return 0;
 }
 
-static int open_all(struct local *self, struct spawn *s, const struct runner_step *step, struct runner_error *err)
+static int open_all(const struct act *a, struct spawn *s, const struct runner_step *step, struct runner_error *err)
 {
-    int input = -1;
-    const char *output = s->how->output_path != NULL ? s->how->output_path : "/dev/null";
+    int input = -1, dir;
+    const char *name, *output = s->how->output_path != NULL ? s->how->output_path : "/dev/null";
 
     if (launch_input(step->data, step->len, &input, err) < 0 || give_fd(s, input, 0, "standard input", err) < 0)
         return -1;
-    if (give_fd(s, open(output, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600), 1, output,
-                err) < 0)
+    dir = kept_at(a->kept, output, &name);
+    if (give_fd(s, openat(dir, name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600), 1,
+                output, err) < 0)
         return -1;
     launch_add_fd(&s->l, s->opened[1], 2);
     launch_add_fd(&s->l, s->pid_file.lock, PIDFILE_FD);
     for (uint32_t i = 0; i < s->how->n_fds; i++) {
         int fd = -1;
 
-        if (given_open(self, &s->how->fds[i], &fd, err) < 0 ||
+        if (given_open(a, &s->how->fds[i], &fd, err) < 0 ||
             give_fd(s, fd, s->how->fds[i].number, s->how->fds[i].path, err) < 0)
             return -1;
     }
@@ -138,7 +140,7 @@ static int await_old(const struct act *a, const char *pid_path, struct runner_er
 static int begin(const struct act *a, struct spawn *s, struct runner_error *err)
 {
     if (launch_as(&s->l, a->self, s->how, err) < 0 || await_old(a, s->how->pid_path, err) < 0 ||
-        launch_find(s->step->argv[0], &s->program, err) < 0 || open_all(a->self, s, s->step, err) < 0)
+        launch_find(s->step->argv[0], &s->program, err) < 0 || open_all(a, s, s->step, err) < 0)
         return -1;
     s->l.program = s->program;
     if (RUNNER_HAS(s->how, cgroup))
