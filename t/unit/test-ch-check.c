@@ -493,7 +493,7 @@ Test(ch_plan, spawn)
         "output=/s/vmm.log uid=7 gid=7 groups_of=/dev/kvm nofile=4096 cgroup=sb-1 memory=1224736768 tasks=258 "
         "fds=3:listen:/run/sb-1.sock,4:fifo:/s/events undo: KILL /s/vmm.pid signal=9\n"
         "RENAME /s/serial.log -> /s/serial.log.1 +optional undo: RENAME /s/serial.log.1 -> /s/serial.log +optional\n"
-        "WRITE /s/serial.log mode=0600 uid=7 gid=7 len=0 data=\"\" +owned\n");
+        "WRITE /s/serial.log mode=0600 uid=7 gid=7 len=0 data=\"\" +excl +owned\n");
 }
 
 Test(ch_plan, cleanup)

@@ -123,7 +123,8 @@ static int add_removals(struct runner_batch *batch, const struct runner_vm *vm, 
 
 /*
  * Cloud Hypervisor opens the serial log itself, at each boot of the guest anew, and empties it: what is there from an
- * earlier life is kept beside it, and the new one is the process's own. It need not be there before the boot.
+ * earlier life is kept beside it, and the new one is the process's own, made under the name that is free by then. It need
+ * not be there before the boot.
  */
 static int add_serial(struct runner_batch *batch, const struct runner_vm *vm, struct runner_error *err)
 {
@@ -141,7 +142,7 @@ static int add_serial(struct runner_batch *batch, const struct runner_vm *vm, st
                                        .undo = &back};
     const struct runner_step write = {.size = RUNNER_STEP_INIT,
                                       .kind = RUNNER_WRITE,
-                                      .flags = vm->uid != 0 ? RUNNER_S_OWNED : 0,
+                                      .flags = RUNNER_S_EXCL | RUNNER_S_FRESH | (vm->uid != 0 ? RUNNER_S_OWNED : 0),
                                       .path = vm->serial_path,
                                       .data = "",
                                       .number = 0600,
