@@ -120,6 +120,9 @@ static void check_new(void)
                                            remove_a};
     const struct runner_step again[] = {make, write, STEP(.kind = RUNNER_MKDIR, .path = make.path, .number = 0710),
                                         remove_a};
+    const struct runner_step *first = &make, *second = &remove_a;
+    struct runner_result done = {.size = sizeof done};
+    void *begun = NULL;
 
     tap_ok(run_all(absent, ARRAY_LEN(absent)) == 0 && result.status == 1 && run(clear) == 0,
            "a new directory: what is absent is removed, and not renamed");
@@ -135,6 +138,9 @@ static void check_new(void)
            "a new directory: another in its place");
     tap_ok(run_all(again, ARRAY_LEN(again)) == 0 && !is_there(a) && run(clear) == 0,
            "a new directory: made a second time");
+    tap_ok(ops->begin(self, host_call(-1, -1), &first, 1, &done, &begun, &err) == 0 && run(write) == 0 &&
+               ops->end(self, host_call(-1, -1), begun, &second, 1, &done, &err) == 0 && !is_there(a) && run(clear) == 0,
+           "a new directory: what another batch made there, between the parts of the first, is removed");
 }
 
 /* The directory of one step is not taken for that of a later one when the name is another's by then. */

@@ -227,6 +227,7 @@ int run_end(const struct act *a, struct run *run, const struct runner_step *cons
     run->act.call = a->call;
     if (results == NULL)
         return run_abandon(a, run, err);
+    run->kept.new_dir = NULL; /* another batch may have been there meanwhile */
     done = do_steps(run, steps, n, results, &cause);
     if (come_to_end(run, done == n, &cause) == 0) {
         free(run);
