@@ -6,14 +6,16 @@
 #include "t/fuzz/fuzz.h"
 #include "t/fuzz/peer.h"
 
-static void converse(const uint8_t *data, size_t size)
+static void converse(const uint8_t *data, size_t size, bool is_at_once)
 {
     struct runner_error err = ERROR_INIT;
     auto_qmp struct qmp qmp = QMP_INIT;
     auto_json struct json *value = NULL;
 
     peer_says(data, size);
-    if (qmp_open(&qmp, &peer_host, NULL, "/", 1000, &err) < 0 || qmp_execute(&qmp, "query-status", &value, &err) < 0)
+    if (is_at_once ? qmp_open(&qmp, &peer_host, NULL, "/", 1000, "query-status", &value, &err) < 0
+                   : qmp_open(&qmp, &peer_host, NULL, "/", 1000, NULL, NULL, &err) < 0 ||
+                         qmp_execute(&qmp, "query-status", &value, &err) < 0)
         need_reason(&err);
     else
         need(value != NULL);
@@ -36,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     auto_free char *text = mem_dup_n((const char *)data, size);
 
-    converse(data, size);
+    converse(data, size, false);
+    converse(data, size, true);
     parse(text, size);
     return 0;
 }

@@ -135,7 +135,7 @@ static void peer_end(void)
 
 static int open_peer(struct qmp *qmp, int64_t ms)
 {
-    return qmp_open(qmp, fake_host(), fake_call(), peer.path, ms, &err);
+    return qmp_open(qmp, fake_host(), fake_call(), peer.path, ms, NULL, NULL, &err);
 }
 
 Test(qmp, conversation, .init = fake_host_reset)
@@ -166,6 +166,62 @@ Test(qmp, conversation, .init = fake_host_reset)
                      "{\"execute\":\"query-status\",\"id\":3}\n{\"execute\":\"cont\",\"id\":4}\n");
 }
 
+struct failure {
+    const char *text;
+    bool stays;
+    int code;
+    const char *message;
+};
+
+Test(qmp, question_at_once, .init = fake_host_reset)
+{
+    struct qmp qmp = QMP_INIT;
+    auto_json struct json *value = NULL, *next = NULL;
+
+    peer_start(
+        READY
+        "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"RESUME\"}\r\n"
+        "{\"return\": {\"status\": \"paused\"}, \"id\": 2}\r\n{\"return\": {\"status\": \"running\"}, \"id\": 3}\r\n",
+        true);
+    cr_assert_eq(qmp_open(&qmp, fake_host(), fake_call(), peer.path, PATIENCE_MS, "query-status", &value, &err), 0,
+                 "%s", err.message);
+    cr_expect_str_eq(json_text(value, "status", ""), "paused");
+    cr_assert_eq(qmp_execute(&qmp, "query-status", &next, &err), 0, "%s", err.message);
+    cr_expect_str_eq(json_text(next, "status", ""), "running");
+    qmp_close(&qmp);
+    peer_end();
+    cr_expect_str_eq(peer.heard,
+                     "{\"execute\":\"qmp_capabilities\",\"id\":1}\n{\"execute\":\"query-status\",\"id\":2}\n"
+                     "{\"execute\":\"query-status\",\"id\":3}\n");
+}
+
+Test(qmp, question_that_fails, .init = fake_host_reset)
+{
+    static const struct failure cases[] = {
+        {READY, true, RUNNER_E_TIMEOUT, "QMP: no answer in time"},
+        {READY, false, RUNNER_E_UNREACHABLE, "QMP: QEMU closed the connection"},
+        {READY "{\"return\": {}, \"id\": 1}\r\n", true, RUNNER_E_INVALID,
+         "QMP: an answer to another command than query-status"},
+        {READY "{\"error\": {\"desc\": \"not now\"}, \"id\": 2}\r\n", true, RUNNER_E_IO,
+         "QEMU refuses query-status: not now"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct qmp qmp = QMP_INIT;
+        auto_json struct json *value = NULL;
+
+        peer_start(cases[i].text, cases[i].stays);
+        cr_expect_eq(qmp_open(&qmp, fake_host(), fake_call(), peer.path,
+                              cases[i].code == RUNNER_E_TIMEOUT ? 100 : PATIENCE_MS, "query-status", &value, &err),
+                     -1);
+        cr_expect_eq(err.code, cases[i].code, "%zu: %s", i, err.message);
+        cr_expect_str_eq(err.message, cases[i].message);
+        cr_expect_eq(qmp.fd, -1);
+        cr_expect_null(value);
+        peer_end();
+    }
+}
+
 Test(qmp, talks_without_end, .init = fake_host_reset, .timeout = 120)
 {
     struct qmp qmp = QMP_INIT;
@@ -176,13 +232,6 @@ Test(qmp, talks_without_end, .init = fake_host_reset, .timeout = 120)
     cr_expect_eq(err.code, RUNNER_E_TIMEOUT);
     peer_end();
 }
-
-struct failure {
-    const char *text;
-    bool stays;
-    int code;
-    const char *message;
-};
 
 static const struct failure failures[] = {
     {"", false, RUNNER_E_UNREACHABLE, "QMP: QEMU closed the connection"},
@@ -251,6 +300,6 @@ Test(qmp, nobody, .init = fake_host_reset)
 {
     struct qmp qmp = QMP_INIT;
 
-    cr_expect_eq(qmp_open(&qmp, fake_host(), fake_call(), "/tmp/no such socket", 1000, &err), -1);
+    cr_expect_eq(qmp_open(&qmp, fake_host(), fake_call(), "/tmp/no such socket", 1000, NULL, NULL, &err), -1);
     cr_expect_eq(err.code, RUNNER_E_UNREACHABLE);
 }

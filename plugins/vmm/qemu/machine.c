@@ -27,28 +27,44 @@ static uint32_t state_of(const char *word, bool is_running)
     return is_running ? RUNNER_VM_RUNNING : RUNNER_VM_PAUSED;
 }
 
-static int query_state(struct qmp *qmp, struct runner_vm_status *ret, struct runner_error *err)
-{
-    auto_json struct json *value = NULL;
-    const char *word;
+#define QUESTION "query-status"
 
-    if (qmp_execute(qmp, "query-status", &value, err) < 0)
-        return -1;
-    word = json_text(value, "status", NULL);
+static int read_state(const struct json *value, struct runner_vm_status *ret, struct runner_error *err)
+{
+    const char *word = json_text(value, "status", NULL);
+
     if (word == NULL)
-        return fail(err, RUNNER_E_INVALID, 0, "QMP: query-status answers without a status");
+        return fail(err, RUNNER_E_INVALID, 0, "QMP: " QUESTION " answers without a status");
     ret->state = state_of(word, json_bool(value, "running", false));
     (void)snprintf(ret->text, sizeof ret->text, "%.*s", (int)sizeof ret->text - 1, word);
     return 0;
 }
 
+static int query_state(struct qmp *qmp, struct runner_vm_status *ret, struct runner_error *err)
+{
+    auto_json struct json *value = NULL;
+
+    return qmp_execute(qmp, QUESTION, &value, err) < 0 ? -1 : read_state(value, ret, err);
+}
+
+static int open_for_state(struct qmp *qmp, struct qemu *qemu, struct runner_call *call, const struct runner_vm *vm,
+                          int64_t timeout_ms, struct runner_vm_status *ret, struct runner_error *err)
+{
+    auto_json struct json *value = NULL;
+
+    if (qmp_open(qmp, qemu->host, call, vm->socket_path, timeout_ms, QUESTION, &value, err) < 0)
+        return -1;
+    return read_state(value, ret, err);
+}
+
 /* ---- operations ---- */
 
-static int boot_over(struct qmp *qmp, struct runner_error *err)
+static int boot_over(struct qmp *qmp, struct qemu *qemu, struct runner_call *call, const struct runner_vm *vm,
+                     struct runner_error *err)
 {
     struct runner_vm_status status = {.size = sizeof status};
 
-    if (query_state(qmp, &status, err) < 0)
+    if (open_for_state(qmp, qemu, call, vm, BOOT_MS, &status, err) < 0)
         return -1;
     if (status.state == RUNNER_VM_PAUSED) {
         if (qmp_execute(qmp, "cont", NULL, err) < 0 || query_state(qmp, &status, err) < 0)
@@ -65,7 +81,7 @@ int machine_boot(void *self, struct runner_call *call, const struct runner_vm *v
     struct qemu *qemu = self;
     auto_qmp struct qmp qmp = QMP_INIT;
 
-    if (qmp_open(&qmp, qemu->host, call, vm->socket_path, BOOT_MS, err) < 0 || boot_over(&qmp, err) < 0)
+    if (boot_over(&qmp, qemu, call, vm, err) < 0)
         return ending_explain(qemu->host, call, vm, "QEMU", err);
     return 0;
 }
@@ -75,7 +91,7 @@ static int command(struct qemu *qemu, struct runner_call *call, const struct run
 {
     auto_qmp struct qmp qmp = QMP_INIT;
 
-    if (qmp_open(&qmp, qemu->host, call, vm->socket_path, COMMAND_MS, err) < 0)
+    if (qmp_open(&qmp, qemu->host, call, vm->socket_path, COMMAND_MS, NULL, NULL, err) < 0)
         return -1;
     return qmp_execute(&qmp, name, NULL, err);
 }
@@ -102,8 +118,7 @@ int machine_status(void *self, struct runner_call *call, const struct runner_vm 
     auto_qmp struct qmp qmp = QMP_INIT;
     struct runner_error cause = ERROR_INIT;
 
-    if (qmp_open(&qmp, qemu->host, call, vm->socket_path, STATUS_MS, &cause) == 0 &&
-        query_state(&qmp, ret, &cause) == 0)
+    if (open_for_state(&qmp, qemu, call, vm, STATUS_MS, ret, &cause) == 0)
         return 0;
     if (cause.code != RUNNER_E_UNREACHABLE && cause.code != RUNNER_E_NOTFOUND) {
         error_copy(err, &cause);

@@ -1,5 +1,6 @@
 #include "plugins/vmm/qemu/qmp.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -139,8 +140,11 @@ static int receive(struct qmp *qmp, struct runner_error *err)
         return fail(err, RUNNER_E_TIMEOUT, 0, "QMP: no answer in time");
     str_reserve(&qmp->in, READ_CHUNK);
     for (;;) {
-        ssize_t n = recv(qmp->fd, qmp->in.ptr + qmp->in.len, READ_CHUNK, MSG_DONTWAIT);
+        ssize_t n;
 
+        if (await(qmp, POLLIN, err) < 0) /* it is hardly ever there already */
+            return -1;
+        n = recv(qmp->fd, qmp->in.ptr + qmp->in.len, READ_CHUNK, MSG_DONTWAIT);
         if (n > 0) {
             qmp->in.len += (size_t)n;
             qmp->in.ptr[qmp->in.len] = '\0';
@@ -148,12 +152,8 @@ static int receive(struct qmp *qmp, struct runner_error *err)
         }
         if (n == 0 || errno == ECONNRESET)
             return hung_up(err);
-        if (errno == EAGAIN) {
-            if (await(qmp, POLLIN, err) < 0)
-                return -1;
-        } else if (errno != EINTR) {
+        if (errno != EAGAIN && errno != EINTR)
             return fail(err, RUNNER_E_IO, errno, "QMP: read");
-        }
     }
 }
 
@@ -189,31 +189,26 @@ static int read_message(struct qmp *qmp, struct qmp_message *ret, struct runner_
 
 /* ---- conversation ---- */
 
-static int send_command(struct qmp *qmp, const char *command, struct runner_error *err)
+/* The commands' names are ours, and need no quoting. */
+static void add_command(struct qmp *qmp, const char *command, struct str *out)
 {
-    auto_str struct str line = STR_INIT;
-
-    json_open(&line, NULL, '{');
-    json_add_text(&line, "execute", command);
-    json_add_int(&line, "id", ++qmp->last_id);
-    json_close(&line, '}');
-    str_add_char(&line, '\n');
-    return send_all(qmp, line.ptr, line.len, err);
+    str_addf(out, "{\"execute\":\"%s\",\"id\":%" PRId64 "}\n", command, ++qmp->last_id);
 }
 
 static int read_greeting(struct qmp *qmp, struct runner_error *err)
 {
     CLEANUP(qmp_message_done) struct qmp_message message = {0};
 
-    if (await(qmp, POLLIN, err) < 0 || read_message(qmp, &message, err) < 0) /* it is not there at once */
+    if (read_message(qmp, &message, err) < 0)
         return -1;
     if (message.kind != QMP_GREETING)
         return fail(err, RUNNER_E_INVALID, 0, "QMP: no greeting");
     return 0;
 }
 
-/* Passes over events; a reply to another id cannot be, since commands are asked one at a time. */
-static int read_reply(struct qmp *qmp, const char *command, struct json **ret_value, struct runner_error *err)
+/* Passes over events; a reply to another id cannot be, since commands are answered in their order. */
+static int read_reply(struct qmp *qmp, const char *command, int64_t id, struct json **ret_value,
+                      struct runner_error *err)
 {
     for (;;) {
         CLEANUP(qmp_message_done) struct qmp_message message = {0};
@@ -224,7 +219,7 @@ static int read_reply(struct qmp *qmp, const char *command, struct json **ret_va
             continue;
         if (message.kind == QMP_ERROR)
             return fail(err, RUNNER_E_IO, 0, "QEMU refuses %s: %s", command, message.text);
-        if (message.kind != QMP_RETURN || message.id != qmp->last_id)
+        if (message.kind != QMP_RETURN || message.id != id)
             return fail(err, RUNNER_E_INVALID, 0, "QMP: an answer to another command than %s", command);
         if (ret_value != NULL)
             *ret_value = json_take(message.tree, "return"); /* the rest is freed with the message */
@@ -232,11 +227,24 @@ static int read_reply(struct qmp *qmp, const char *command, struct json **ret_va
     }
 }
 
-/* What QEMU is to do after its greeting is said before, so that it does both at once. */
-int qmp_open(struct qmp *qmp, const struct runner_host *host, struct runner_call *call, const char *path,
-             int64_t timeout_ms, struct runner_error *err)
+/* What QEMU is to do after its greeting is said before, so that it does all at once. */
+static int open_over(struct qmp *qmp, const char *question, struct json **ret_value, struct runner_error *err)
 {
     static const char negotiation[] = "qmp_capabilities";
+    auto_str struct str out = STR_INIT;
+
+    add_command(qmp, negotiation, &out);
+    if (question != NULL)
+        add_command(qmp, question, &out);
+    if (send_all(qmp, out.ptr, out.len, err) < 0 || read_greeting(qmp, err) < 0 ||
+        read_reply(qmp, negotiation, 1, NULL, err) < 0)
+        return -1;
+    return question != NULL ? read_reply(qmp, question, 2, ret_value, err) : 0;
+}
+
+int qmp_open(struct qmp *qmp, const struct runner_host *host, struct runner_call *call, const char *path,
+             int64_t timeout_ms, const char *question, struct json **ret_value, struct runner_error *err)
+{
     auto_free char *address = mem_printf("unix:%s", path);
 
     *qmp = (struct qmp){.host = host, .call = call, .fd = -1, .deadline_ms = num_now_ms() + timeout_ms};
@@ -244,8 +252,7 @@ int qmp_open(struct qmp *qmp, const struct runner_host *host, struct runner_call
         qmp->fd = -1;
         return -1;
     }
-    if (send_command(qmp, negotiation, err) < 0 || read_greeting(qmp, err) < 0 ||
-        read_reply(qmp, negotiation, NULL, err) < 0) {
+    if (open_over(qmp, question, ret_value, err) < 0) {
         qmp_close(qmp);
         return -1;
     }
@@ -254,7 +261,10 @@ int qmp_open(struct qmp *qmp, const struct runner_host *host, struct runner_call
 
 int qmp_execute(struct qmp *qmp, const char *command, struct json **ret_value, struct runner_error *err)
 {
-    return send_command(qmp, command, err) < 0 ? -1 : read_reply(qmp, command, ret_value, err);
+    auto_str struct str out = STR_INIT;
+
+    add_command(qmp, command, &out);
+    return send_all(qmp, out.ptr, out.len, err) < 0 ? -1 : read_reply(qmp, command, qmp->last_id, ret_value, err);
 }
 
 void qmp_close(struct qmp *qmp)

@@ -41,12 +41,13 @@ struct qmp {
     }
 
 /*
- * Connects to the socket at path, reads the greeting and negotiates. timeout_ms is for the whole conversation, the
- * operation's deadline counts too. Blocks. UNREACHABLE or NOTFOUND: nobody listens, UNREACHABLE: QEMU hung up, TIMEOUT:
- * no answer in time, INVALID: the peer speaks no QMP.
+ * Connects to the socket at path, reads the greeting and negotiates, and asks a question with it, as qmp_execute() does;
+ * NULL: none. QEMU may still carry it out after it was given up, so it is a command without effects. timeout_ms is for the
+ * whole conversation, the operation's deadline counts too. Blocks. UNREACHABLE or NOTFOUND: nobody listens, UNREACHABLE:
+ * QEMU hung up, TIMEOUT: no answer in time, INVALID: the peer speaks no QMP.
  */
 int qmp_open(struct qmp *qmp, const struct runner_host *host, struct runner_call *call, const char *path,
-             int64_t timeout_ms, struct runner_error *err);
+             int64_t timeout_ms, const char *question, struct json **ret_value, struct runner_error *err);
 
 /* Runs one command without arguments. ret_value: what it returned, the caller's to free; NULL: not wanted. Errors as
  * above, and IO when QEMU refuses, with its words. Blocks. */
