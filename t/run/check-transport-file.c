@@ -76,10 +76,9 @@ static void check_fresh(void)
         STEP(.kind = RUNNER_GROW, .path = f, .number = 5),
         STEP(.kind = RUNNER_OWN, .path = f, .number = 0604, .uid = getuid(), .gid = getgid()),
         STEP(.kind = RUNNER_READ, .path = f, .number = 9)};
-    const struct runner_step executed[] = {
-        STEP(.kind = RUNNER_WRITE, .flags = flags, .path = program, .data = script, .len = sizeof script - 1,
-             .number = 0700),
-        STEP(.kind = RUNNER_RUN, ARGV(program))};
+    const struct runner_step executed[] = {STEP(.kind = RUNNER_WRITE, .flags = flags, .path = program, .data = script,
+                                                .len = sizeof script - 1, .number = 0700),
+                                           STEP(.kind = RUNNER_RUN, ARGV(program))};
 
     umask(077);
     tap_ok(run_all(made, ARRAY_LEN(made)) == 0 && mode_of(f) == 0604 && result.len == 5 &&
@@ -139,7 +138,8 @@ static void check_new(void)
     tap_ok(run_all(again, ARRAY_LEN(again)) == 0 && !is_there(a) && run(clear) == 0,
            "a new directory: made a second time");
     tap_ok(ops->begin(self, host_call(-1, -1), &first, 1, &done, &begun, &err) == 0 && run(write) == 0 &&
-               ops->end(self, host_call(-1, -1), begun, &second, 1, &done, &err) == 0 && !is_there(a) && run(clear) == 0,
+               ops->end(self, host_call(-1, -1), begun, &second, 1, &done, &err) == 0 && !is_there(a) &&
+               run(clear) == 0,
            "a new directory: what another batch made there, between the parts of the first, is removed");
 }
 
@@ -148,16 +148,15 @@ static void check_kept(void)
 {
     const char *d = at("kept");
     const struct runner_step make = STEP(.kind = RUNNER_MKDIR, .path = d, .number = 0710);
-    const struct runner_step renamed[] = {
-        make, STEP(.kind = RUNNER_WRITE, .path = at("kept/a"), .number = 0600),
-        STEP(.kind = RUNNER_RENAME, .path = d, .to = at("moved")), make,
-        STEP(.kind = RUNNER_WRITE, .path = at("kept/b"), .number = 0600)};
-    const struct runner_step removed[] = {
-        STEP(.kind = RUNNER_WRITE, .path = at("kept/c"), .number = 0600),
-        STEP(.kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = d), make,
-        STEP(.kind = RUNNER_WRITE, .path = at("kept/d"), .number = 0600),
-        STEP(.kind = RUNNER_REMOVE, .path = at("kept/d")),
-        STEP(.kind = RUNNER_WRITE, .path = at("kept/e"), .number = 0600)};
+    const struct runner_step renamed[] = {make, STEP(.kind = RUNNER_WRITE, .path = at("kept/a"), .number = 0600),
+                                          STEP(.kind = RUNNER_RENAME, .path = d, .to = at("moved")), make,
+                                          STEP(.kind = RUNNER_WRITE, .path = at("kept/b"), .number = 0600)};
+    const struct runner_step removed[] = {STEP(.kind = RUNNER_WRITE, .path = at("kept/c"), .number = 0600),
+                                          STEP(.kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = d),
+                                          make,
+                                          STEP(.kind = RUNNER_WRITE, .path = at("kept/d"), .number = 0600),
+                                          STEP(.kind = RUNNER_REMOVE, .path = at("kept/d")),
+                                          STEP(.kind = RUNNER_WRITE, .path = at("kept/e"), .number = 0600)};
 
     tap_ok(run_all(renamed, ARRAY_LEN(renamed)) == 0 && is_there(at("moved/a")) && is_there(at("kept/b")) &&
                !is_there(at("moved/b")),

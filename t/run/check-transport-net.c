@@ -351,12 +351,13 @@ static void check_idle_again(void)
         (void)poll(NULL, 0, 10);
 }
 
-/* ---- killed on the way -------------------------------------------------------------------------------------------- */
+/* ---- killed on the way ------------------------------------------------------------------------------------------- */
 
 #define KILLS   150
 #define KILL_US 4 /* later each time: somewhere on the way of the step */
 
-/* A process that adds a TAP is killed so long after it began; whether what it left is nothing, or whole: up is set last. */
+/* A process that adds a TAP is killed so long after it began; whether what it left is nothing, or whole: up is set
+ * last. */
 static bool leaves_no_half(int us)
 {
     struct ifreq request = {.ifr_name = "ct-killed"};
@@ -511,7 +512,8 @@ static void check_netns(void)
 
     tap_ok(RUN(.kind = RUNNER_TAP_ADD, .path = "ct-ns", .netns = &netns) < 0 &&
                says(RUNNER_E_INVALID, "nobody can open it") &&
-               RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD | RUNNER_S_IDLE, .path = "ct-ns", .netns = &netns) < 0 &&
+               RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD | RUNNER_S_IDLE, .path = "ct-ns", .netns = &netns) <
+                   0 &&
                says(RUNNER_E_INVALID, "no idle one"),
            "TAP_ADD in a namespace: of a new TAP that is dialled");
     netns.routes = nonsense;
@@ -521,11 +523,12 @@ static void check_netns(void)
                n_held() == before,
            "TAP_ADD in a namespace: a wrong message, and nothing is left");
     netns.routes = NULL;
-    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .to = "ct-nobridge", .netns = &netns) < 0 &&
-               says(RUNNER_E_NOTFOUND, "ct-nobridge") && if_nametoindex("ct-ns") == 0 &&
-               n_held() == before,
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .to = "ct-nobridge", .netns = &netns) <
+                   0 &&
+               says(RUNNER_E_NOTFOUND, "ct-nobridge") && if_nametoindex("ct-ns") == 0 && n_held() == before,
            "TAP_ADD in a namespace: no bridge, and nothing is left");
-    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .number = 54321, .netns = &netns) == 0 &&
+    tap_ok(RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .number = 54321, .netns = &netns) ==
+                   0 &&
                RUN(.kind = RUNNER_RUN, .argv = show) == 0 && strstr(result.out, "veth") != NULL &&
                strstr(result.out, "link-netnsid") != NULL && n_held() == before + 1,
            "TAP_ADD in a namespace: here there is a veth of its name, and its queue");
@@ -560,11 +563,8 @@ static void set_up(int fd, const char *name, bool is_up)
 static void check_full_bridge(void)
 {
     auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const struct runner_port port = {.size = sizeof port,
-                                     .mac = "02:00:00:00:00:07",
-                                     .address = "192.0.2.7",
-                                     .also = "ct-also",
-                                     .is_routed = 1};
+    const struct runner_port port = {
+        .size = sizeof port, .mac = "02:00:00:00:00:07", .address = "192.0.2.7", .also = "ct-also", .is_routed = 1};
     const char *of_port[] = {"ip", "link", "show", "master", "ct-also", NULL};
     const char *of_host[] = {"sh", "-c", "ip neigh show 192.0.2.7 nud permanent; ip route show proto 114", NULL};
     char name[IFNAMSIZ];
@@ -577,7 +577,8 @@ static void check_full_bridge(void)
     do
         (void)snprintf(name, sizeof name, "ct-full-%d", n++);
     while (n < 1100 && RUN(.kind = RUNNER_TAP_ADD, .path = name, .to = "ct-full") == 0);
-    tap_ok(n == 1024 && says(RUNNER_E_NOSPACE, "bridge 'ct-full' is full: it has 1023 ports") && if_nametoindex(name) == 0,
+    tap_ok(n == 1024 && says(RUNNER_E_NOSPACE, "bridge 'ct-full' is full: it has 1023 ports") &&
+               if_nametoindex(name) == 0,
            "TAP_ADD: a full bridge: the %dth is refused, which says why, and is not there", n);
     tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-full-7") == 0 &&
                RUN(.kind = RUNNER_TAP_ADD, .path = name, .to = "ct-full") == 0,
@@ -589,7 +590,8 @@ static void check_full_bridge(void)
                RUN(.kind = RUNNER_RUN, .argv = of_port) == 0 && strstr(result.out, "ct-second") != NULL &&
                RUN(.kind = RUNNER_RUN, .argv = of_host) == 0 &&
                strncmp(result.out, "192.0.2.7 dev ct-also lladdr", 28) == 0 &&
-               strstr(result.out, "192.0.2.7 dev ct-also scope link") != NULL && strstr(result.out, "dev ct-full") == NULL,
+               strstr(result.out, "192.0.2.7 dev ct-also scope link") != NULL &&
+               strstr(result.out, "dev ct-full") == NULL,
            "TAP_ADD: a full bridge: the other one, and the host sends what is for its guest there");
     tap_ok(RUN(.kind = RUNNER_TAP_DEL, .path = "ct-second", .to = "ct-full", .port = &port) == 0 &&
                RUN(.kind = RUNNER_RUN, .argv = of_host) == 0 && result.len == 0 && if_nametoindex("ct-second") == 0,

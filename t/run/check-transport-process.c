@@ -368,8 +368,8 @@ static void worker_do(struct worker *w, struct runner_step step, int want_status
     host_table()->release(r.out);
 }
 
-/* Each starts, sees and ends processes of its own, again and again under one pid file, while the others do the same; each
- * second one in a cgroup, where there are any. */
+/* Each starts, sees and ends processes of its own, again and again under one pid file, while the others do the same;
+ * each second one in a cgroup, where there are any. */
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;

@@ -1,7 +1,7 @@
 /*
  * subreaper SECONDS LEFT PROGRAM [ARG...]: runs a test program and exits as it does, with 124 when it had not ended in
- * time. What it leaves running, daemons too, is this program's child then: named in the file LEFT, and killed. So it is,
- * unnamed, after a signal that asks this program to end.
+ * time. What it leaves running, daemons too, is this program's child then: named in the file LEFT, and killed. So it
+ * is, unnamed, after a signal that asks this program to end.
  */
 #include <ctype.h>
 #include <dirent.h>
