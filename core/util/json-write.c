@@ -4,11 +4,31 @@
 #include "core/util/json.h"
 #include "core/util/utf8.h"
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Not zero when one of its bytes is; nothing else is asked of those above. */
+static uint64_t has_zero(uint64_t bytes)
+{
+    return (bytes - EACH(1)) & ~bytes & EACH(0x80);
+}
+
+/* Whether eight bytes stand in JSON as they are. */
+static bool are_plain(const unsigned char *p)
+{
+    uint64_t bytes;
+
+    memcpy(&bytes, p, sizeof bytes);
+    return ((bytes & EACH(0x80)) | ((bytes - EACH(0x20)) & ~bytes & EACH(0x80)) | has_zero(bytes ^ EACH('"')) |
+            has_zero(bytes ^ EACH('\\')) | has_zero(bytes ^ EACH(0x7f))) == 0;
+}
+
 /* How much of it stands in JSON as it is, up to what has to be looked at. */
 static size_t plain_len(const unsigned char *p, size_t left)
 {
     size_t n = 0;
 
+    while (left - n >= sizeof(uint64_t) && are_plain(p + n))
+        n += sizeof(uint64_t);
     while (n < left && p[n] >= 0x20 && p[n] < 0x7f && p[n] != '"' && p[n] != '\\')
         n++;
     return n;

@@ -86,3 +86,27 @@ Test(str, json_of_texts_and_numbers)
                      "{\"a\":\"plain\",\"b\":\"\\\"\\\\\\n\\u0001 \xc3\xa9 \xef\xbf\xbd\",\"c\":-12,\"d\":2.25,"
                      "\"e\":[\"\",null]}");
 }
+
+/* Which bytes are quoted does not depend on where in a text they stand. */
+Test(str, json_quotes_each_byte_at_each_place)
+{
+    for (int byte = 1; byte < 256; byte++)
+        for (size_t at = 0; at < 18; at++) {
+            auto_str struct str s = STR_INIT, expected = STR_INIT;
+            char text[] = "abcdefghijklmnopqr";
+
+            text[at] = (char)byte;
+            json_add_text(&s, NULL, text);
+            str_addf(&expected, "\"%.*s", (int)at, text);
+            if (byte >= 0x80)
+                str_add(&expected, "\xef\xbf\xbd");
+            else if (byte == '\n')
+                str_add(&expected, "\\n");
+            else if (byte < 0x20 || byte == 0x7f)
+                str_addf(&expected, "\\u%04x", (unsigned)byte);
+            else
+                str_addf(&expected, byte == '"' || byte == '\\' ? "\\%c" : "%c", byte);
+            str_addf(&expected, "%s\"", text + at + 1);
+            cr_expect_str_eq(str_text(&s), str_text(&expected), "byte %d at %zu", byte, at);
+        }
+}
