@@ -75,15 +75,13 @@ void str_done(struct str *s)
     *s = (struct str)STR_INIT;
 }
 
-void str_reserve(struct str *s, size_t more)
+void str_grow(struct str *s, size_t more)
 {
     size_t need, cap;
 
     if (more > SIZE_MAX / 2 - s->len - 1)
         mem_die();
     need = s->len + more + 1;
-    if (need <= s->cap)
-        return;
     cap = s->cap < 64 ? 64 : s->cap < 4096 ? 4 * s->cap : 2 * s->cap;
     if (cap < need)
         cap = need;

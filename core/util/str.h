@@ -28,7 +28,12 @@ static inline void cleanup_str(struct str *s)
 
 /* Out of memory ends the program in one place. */
 _Noreturn void mem_die(void);
-void str_reserve(struct str *s, size_t more);
+void str_grow(struct str *s, size_t more); /* what str_reserve() does where there is no room */
+static inline void str_reserve(struct str *s, size_t more)
+{
+    if (s->cap <= s->len || more >= s->cap - s->len) /* the NUL needs room too */
+        str_grow(s, more);
+}
 void str_add(struct str *s, const char *text);
 void str_add_mem(struct str *s, const void *data, size_t len);
 void str_add_char(struct str *s, char c);
