@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from rig import BUILD, Client, cpu_ms_of, exchange, free_ports
 
 BY_HAND = os.path.join(BUILD, "t/bench/by-hand")
-PAUSE_S = 0.003  # as between the runner's creates: caches get cold
 
 # In ms: its own processor time, and of the wall what the asker saw but for the commit, and the phases.
 Start = namedtuple("Start", "cpu heard host boot ready commit")
@@ -54,7 +53,7 @@ class Program:
         """A machine: its process, and what it took."""
         before = cpu_ms_of(self.process.pid)
         reply, ms = self.ask(b"%d %d\n" % (number, port))
-        time.sleep(pause_s)  # what it does after its reply belongs to this machine too
+        time.sleep(pause_s)
         cpu = cpu_ms_of(self.process.pid) - before
         pid, *phases = map(int, reply.split())
         host, boot, ready, commit = (us / 1e3 for us in phases)
@@ -138,10 +137,10 @@ class ByHand:
             starts.append(start)
         return starts
 
-    def start(self, n=1):
-        """n machines, one after the other."""
+    def start(self, n=1, pause_s=0):
+        """n machines, one after the other, with a pause after each."""
         self.have_programs(1)
-        return self.make(self.programs[0], self.places(n), PAUSE_S)
+        return self.make(self.programs[0], self.places(n), pause_s)
 
     def start_all(self, n, each=1):
         """n machines, by programs that run at the same time and make `each` machines; seconds until all are heard."""
