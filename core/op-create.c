@@ -187,6 +187,12 @@ static int directory(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
+static int directory_apart(struct op *op, struct runner_error *err)
+{
+    return directory(op, err) < 0 ? -1 : op_split(op, err);
+}
+
+/* Before anything is on the host: a sandbox that is there, be it in error, has a disk by its record. */
 static int disk(struct op *op, struct runner_error *err)
 {
     struct record *record = op->sandbox->record;
@@ -270,9 +276,9 @@ static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
                                                 {"image", image, NULL},
                                                 {"process", process, unprocess},
                                                 {"address", lease, unlease},
-                                                {"directory", directory, NULL},
-                                                {"begin", begin, unbegin},
+                                                {"directory", directory_apart, NULL},
                                                 {"disk", disk, NULL},
+                                                {"begin", begin, unbegin},
                                                 {"network", op_plan_network, op_unplan_network},
                                                 {"seed", op_plan_seed, NULL},
                                                 {"owner", op_plan_owner, NULL},

@@ -186,8 +186,10 @@ static void start_undo_batch(struct op *op, struct runner_error *err)
 
 static int start_begin(struct op *op, struct runner_error *err)
 {
-    int status = op_begin(op, err);
+    int status = op_split(op, err);
 
+    if (status == OP_NEXT)
+        status = op_begin(op, err);
     if (status < 0)
         start_undo(op, err);
     return status;

@@ -103,9 +103,10 @@ static bool is_early(const struct instance *vmm)
     return (vmm->plugin->desc.caps & RUNNER_VMM_CAP_EARLY) != 0;
 }
 
-static int plan_spawn(struct op *op, struct instance *vmm, const struct runner_vm *vm, struct runner_error *err)
+static int plan_spawn(struct op *op, struct runner_batch *batch, struct instance *vmm, const struct runner_vm *vm,
+                      struct runner_error *err)
 {
-    if (INSTANCE_CALL(vmm, vmm, spawn, &op->call, op->batch, vm, err) < 0)
+    if (INSTANCE_CALL(vmm, vmm, spawn, &op->call, batch, vm, err) < 0)
         return error_wrap(err, "vmm");
     return 0;
 }
@@ -117,7 +118,7 @@ int op_plan_spawn(struct op *op, struct runner_error *err)
 
     if (vmm == NULL)
         return -1;
-    return !is_early(vmm) && plan_spawn(op, vmm, &view.vm, err) < 0 ? -1 : OP_NEXT;
+    return !is_early(vmm) && plan_spawn(op, op->batch, vmm, &view.vm, err) < 0 ? -1 : OP_NEXT;
 }
 
 /* What the host lacks, or how its VMM answers, is not the client's mistake: no 400, 404 or 409 comes of it. */
@@ -128,6 +129,19 @@ int op_blame_host(struct runner_error *err)
     if (err != NULL && (err->code == RUNNER_E_INVALID || err->code == RUNNER_E_NOTFOUND || is_lack))
         err->code = RUNNER_E_IO;
     return -1;
+}
+
+int op_split(struct op *op, struct runner_error *err)
+{
+    const struct instance *vmm = op_vmm(op, err);
+
+    if (vmm == NULL)
+        return -1;
+    if (!is_early(vmm) || !host_can_begin(op->host))
+        return OP_NEXT;
+    op->begun = op->batch;
+    op->batch = batch_new(&op->call);
+    return OP_NEXT;
 }
 
 /* A VMM takes milliseconds until it is to be spoken to: one that can meanwhile do without its machine's files and network
@@ -145,12 +159,10 @@ int op_begin(struct op *op, struct runner_error *err)
     view.vm.n_nics = ARRAY_LEN(view.nics);
     view.vm.disks = NULL;
     view.vm.nics = NULL;
-    if (plan_spawn(op, vmm, &view.vm, err) < 0)
+    if (op->begun == NULL)
+        return plan_spawn(op, op->batch, vmm, &view.vm, err) < 0 ? -1 : OP_NEXT;
+    if (plan_spawn(op, op->begun, vmm, &view.vm, err) < 0)
         return -1;
-    if (!host_can_begin(op->host))
-        return OP_NEXT;
-    op->begun = op->batch;
-    op->batch = batch_new(&op->call);
     return batch_begin(&op->call, op->begun, err) < 0 ? op_blame_host(err) : OP_NEXT;
 }
 

@@ -66,7 +66,7 @@ struct op {
     struct record *plan;        /* CREATE: the record to be (create_request_plan); owned until admitted */
     struct image_object source; /* CREATE: where its snapshot is fetched from, when it is not here; ref NULL: nowhere */
     struct runner_batch *batch; /* what the planning phases fill and the phase "host" runs */
-    struct runner_batch *begun; /* what the phase "begin" carried out; NULL: nothing yet */
+    struct runner_batch *begun; /* what the phase "begin" carries out; NULL: nothing */
 
     struct op_timing timings[OP_PHASES_MAX];
     size_t n_timings;
@@ -146,9 +146,11 @@ void op_set_policy_due(struct op *op, bool is_due);
 void op_swap_policy(struct op *op);
 int op_plan_seed(struct op *op, struct runner_error *err);
 int op_plan_spawn(struct op *op, struct runner_error *err);
-/* Phase "begin", before what a VMM of CAP_EARLY need not wait for is planned: plans its process, which op_plan_spawn()
- * does not then, and sends it on its way if that can be. One that is, op_run_batch() ends or, where that is not come to,
- * op_unbegin(), of which -1 says that something is left. */
+/* What is planned from now on is not waited for by a VMM of CAP_EARLY, where the transport can carry out a batch in parts. */
+int op_split(struct op *op, struct runner_error *err);
+/* Phase "begin", before what such a VMM need not wait for is planned, or at least done: plans its process, which
+ * op_plan_spawn() does not then, and sends it on its way if that can be. One that is, op_run_batch() ends or, where that is
+ * not come to, op_unbegin(), of which -1 says that something is left. */
 int op_begin(struct op *op, struct runner_error *err);
 int op_unbegin(struct op *op, struct runner_error *err);
 int op_run_batch(struct op *op, struct runner_error *err); /* phase "host" */

@@ -47,7 +47,7 @@ is "no sandboxes" "$out" '{"sandboxes":[]}'
 http POST /sandboxes -d "$(dto $A '"env": {"X": "1"}, "name": "box"')"
 is "create: status" $code 201
 is "create: the daemon's version" "$(json daemonVersion)" fake
-for phase in admit address directory begin disk network seed spawn host boot ready commit; do
+for phase in admit address directory disk begin network seed spawn host boot ready commit; do
     like "create: time of $phase" "$(json timings)" "\"phase\":\"$phase\",\"ms\":[0-9.]+"
 done
 http GET /sandboxes/$A
