@@ -65,7 +65,7 @@ def check_trace(runner, faults):
     tap.equal("a create that is only traced", create(runner, "traced")[0], 201)
     trace = faults.trace()
     made = {(call.name, os.path.basename(call.where)) for call in trace}
-    for call in (("mkdirat", "traced"), ("renameat", "runner.json"), ("ftruncate", "disk.qcow2"), ("open", "vmm.pid"),
+    for call in (("mkdirat", "traced"), ("renameat", "runner.json"), ("ftruncate", "disk.qcow2"), ("openat", "vmm.pid"),
                  ("bind", "traced.sock")):
         tap.ok(f"its trace has {call[0]} of {call[1]}", call in made, sorted(made))
     phases = [call.where.split("phase=")[1].split()[0] for call in trace if call.kind == fault.MARK]
