@@ -69,6 +69,14 @@ static void check_run(void)
     free(big);
 }
 
+/* What a process wrote last is there before it has ended. */
+static bool await_ended(const char *pid_path)
+{
+    auto_close int fd = watch(pid_path);
+
+    return (fd < 0 || has_ended(fd)) && RUN(.kind = RUNNER_ALIVE, .path = pid_path) == 0 && result.status == 1;
+}
+
 /* Some are ignored since before the plugin was loaded (main). */
 static void check_signals(void)
 {
@@ -83,7 +91,7 @@ static void check_signals(void)
     tap_ok(RUN(.kind = RUNNER_RUN, ARGV("cat", "/proc/self/status")) == 0 && strstr(result.out, none) != NULL,
            "RUN: no signal is blocked or ignored");
     tap_ok(RUN(.kind = RUNNER_SPAWN, ARGV("cat", "/proc/self/status"), .spawn = &how) == 0 &&
-               await_text(how.output_path, "SigCgt") && has_text(how.output_path, none),
+               await_ended(how.pid_path) && has_text(how.output_path, none),
            "SPAWN: no signal is blocked or ignored");
     pthread_sigmask(SIG_UNBLOCK, &blocked, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
@@ -188,14 +196,16 @@ static void check_spawn_input(void)
 
     memset(data, 'x', 60001);
     step.len = 60000;
-    tap_ok(run(step) == 0 && await_text(at("i.log"), "60000\n"), "SPAWN: standard input, and its end");
+    tap_ok(run(step) == 0 && await_ended(how.pid_path) && has_text(at("i.log"), "60000\n"),
+           "SPAWN: standard input, and its end");
     step.len = 60001;
     tap_ok(run(step) < 0 && says(RUNNER_E_INVALID, "at most 60000"), "SPAWN: more than it may be: %s", err.message);
     how.output_path = at("j.log");
     step.data = NULL;
     step.len = 0;
-    tap_ok(run(step) == 0 && await_text(at("j.log"), "0\n"), "SPAWN: no standard input: %s", err.message);
-    tap_ok(await_count("/proc/self/fd", before), "SPAWN: of processes that ended by themselves no descriptor is left");
+    tap_ok(run(step) == 0 && await_ended(how.pid_path) && has_text(at("j.log"), "0\n"), "SPAWN: no standard input: %s",
+           err.message);
+    tap_ok(count_in("/proc/self/fd") == before, "SPAWN: of processes that ended by themselves no descriptor is left");
 }
 
 static void check_spawn_failures(void)
