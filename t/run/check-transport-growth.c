@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define LATER_MS 30    /* the step is waiting by then; earlier is right too, but tests less */
-#define SOON_MS  10000 /* an event that is missed would take as long as the operation may */
+#define LATER_MS 30        /* the step is waiting by then; earlier is right too, but tests less */
+#define SOON_MS  PROMPT_MS /* an event that is missed would take as long as the operation may */
 
 static void write_file(const char *path, const char *text, int flags)
 {
@@ -122,6 +122,7 @@ static void check_end_of_process(void)
     step.argv = (const char *const[]){"/bin/sh", "-c", "sleep 0.05; echo last >&3", NULL};
     tap_ok(run(step) == 0 && wait_for(f, 10, pid_path) == 0 && result.status == 0 && result.number == 11,
            "WAIT: its last words count though it has ended");
+    (void)await_ended(pid_path); /* and its descriptor is let go */
 }
 
 static void check_interrupted(void)

@@ -69,14 +69,6 @@ static void check_run(void)
     free(big);
 }
 
-/* What a process wrote last is there before it has ended. */
-static bool await_ended(const char *pid_path)
-{
-    auto_close int fd = watch(pid_path);
-
-    return (fd < 0 || has_ended(fd)) && RUN(.kind = RUNNER_ALIVE, .path = pid_path) == 0 && result.status == 1;
-}
-
 /* Some are ignored since before the plugin was loaded (main). */
 static void check_signals(void)
 {

@@ -150,6 +150,13 @@ int watch(const char *pid_path)
     return fd;
 }
 
+bool await_ended(const char *pid_path)
+{
+    auto_close int fd = watch(pid_path);
+
+    return (fd < 0 || has_ended(fd)) && RUN(.kind = RUNNER_ALIVE, .path = pid_path) == 0 && result.status == 1;
+}
+
 /* ---- batches --------------------------------------------------------------------------------------------------- */
 
 static void check_undo(void)

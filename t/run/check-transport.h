@@ -43,7 +43,9 @@ size_t count_in(const char *path);
 bool await_count(const char *path, size_t n); /* threads of the plugin let go of theirs a moment later */
 bool has_text(const char *path, const char *text);
 bool await_text(const char *path, const char *text);
-bool has_ended(int fd); /* waits for what a watch descriptor tells */
+bool has_ended(int fd);                 /* waits for what a watch descriptor tells */
+bool await_ended(const char *pid_path); /* and reaps it; what a process wrote last is there before it has ended */
+int dial(const char *scheme, const char *rest);
 
 void check_files(void);
 void check_own(void);
@@ -54,6 +56,10 @@ void check_adopt(void);
 void check_confined(void);
 void check_dial(void);
 void check_fifo(void);
-void check_taps(void); /* changes the network namespace: last */
+void check_taps(void);  /* changes the network namespace: last */
+void check_netns(void); /* these are called by it */
+void check_full_bridge(void);
+void check_port(void);
+void check_netlink(void);
 
 #endif
