@@ -171,11 +171,12 @@ def is_about(got, asked):
     return LEAST * asked <= got <= 1.05 * asked
 
 
-def rate_of(n, is_up, wanted, seconds=LONG):
-    """The rate of a flow; where that is less than wanted, since the machine had other things to do, of another one."""
+def rate_of(n, is_up, wanted, seconds=LONG, is_limit=True):
+    """The rate of a flow; where that is less than wanted, since the machine had other things to do, or more, by what it had
+    not taken up when it was first looked at, of another one."""
     for _ in range(TRIES):
         got = Flow(n, is_up, WARM + seconds).end().rate()
-        if got >= LEAST * wanted:
+        if is_about(got, wanted) or (got > wanted and not is_limit):
             break
         tap.diag(f"{got:.2f} Mbit/s: once more")
     return got
@@ -214,16 +215,16 @@ def check_change(n):
             n.driver.do("rate", "a", 40 * MBIT, 40 * MBIT)
             flow.end()
             before, after = flow.rate(end=WARM + LONG), flow.rate(2 * WARM + LONG)
-            if after >= LEAST * 40:
+            if before < 15 and is_about(after, 40):
                 break
         tap.ok(f"a connection that is open, {way}: 10, then 40 Mbit/s", before < 15 and is_about(after, 40),
                f"{before:.2f}, {after:.2f}")
     n.driver.do("rate", "a", 0, 40 * MBIT)
     tap.ok("one way alone", not ifbs() and len(queues()) == 1, (ifbs(), queues()))
-    got = rate_of(n, True, 70, 1)
+    got = rate_of(n, True, 70, 1, is_limit=False)
     tap.ok("the other has no limit", got > 60, f"{got:.2f}")
     n.driver.do("policy", "a", 0)
-    got = rate_of(n, False, 70, 1)
+    got = rate_of(n, False, 70, 1, is_limit=False)
     tap.ok("without limits", got > 60 and not queues(), f"{got:.2f}")
 
 
