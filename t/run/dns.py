@@ -396,10 +396,10 @@ def check_upstream(place, up, other):
     other.answers["two.example"] = addresses("192.0.2.52")
     begin = time.monotonic()
     tap.equal("the first server above does not answer: the second", place.ask("two.example").addresses(), ["192.0.2.52"])
-    tap.ok("after 1.5 seconds", 1.4 < time.monotonic() - begin < 4, time.monotonic() - begin)
+    tap.ok("after 1.5 seconds", 1.4 < time.monotonic() - begin < 10, time.monotonic() - begin)
     other.answers["none.example"] = up.answers["none.example"] = lambda query, _: []
     begin = time.monotonic()
-    tap.equal("none answers", (place.ask("none.example").rcode, 4 < time.monotonic() - begin < 8), (SERVFAIL, True))
+    tap.equal("none answers", (place.ask("none.example").rcode, 4 < time.monotonic() - begin < SECONDS), (SERVFAIL, True))
     del up.seen[:]
     for _ in range(64):
         place.ask("free.example", source=BROKEN)
@@ -484,6 +484,14 @@ def check_interfaces(place):
     tap.equal("one behind an interface without it is none", place.ask("free.example", source=ELSEWHERE, seconds=0.5), None)
 
 
+def ask_again(place, name):
+    """As guests do, when there is no answer within a second."""
+    end = time.monotonic() + SECONDS
+    while (found := place.ask(name, seconds=1)) is None and time.monotonic() < end:
+        pass
+    return found
+
+
 def check_garbage(place):
     rng = random.Random(4711)
     good = question("free.example")
@@ -512,7 +520,7 @@ def check_garbage(place):
             except OSError:
                 pass
     time.sleep(2)  # its credit comes back by time
-    tap.equal(f"{sent} messages of garbage, and 50 connections", (place.ask("free.example").rcode, place.process.poll()), (OK, None))
+    tap.equal(f"{sent} messages of garbage, and 50 connections", (ask_again(place, "free.example").rcode, place.process.poll()), (OK, None))
     for data, rcode in ((good[:2] + b"\x28\0" + good[4:], NOTIMP), (good[:4] + b"\0\2" + good[6:], FORMERR),
                         (good[:4] + b"\0\0" + good[6:12], FORMERR), (good[:-3], FORMERR),
                         (good[:12] + b"\xc0\x0c" + b"\0\1\0\1", FORMERR)):
