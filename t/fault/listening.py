@@ -13,7 +13,7 @@ from fault import Fault
 from rig import Client, Runner
 
 HITS = 4       # attempts of two loops to listen again, one a second each
-ANSWER_S = 20
+ANSWER_S = 60
 
 
 class QuietRunner(Runner):

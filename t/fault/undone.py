@@ -17,7 +17,7 @@ from hosts import QemuHost, enter_namespace
 
 CALLS = {"openat": errno.EMFILE, "open": errno.EMFILE, "unlinkat": errno.EIO, "mkdirat": errno.ENOSPC,
          "ioctl": errno.ENOMEM, "pidfd_send_signal": errno.EPERM, "socket": errno.EMFILE, "renameat": errno.EIO}
-LATER_S = 30  # until what is left is gone; the runner begins to try again after 250 ms
+LATER_S = 60  # until what is left is gone; the runner begins to try again after 250 ms
 MOST = 40     # calls of a function
 
 

@@ -11,7 +11,7 @@ import time
 
 SIOCGIFFLAGS, IFF_UP = 0x8913, 1
 IDLE = re.compile(r"tap-[0-9a-f]{6}-\d+")  # the name of a TAP that is kept, and then of a sandbox
-REMOVAL_S = 3  # of interfaces; after a failure it is tried again a second later
+REMOVAL_S = 60  # of interfaces, on the slowest machine
 
 
 def tree(top, name):

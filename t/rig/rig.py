@@ -276,7 +276,7 @@ hosts:
 
     def wait_up(self):
         """Until it answers; its hosts may not be up yet, nor what they had recovered."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < until:
             try:
                 self.client.call("GET", "/info")
