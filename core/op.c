@@ -369,7 +369,6 @@ static void restore_record(struct op *op)
         (void)batch_run(&op->call, op->batch, &ignored);
 }
 
-/* Nobody is told of a state that the end of the runner would take back. */
 /* What it was given on the way to a state that it does not come to. */
 static void release_if_stopped(struct op *op)
 {
@@ -381,6 +380,7 @@ static void release_if_stopped(struct op *op)
     index_unlock(op->engine->index);
 }
 
+/* Nobody is told of a state that the end of the runner would take back. */
 static int commit(struct op *op, enum sandbox_state state, const char *error, const char *job, struct runner_error *err)
 {
     struct record next = *op->sandbox->record; /* what it points to stays: only this operation changes the record */
