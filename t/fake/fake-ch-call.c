@@ -51,16 +51,9 @@ static int do_create(struct request *q, struct cause *c, struct str *ret)
         return cause_set(c, "VM is already created", NULL);
     for (struct json *net = tree_member(q->body, "net") != NULL ? tree_member(q->body, "net")->first : NULL;
          net != NULL; net = net->next)
-        tree_set_text(net, "fds", NULL); /* numbers in a body mean nothing */
-    vm.config = schema_fill(&object_vm, q->body);
-    if (vm_consoles_open(c) < 0)
-        return -1;
-    if (json_bool(vm.config, "landlock_enable", false) &&
-        fake_wish("no-landlock") != NULL) /* the configuration stays */
-        return cause_set(c, "Failed to apply landlock config during vm_create",
-                         "Error creating/adding/restricting ruleset",
-                         "partially incompatible access-rights: BitFlags<AccessFs>(0b100000000000000, Truncate)", NULL);
-    return 0;
+        tree_set_text(net, "fds", NULL);          /* numbers in a body mean nothing */
+    vm.config = schema_fill(&object_vm, q->body); /* and stays, whatever comes of it */
+    return vm_consoles_open(c) < 0 ? -1 : vm_confine(c);
 }
 
 static int do_delete(struct request *q, struct cause *c, struct str *ret)
@@ -97,6 +90,7 @@ static int do_boot(struct request *q, struct cause *c, struct str *ret)
     event_say("vm", "booting", NULL, NULL);
     if (vm.config == NULL)
         return cause_404(c, "VM config is missing");
+    vm_check_confined();
     if (vm_start(c, false) < 0)
         return -1;
     event_say("vm", "booted", NULL, NULL);

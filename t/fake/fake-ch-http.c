@@ -147,10 +147,21 @@ static void fill_big(struct reply *r)
     r->status = 200;
 }
 
+/* How late the answer is to be; -1: it is not. */
+static int64_t stall_ms(const char *call)
+{
+    static long stalled;
+    const char *wish = fake_wish_for("stall", call);
+    char *times;
+    int64_t ms = wish != NULL ? strtol(wish, &times, 10) : -1;
+
+    return ms < 0 || (*times != '\0' && stalled++ >= strtol(times, NULL, 10)) ? -1 : ms;
+}
+
 /* true: the answer is dealt with. */
 static bool misbehave(struct connection *c, const char *call, struct str *answer)
 {
-    const char *ms = fake_wish_for("stall", call);
+    int64_t ms = stall_ms(call);
 
     crash_as_wished("crash-after", call);
     if (fake_wish_for("lose", call) != NULL) {
@@ -163,8 +174,8 @@ static bool misbehave(struct connection *c, const char *call, struct str *answer
         connection_close(c);
     } else if (fake_wish_for("hang", call) != NULL) {
         stalled_until_ms = INT64_MAX;
-    } else if (ms != NULL) {
-        stalled_until_ms = fake_now_ms() + strtol(ms, NULL, 10);
+    } else if (ms >= 0) {
+        stalled_until_ms = fake_now_ms() + ms;
         late = c;
         str_clear(&late_answer);
         str_add_mem(&late_answer, answer->ptr, answer->len);

@@ -114,6 +114,26 @@ static int payload_load(struct cause *c)
     return 0;
 }
 
+/* ---- landlock ---------------------------------------------------------------------------------------------------- */
+
+int vm_confine(struct cause *c)
+{
+    if (!json_bool(vm.config, "landlock_enable", false))
+        return 0;
+    if (fake_wish("no-landlock") != NULL)
+        return cause_set(c, "Failed to apply landlock config during vm_create",
+                         "Error creating/adding/restricting ruleset",
+                         "partially incompatible access-rights: BitFlags<AccessFs>(0b100000000000000, Truncate)", NULL);
+    vm.is_confined = true;
+    return 0;
+}
+
+void vm_check_confined(void)
+{
+    if (json_bool(vm.config, "landlock_enable", false) && !vm.is_confined)
+        ch_fault("vm.boot of a machine whose landlock rules were refused");
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void sizes_set(void)

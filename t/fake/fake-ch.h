@@ -11,7 +11,7 @@
  *   start-ms N             be slow: no API socket for so long
  *   fail CALL TEXT         answer 500 with TEXT as the cause, and do nothing
  *   status CALL N          the call's own answer under another status
- *   stall CALL MS          do it, but answer late; nothing else is answered meanwhile
+ *   stall CALL MS [TIMES]  do it, but answer late, the first TIMES; nothing else is answered meanwhile
  *   hang CALL              take it and never answer anything again (the vmm thread hangs)
  *   lose CALL              do it, and close the connection without an answer
  *   cut CALL               do it, and close in the middle of the answer
@@ -144,6 +144,7 @@ enum vm_state { VM_CREATED, VM_RUNNING, VM_PAUSED };
 struct vm {
     struct json *config; /* NULL: none */
     bool exists;         /* there is a VM object */
+    bool is_confined;    /* by landlock, until the process ends */
     enum vm_state state;
     int64_t balloon;      /* bytes, as the guest has it */
     int64_t plugged;      /* by virtio-mem */
@@ -155,6 +156,8 @@ struct vm {
 extern struct vm vm;
 
 int vm_consoles_open(struct cause *c);
+int vm_confine(struct cause *c); /* if the configuration says so */
+void vm_check_confined(void);    /* before a boot */
 int vm_start(struct cause *c,
              bool is_restored);   /* validates, builds, boots; exists afterwards even when it failed late */
 void vm_stop(void);               /* takes the object away */

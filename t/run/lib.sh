@@ -264,6 +264,8 @@ use_cloud_hypervisor() {
     runner_network=${runner_network:-"{plugin: loopback, port: $first_port}"}
     mkdir -p "$dir/bin"
     echo "$first_port" >"$vmm.port"
+    : >"$vmm.faults"
+    chmod 666 "$vmm.faults" # of VMMs that run as users of their own
     own_plugins
     ln -s "$top_builddir/t/plugin/loopback-net.so" "$dir/plugins/network/loopback.so"
 }

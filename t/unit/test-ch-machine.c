@@ -118,18 +118,24 @@ static const char *info_with_nics(int n)
     return with_body(200, body);
 }
 
-/* The calls that connection i was sent, each behind a blank. */
-static const char *calls_of(int i)
+/* Each behind a blank. */
+static const char *calls_in(const char *text)
 {
     static char names[256];
     size_t len = 0;
 
-    for (const char *at = heard(i); (at = strstr(at, "/api/v1/")) != NULL;) {
+    for (const char *at = text; (at = strstr(at, "/api/v1/")) != NULL;) {
         at += strlen("/api/v1/");
         len += (size_t)snprintf(names + len, sizeof names - len, " %.*s", (int)strcspn(at, " "), at);
     }
     names[len] = '\0';
     return names;
+}
+
+/* That connection i was sent. */
+static const char *calls_of(int i)
+{
+    return calls_in(heard(i));
 }
 
 Test(ch_machine, boot_with_a_tap)
@@ -183,12 +189,89 @@ Test(ch_machine, d06_create_whose_answer_is_lost)
 {
     struct script *script;
 
+    ch.facts.has_landlock = false;
     (void)script_add(false);
     script = script_add(false);
     script->pieces[0] = info_with_nics(0);
     script->pieces[1] = script->pieces[2] = EMPTY;
     cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), 0, "%s", err.message);
     cr_expect_str_eq(calls_of(1), " vm.info vm.add-net vm.boot", "what is missing");
+}
+
+/* The answer would have told whether it is confined. */
+static struct script *lose_create(void)
+{
+    struct script *script;
+
+    (void)script_add(false);
+    script = script_add(false);
+    script->pieces[0] = info_with_nics(1);
+    script->pieces[1] = EMPTY; /* vm.delete's */
+    return script;
+}
+
+Test(ch_machine, d06_s05_create_whose_answer_is_lost)
+{
+    struct script *script = lose_create();
+    const char *text;
+
+    script->pieces[2] = script->pieces[3] = script->pieces[4] = EMPTY;
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), 0, "%s", err.message);
+    text = heard(1);
+    cr_expect_not_null(strstr(text, "\"landlock_enable\":true"));
+    cr_expect_str_eq(calls_in(text), " vm.info vm.delete vm.create vm.add-net vm.boot");
+}
+
+Test(ch_machine, d06_s05_create_whose_answers_are_lost)
+{
+    (void)lose_create();
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), -1);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor does not answer vm.create in time");
+    cr_expect_str_eq(calls_of(1), " vm.info vm.delete vm.create vm.add-net");
+    cr_expect_eq(n_dialled, 2);
+}
+
+/* Where the rules were refused, that is heard the second time. */
+Test(ch_machine, s05_no_landlock_and_the_answer_is_lost)
+{
+    struct script *script = lose_create();
+    const char *text, *at;
+
+    script->pieces[2] = with_body(500, "[\"Error from API\",\"Failed to apply landlock config during vm_create\"]");
+    script = script_add(false);
+    for (int i = 0; i < 4; i++)
+        script->pieces[i] = EMPTY;
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), 0, "%s", err.message);
+    cr_expect_str_eq(calls_of(1), " vm.info vm.delete vm.create vm.add-net");
+    text = heard(2);
+    cr_expect_null(strstr(text, "landlock"));
+    cr_expect_str_eq(calls_in(text), " vm.delete vm.create vm.add-net vm.boot");
+    cr_assert_not_null(at = strstr(fake_host_log(), "warn vmm.no_landlock "));
+    cr_expect_null(strstr(at + 1, "warn vmm.no_landlock"));
+}
+
+Test(ch_machine, s05_landlock_is_insisted_on_and_the_answer_is_lost)
+{
+    struct script *script = lose_create();
+
+    ch.landlock = "on";
+    script->pieces[2] = with_body(500, "[\"Error from API\",\"Failed to apply landlock config during vm_create\"]");
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), -1);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor refuses vm.create: Error from API: Failed to apply landlock config "
+                                  "during vm_create");
+    cr_expect_str_eq(calls_of(1), " vm.info vm.delete vm.create vm.add-net");
+}
+
+/* What may be unconfined and cannot be removed does not run. */
+Test(ch_machine, s05_what_is_not_removed_is_not_booted)
+{
+    struct script *script = lose_create();
+
+    script->pieces[1] = with_body(500, "[\"Error from API\",\"The VM could not be deleted\"]");
+    script->pieces[2] = info_with_nics(1);
+    cr_expect_eq(machine_boot(&ch, fake_call(), vm_with_tap(), &err), -1);
+    cr_expect_str_eq(err.message, "Cloud Hypervisor does not answer vm.create in time");
+    cr_expect_str_eq(calls_of(1), " vm.info vm.delete vm.info");
 }
 
 Test(ch_machine, d06_add_net_whose_answer_is_lost)

@@ -15,6 +15,7 @@
 #define PAUSE_MS   45000 /* requests to disks are waited for, up to 30 s */
 #define COMMAND_MS 10000
 #define STATUS_MS  5000
+#define NO_MACHINE "no machine" /* a state too: there is none, not yet or no more */
 
 /* One operation on one machine. */
 struct on {
@@ -78,7 +79,7 @@ static int query_state(struct on *on, struct runner_vm_status *ret, struct runne
     if (reply.status != 404)
         return -1;
     ret->state = RUNNER_VM_ENDED;
-    (void)snprintf(ret->text, sizeof ret->text, "no machine");
+    (void)snprintf(ret->text, sizeof ret->text, NO_MACHINE);
     return 0;
 }
 
@@ -199,8 +200,8 @@ static size_t creation_read_back(struct on *on)
 
 /*
  * In one go, but not vm.boot with it: a machine whose creation is refused may be there all the same, and would run
- * otherwise than it was asked for. When an answer does not come in time, what is there decides what is left to do.
- * *ret_done: how many calls succeeded.
+ * otherwise than it was asked for. When an answer does not come in time, what is there decides what is left to do; but
+ * whether it is confined only the answer to vm.create tells. *ret_done: how many calls succeeded.
  */
 static int create_once(struct on *on, const struct vmconfig_how *how, const struct taps *taps, size_t *ret_done,
                        struct runner_error *err)
@@ -214,13 +215,15 @@ static int create_once(struct on *on, const struct vmconfig_how *how, const stru
         struct runner_error cause = ERROR_INIT;
         int status =
             client_calls(on->ch, on->call, on->vm, creation.requests + at, creation.n - at, &reply, ret_done, &cause);
+        bool can_tell;
         size_t there;
 
         on->status = reply.status;
         *ret_done += at;
         if (status == 0)
             return 0;
-        there = cause.code == RUNNER_E_TIMEOUT ? creation_read_back(on) : 0;
+        can_tell = cause.code == RUNNER_E_TIMEOUT && (*ret_done > 0 || !how->has_landlock);
+        there = can_tell ? creation_read_back(on) : 0;
         if (there >= creation.n)
             return 0;
         if (there <= *ret_done) {
@@ -229,6 +232,27 @@ static int create_once(struct on *on, const struct vmconfig_how *how, const stru
         }
         at = there;
     }
+}
+
+/* Whether it is gone, when the answer is lost, the machine says. */
+static int creation_remove(struct on *on, struct runner_error *err)
+{
+    return bring_to(on, "vm.delete", COMMAND_MS, NO_MACHINE, err);
+}
+
+/* A machine that is there without vm.create's answer may be one whose landlock rules were refused: it is made anew, once. */
+static int create_surely(struct on *on, const struct vmconfig_how *how, const struct taps *taps, size_t *ret_done,
+                         struct runner_error *err)
+{
+    struct runner_error cause = ERROR_INIT, ignored = ERROR_INIT;
+
+    if (create_once(on, how, taps, ret_done, &cause) == 0)
+        return 0;
+    if (how->has_landlock && *ret_done == 0 && cause.code == RUNNER_E_TIMEOUT && creation_read_back(on) > 0 &&
+        creation_remove(on, &ignored) == 0)
+        return create_once(on, how, taps, ret_done, err);
+    error_copy(err, &cause);
+    return -1;
 }
 
 /*
@@ -240,7 +264,7 @@ static int create(struct on *on, struct vmconfig_how *how, const struct taps *ta
     struct runner_error cause = ERROR_INIT;
     size_t done;
 
-    if (create_once(on, how, taps, &done, &cause) == 0)
+    if (create_surely(on, how, taps, &done, &cause) == 0)
         return 0;
     if (!how->has_landlock || strcmp(on->ch->landlock, "on") == 0 || on->status == 0 || done > 0 ||
         strstr(cause.message, "landlock") == NULL) {
@@ -249,7 +273,7 @@ static int create(struct on *on, struct vmconfig_how *how, const struct taps *ta
     }
     check_no_landlock(on->ch, on->call, cause.message);
     how->has_landlock = false;
-    if (put(on, "vm.delete", NULL, -1, COMMAND_MS, err) < 0)
+    if (creation_remove(on, err) < 0)
         return -1;
     return create_once(on, how, taps, &done, err);
 }
