@@ -70,8 +70,8 @@ static char *command_line(const struct op *op, const struct snapshot *snapshot)
     return mem_printf("%s net.ifnames=0 runner.init=/sbin/init runner.unit", snapshot->cmdline);
 }
 
-/* Fetched where it is not here, which takes its time. It stays from the moment on in which the record says that a disk is
- * on top of it. */
+/* Fetched where it is not here, which takes its time. It stays until the create is over: then a disk on top of it is in the
+ * record. */
 static int image(struct op *op, struct runner_error *err)
 {
     struct record *record = op->sandbox->record;
@@ -98,8 +98,18 @@ static int image(struct op *op, struct runner_error *err)
     record->image = snapshot->config;
     index_unlock(op->engine->index);
     snapshot->config = NULL;
-    images_release(op->host->images, record->snapshot);
     return OP_NEXT;
+}
+
+static void let_go(const struct op *op)
+{
+    images_release(op->host->images, op->sandbox->record->snapshot);
+}
+
+static void unimage(struct op *op, struct runner_error *err)
+{
+    (void)err;
+    let_go(op);
 }
 
 /* Which VMM, and as whom. Its uid is free again when nothing of it is left. */
@@ -264,16 +274,20 @@ static int commit(struct op *op, struct runner_error *err)
         return -1;
     reaper_watch(op->engine->reaper, op->sandbox);
     op_tell_token(op, op->sandbox);
+    let_go(op);
     return OP_NEXT;
 }
 
 static int commit_stopped(struct op *op, struct runner_error *err)
 {
-    return op_commit(op, SANDBOX_STOPPED, NULL, err);
+    if (op_commit(op, SANDBOX_STOPPED, NULL, err) < 0)
+        return -1;
+    let_go(op);
+    return OP_NEXT;
 }
 
 static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
-                                                {"image", image, NULL},
+                                                {"image", image, unimage},
                                                 {"process", process, unprocess},
                                                 {"address", lease, unlease},
                                                 {"directory", directory_apart, NULL},
@@ -289,7 +303,7 @@ static const struct op_phase create_phases[] = {{"admit", admit, dismiss},
                                                 {"commit", commit, NULL}};
 const struct op_type op_create = {"create", create_phases, ARRAY_LEN(create_phases)};
 
-static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},      {"image", image, NULL},
+static const struct op_phase stopped_phases[] = {{"admit", admit, dismiss},      {"image", image, unimage},
                                                  {"address", lease, unlease},    {"directory", directory, NULL},
                                                  {"disk", disk, undo_batch},     {"host", op_run_batch, undo_host},
                                                  {"commit", commit_stopped, NULL}};

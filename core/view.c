@@ -43,7 +43,7 @@ static bool is_pulling(struct engine *engine, const struct sandbox *sandbox, str
     auto_free char *ref = NULL;
 
     index_lock(engine->index);
-    if (sandbox->record->state == SANDBOX_CREATING && sandbox->record->disk.backing_path == NULL)
+    if (sandbox->record->state == SANDBOX_CREATING && sandbox->record->disk.size_bytes == 0)
         ref = mem_dup(sandbox->record->snapshot);
     index_unlock(engine->index);
     return ref != NULL && images_progress(sandbox->host->images, ref, ret);

@@ -57,7 +57,7 @@ static int move_away(struct images *images, struct runner_call *call, const char
 }
 
 /* Takes it away if nobody uses it; whether it did. */
-static bool drop(struct images *images, struct runner_call *call, const char *key, const char *disk_path)
+static bool drop(struct images *images, struct runner_call *call, const char *key)
 {
     auto_free char *to = NULL;
     auto_str struct str refs = STR_INIT;
@@ -65,7 +65,7 @@ static bool drop(struct images *images, struct runner_call *call, const char *ke
 
     pthread_rwlock_wrlock(&images->going);
     pthread_mutex_lock(&images->mutex);
-    is_free = images_base_is_free(images, key, disk_path);
+    is_free = images_base_is_free(images, key);
     if (is_free) {
         images_forget_base(images, key, &refs);
         to = mem_printf("%s/bases/" IMAGES_OLD_PREFIX "%" PRId64, images->host->config->root, ++images->last_dir);
@@ -114,7 +114,7 @@ int64_t images_collect(struct images *images, struct runner_call *call, int64_t 
         if (bases[i].used_ms > 0 && freed_bytes >= wanted_bytes)
             break;
         disk_path = images_disk_of(images, call, bases[i].key, &bytes);
-        if (disk_path != NULL && drop(images, call, bases[i].key, disk_path)) {
+        if (disk_path != NULL && drop(images, call, bases[i].key)) {
             images_count_gone(images, bytes, bases[i].used_ms > 0);
             freed_bytes += bytes;
         }

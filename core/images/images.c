@@ -257,23 +257,33 @@ int images_tag(struct images *images, struct runner_call *call, const char *from
     return status;
 }
 
-/* Sandboxes whose disk is on top of it. */
+/* Sandboxes that need a file in a directory: their disk is on top of it, or they boot from it. */
 struct search {
-    const char *path;
+    const char *dir;
     bool is_found;
 };
+
+static bool is_below(const char *path, const char *dir)
+{
+    const char *rest;
+
+    return path != NULL && text_starts(path, dir, &rest) && *rest == '/';
+}
 
 static void look(const struct sandbox *sandbox, void *ctx)
 {
     struct search *search = ctx;
-    const char *backing = sandbox->record->disk.backing_path;
+    const struct record *record = sandbox->record;
+    const char *const needed[] = {record->disk.backing_path, record->boot.kernel, record->boot.initramfs,
+                                  record->boot.firmware};
 
-    search->is_found |= backing != NULL && strcmp(backing, search->path) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(needed); i++)
+        search->is_found |= is_below(needed[i], search->dir);
 }
 
-static bool is_used(struct images *images, const char *path)
+static bool is_used(struct images *images, const char *dir)
 {
-    struct search search = {.path = path};
+    struct search search = {.dir = dir};
 
     index_each(images->engine->index, look, &search);
     return search.is_found;
@@ -304,14 +314,14 @@ static bool forget(struct images *images, const char *ref)
     return is_free;
 }
 
-/* Nobody else looks meanwhile. 1: it is in use. A create that has let go of it by now has its record. */
+/* Nobody else looks meanwhile. 1: it is in use. A create that has let go of it by now has its disk. */
 static int take_away(struct images *images, struct runner_call *call, const struct snapshot *snapshot,
                      struct runner_error *err)
 {
     auto_free char *dir = mem_printf("%s/snapshots/%s", images->host->config->root, snapshot->ref);
     auto_batch struct runner_batch *batch = batch_new(call);
 
-    if (!forget(images, snapshot->ref) || (snapshot->base == NULL && is_used(images, snapshot->disk_path)))
+    if (!forget(images, snapshot->ref) || (snapshot->base == NULL && is_used(images, dir)))
         return 1;
     if (snapshot->base == NULL)
         return remove_path(call, dir, RUNNER_S_TREE, "manifest.json", err);
@@ -352,8 +362,9 @@ int images_remove(struct images *images, struct runner_call *call, const char *r
     return 0;
 }
 
-bool images_base_is_free(struct images *images, const char *key, const char *disk_path)
+bool images_base_is_free(struct images *images, const char *key)
 {
+    auto_free char *dir = images_base_path(images, key, "");
     struct flight *flight;
     struct named *named;
 
@@ -363,7 +374,7 @@ bool images_base_is_free(struct images *images, const char *key, const char *dis
     TAILQ_FOREACH(flight, &images->flights, link)
         if (!flight->is_over && flight->key != NULL && strcmp(flight->key, key) == 0)
             return false;
-    return !is_used(images, disk_path);
+    return !is_used(images, dir);
 }
 
 void images_forget_base(struct images *images, const char *key, struct str *ret_refs)

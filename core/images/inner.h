@@ -73,8 +73,8 @@ struct images {
 /* images.c; the caller has the mutex. */
 struct named *images_named(struct images *images, const char *ref); /* NULL: none */
 struct named *images_name(struct images *images, const char *ref, const char *base);
-/* Whether a base may go: none of its names is held, no sandbox has its disk on it, nobody makes it now. */
-bool images_base_is_free(struct images *images, const char *key, const char *disk_path);
+/* Whether a base may go: none of its names is held, no sandbox needs it, nobody makes it now. */
+bool images_base_is_free(struct images *images, const char *key);
 /* Whether the storage says of an object what it should. */
 int images_check_info(const struct runner_object_info *info, struct runner_error *err);
 /* Takes the names of a base from the books, a line each. */
