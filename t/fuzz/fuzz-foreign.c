@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "core/foreign.h"
-#include "plugins/disk/qcow2/inspect.h"
+#include "plugins/disk/common/inspect.h"
 #include "plugins/vmm/cloud-hypervisor/vmread.h"
 #include "t/fuzz/fuzz.h"
 
@@ -74,7 +74,7 @@ static void read_image(const char *head, size_t size)
         need_reason(&err);
         return;
     }
-    need(found.size_bytes >= 512 && found.size_bytes <= QCOW2_SIZE_MAX);
+    need(found.size_bytes >= 512 && found.size_bytes <= DISK_SIZE_MAX);
     need((found.backing_path != NULL) == (found.backing_format != NULL));
     ref = foreign_snapshot_of("/r", found.backing_path);
 }

@@ -22,6 +22,8 @@ passes() {
     like "$name: there are points" "$out" '^1\.\.[3-9][0-9]|^1\.\.[1-9][0-9][0-9]'
 }
 passes disk/qcow2 "$plugins/disk/qcow2.so"
+passes disk/reflink "$plugins/disk/reflink.so"
+passes "disk/reflink that may copy" "$plugins/disk/reflink.so" copy=true
 passes ipam/static-pool "$plugins/ipam/static-pool.so" range=10.0.0.2-10.0.1.80 gateway=10.0.0.1/23
 [ ! -e "$plugins/storage/oci.so" ] || passes storage/oci "$plugins/storage/oci.so"
 sum=$(printf '%064d' 7)

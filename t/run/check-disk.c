@@ -1,6 +1,6 @@
 /*
- * check-disk PLUGIN-DIR NAME: a disk plugin, loaded by the runner's own loader, works on files in $TMPDIR by way of
- * transport/local. Speaks TAP.
+ * check-disk PLUGIN-DIR NAME [PARAMETER]: a disk plugin, loaded by the runner's own loader, works on files in $TMPDIR by way
+ * of transport/local; a parameter is set to true. Speaks TAP.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -205,9 +205,10 @@ int main(int argc, char **argv)
     const char *tmp = getenv("TMPDIR");
     auto_str struct str dump = STR_INIT;
     auto_loader struct loader *loader = NULL;
+    const struct runner_value value = {.name = argc > 3 ? argv[3] : "", .text = "true", .number = 1};
 
-    if (argc != 3 || tmp == NULL) {
-        fprintf(stderr, "usage: TMPDIR=empty-folder check-disk PLUGIN-DIR NAME\n");
+    if (argc < 3 || argc > 4 || tmp == NULL) {
+        fprintf(stderr, "usage: TMPDIR=empty-folder check-disk PLUGIN-DIR NAME [PARAMETER]\n");
         return 2;
     }
     (void)snprintf(base_path, sizeof base_path, "%s/base.raw", tmp);
@@ -219,7 +220,8 @@ int main(int argc, char **argv)
     base_make();
     transport_start();
     loader = loader_new(argv[1], host_table());
-    if (loader_open(loader, RUNNER_DISK, argv[2], &plugin, &err) < 0 || plugin->desc.create(NULL, 0, &self, &err) < 0) {
+    if (loader_open(loader, RUNNER_DISK, argv[2], &plugin, &err) < 0 ||
+        plugin->desc.create(&value, argc > 3, &self, &err) < 0) {
         printf("Bail out! %s\n", err.message);
         return 1;
     }

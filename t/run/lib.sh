@@ -183,6 +183,7 @@ runner_capacity="{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0}" 
 runner_vmm="{plugin: qemu, binary: $vmm, accel: tcg}"
 runner_plugins=$top_builddir/plugins
 runner_storage=none
+runner_disk="{plugin: qcow2}"
 vm_program=$top_builddir/t/fake/fake-qemu
 vm_word=-name                   # on the command line of every machine, and not of the program asked for its version
 first_port=                     # of a hundred on 127.0.0.1 for guests, see own_ports
@@ -228,7 +229,7 @@ hosts:
     capacity: $runner_capacity
     transport: {plugin: local, cgroup: $cgroup_parent}
     vmm: $runner_vmm
-    disk: {plugin: qcow2}
+    disk: $runner_disk
     storage: $runner_storage
     network: ${runner_network:-$network}
 ${1-}

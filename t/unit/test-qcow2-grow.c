@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/util/str.h"
-#include "plugins/disk/qcow2/grow.h"
+#include "plugins/disk/common/grow.h"
 #include "plugins/disk/qcow2/header.h"
 
 #define GIB (INT64_C(1) << 30)

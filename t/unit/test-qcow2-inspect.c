@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "core/util/error.h"
-#include "plugins/disk/qcow2/inspect.h"
+#include "plugins/disk/common/inspect.h"
+#include "plugins/disk/qcow2/header.h"
 
 #define GIB (INT64_C(1) << 30)
 

@@ -44,9 +44,9 @@ static int check(const struct qcow2_image *image, struct runner_error *err)
     if (image->size_bytes < 512 || image->size_bytes % 512 != 0)
         return fail(err, RUNNER_E_INVALID, 0, "disk size %lld bytes is not a positive multiple of 512",
                     (long long)image->size_bytes);
-    if (image->size_bytes > QCOW2_SIZE_MAX)
+    if (image->size_bytes > DISK_SIZE_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "disk size %lld bytes is more than the limit of %lld",
-                    (long long)image->size_bytes, (long long)QCOW2_SIZE_MAX);
+                    (long long)image->size_bytes, (long long)DISK_SIZE_MAX);
     if (image->backing_path[0] != '/')
         return fail(err, RUNNER_E_INVALID, 0, "base image '%s' is not an absolute path", image->backing_path);
     if (path_len > QCOW2_BACKING_MAX)

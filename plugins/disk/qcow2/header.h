@@ -7,12 +7,10 @@
 
 #include "core/util/error.h"
 #include "core/util/str.h"
-
-#define QCOW2_SIZE_MAX    (INT64_C(16) << 40) /* bytes of a guest's disk; an L1 table of 256 KiB */
-#define QCOW2_BACKING_MAX 1023                /* bytes of the backing file's name, by the format's specification */
+#include "plugins/disk/common/limits.h"
 
 struct qcow2_image {
-    int64_t size_bytes;         /* virtual size: 512 to QCOW2_SIZE_MAX, a multiple of 512 */
+    int64_t size_bytes;         /* virtual size: 512 to DISK_SIZE_MAX, a multiple of 512 */
     const char *backing_path;   /* absolute, at most QCOW2_BACKING_MAX bytes */
     const char *backing_format; /* "raw", "qcow2" */
 };

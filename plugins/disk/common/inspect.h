@@ -1,10 +1,12 @@
 /* What an image is that another program made, by the bytes of its head. Nothing of them is to be trusted. No I/O. */
-#ifndef QCOW2_INSPECT_H
-#define QCOW2_INSPECT_H
+#ifndef DISK_INSPECT_H
+#define DISK_INSPECT_H
 
 #include <stdbool.h>
 
-#include "plugins/disk/qcow2/header.h"
+#include "core/util/error.h"
+#include "core/util/str.h"
+#include "plugins/disk/common/limits.h"
 
 #define INSPECT_HEAD (64 * 1024) /* bytes; the backing file's name is within the first cluster, which may be larger */
 

@@ -1,12 +1,12 @@
 /* By docs/interop/qcow2.txt of QEMU. */
-#include "plugins/disk/qcow2/grow.h"
+#include "plugins/disk/common/grow.h"
 
 #include <endian.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "plugins/disk/qcow2/header.h"
+#include "plugins/disk/common/limits.h"
 
 enum { HEADER_V2 = 72, CLUSTER_BITS_MIN = 9, CLUSTER_BITS_MAX = 21 };
 
@@ -69,7 +69,7 @@ int grow_head(const char *head, size_t len, int64_t size_bytes, char ret[GROW_BY
     uint64_t has, wanted = (uint64_t)size_bytes, n;
     struct table table = {.n = 0};
 
-    if (size_bytes <= 0 || size_bytes % 512 != 0 || size_bytes > QCOW2_SIZE_MAX)
+    if (size_bytes <= 0 || size_bytes % 512 != 0 || size_bytes > DISK_SIZE_MAX)
         return fail(err, RUNNER_E_INVALID, 0, "disk size %" PRId64 " bytes", size_bytes);
     if (read_table(head, len, &table, err) < 0)
         return -1;

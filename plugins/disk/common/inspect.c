@@ -1,5 +1,5 @@
 /* By docs/interop/qcow2.txt of QEMU. */
-#include "plugins/disk/qcow2/inspect.h"
+#include "plugins/disk/common/inspect.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -69,7 +69,7 @@ static int read_fixed(struct head *head, struct inspected *ret, struct runner_er
         return refuse(err, "the length of its head", head->header_len);
     if (head->cluster_bits < CLUSTER_BITS_MIN || head->cluster_bits > CLUSTER_BITS_MAX)
         return refuse(err, "the logarithm of its cluster size", head->cluster_bits);
-    if (size < 512 || size > QCOW2_SIZE_MAX || size % 512 != 0)
+    if (size < 512 || size > DISK_SIZE_MAX || size % 512 != 0)
         return refuse(err, "its disk's size", size);
     if (get32(head, 32) != 0)
         return refuse(err, "its encryption", get32(head, 32));
@@ -135,7 +135,7 @@ int inspect_head(const char *data, size_t len, int64_t file_bytes, struct inspec
     *ret = (struct inspected){.is_qcow2 = len >= 4 && memcmp(data, "QFI\xfb", 4) == 0};
     if (ret->is_qcow2)
         return read_fixed(&head, ret, err) < 0 ? -1 : read_backing(&head, ret, err);
-    if (file_bytes < 512 || file_bytes % 512 != 0 || file_bytes > QCOW2_SIZE_MAX)
+    if (file_bytes < 512 || file_bytes % 512 != 0 || file_bytes > DISK_SIZE_MAX)
         return fail(err, RUNNER_E_INVALID, 0,
                     "raw image: its size of %" PRId64 " bytes is not a positive multiple of 512", file_bytes);
     ret->size_bytes = file_bytes;

@@ -1,7 +1,7 @@
 /* A qcow2 image that becomes larger by its header alone: the table of the first level has room in the clusters that it is
  * in (4 TiB a cluster of 64 KiB). No I/O. */
-#ifndef QCOW2_GROW_H
-#define QCOW2_GROW_H
+#ifndef DISK_GROW_H
+#define DISK_GROW_H
 
 #include <stddef.h>
 #include <stdint.h>
