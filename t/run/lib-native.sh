@@ -45,7 +45,7 @@ hosts:
     vmm: {plugin: cloud-hypervisor, binary: $(command -v "$ch"), probe: none}
     network: {plugin: bridge, bridge: br0, uplink: none}
     ipam: {plugin: static-pool, range: 10.0.0.2-10.0.0.254, gateway: 10.0.0.1/24}
-    disk: {plugin: qcow2}
+    disk: $runner_disk
 YAML
 }
 
