@@ -100,7 +100,7 @@ def check_plugins(api, runner):
         time.sleep(0.01)
     begin = time.monotonic()
     api.wait(60, requests="healthcheck", count=api.counts()["healthcheck"] + 2)
-    tap.ok("while a check hangs healthchecks go on", os.path.exists(hung + ".begun") and time.monotonic() - begin < 8,
+    tap.ok("while a check hangs, for a minute, healthchecks go on", os.path.exists(hung + ".begun") and time.monotonic() - begin < 30,
            time.monotonic() - begin)
     os.rename(binary + ".away", binary)
     api.wait(60, runner="ready")

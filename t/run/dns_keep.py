@@ -89,7 +89,7 @@ def check_resolv_conf(place, base, state):
     place.start("--keep", state, "--resolv-conf", path, upstreams=())
     began = time.monotonic()
     tap.equal("no server is named: that is answered at once", place.ask("kept.example", source=OPEN).rcode, SERVFAIL)
-    tap.ok("(at once)", time.monotonic() - began < 1.4)
+    tap.ok("(at once)", time.monotonic() - began < 4)
     write(f"nameserver {dns.HOST}\n; nameserver 192.0.2.1\nnameserver 127.0.0.1\n")
 
     def answers():
