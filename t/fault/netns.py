@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import tap
-from census import Census
+from census import REMOVAL_S, Census
 from rig import Client, Skip
 from runners import NetnsRunner, enter_namespace, has_bridge
 
@@ -21,8 +22,14 @@ def output(*words):
     return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def namespaces():
-    return len(subprocess.run(["ip", "netns", "list-id"], stdout=subprocess.PIPE, text=True).stdout.splitlines())
+def namespaces(wanted=2):
+    """How many there are, once they are as many as they should be: the kernel takes one away in its own time."""
+    until = time.monotonic() + REMOVAL_S
+    while True:
+        found = len(subprocess.run(["ip", "netns", "list-id"], stdout=subprocess.PIPE, text=True).stdout.splitlines())
+        if found == wanted or time.monotonic() > until:
+            return found
+        time.sleep(0.02)  # for this there is no event
 
 
 def kind(id):
