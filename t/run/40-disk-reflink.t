@@ -107,6 +107,16 @@ post sandboxes/one/resize '{"disk": 2}'
 is "resized, the disk is larger, and otherwise as it was" \
     "$code $(stat -c %s "$(disk one)") $(head -c 12 "$(disk one)")" "200 $((2 << 30)) of the guest"
 
+if [ -n "$shared" ]; then
+    mount -t tmpfs none "$root/snapshots"
+    make_snapshot apart
+    create three apart
+    like "an image on another file system is refused" "$code $(message)" "^501 .*on two file systems"
+    umount "$root/snapshots"
+else
+    skip "an image on another file system is copied as well" 1
+fi
+
 # What a sandbox needs is not only below its disk.
 post "snapshots/remove?snapshot=tiny"
 ok "the kernel that it boots from stays, when its snapshot is removed" test -s "$root/snapshots/tiny/vmlinux"

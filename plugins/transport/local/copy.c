@@ -88,7 +88,9 @@ static int fill(const struct act *a, const struct runner_step *step, int from, i
     if (ioctl(to, FICLONE, from) == 0)
         return 0;
     if (step->flags & RUNNER_S_REFLINK)
-        return fail(err, RUNNER_E_NOTSUP, errno, "the file system cannot share blocks");
+        return fail(err, RUNNER_E_NOTSUP, errno, "%s",
+                    errno == EXDEV ? "they are on two file systems, which cannot share blocks"
+                                   : "the file system cannot share blocks");
     if (fstat(from, &st) < 0)
         return fail_errno(err, errno, "read '%s'", step->path);
     r = copy_data(&c, st.st_size, err);
