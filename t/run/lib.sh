@@ -127,8 +127,12 @@ unlike() {
 run() {
     code=0
     "$@" >"$dir/.out" 2>"$dir/.err" </dev/null || code=$?
-    out=$(tr -d '\0' <"$dir/.out")
-    err=$(tr -d '\0' <"$dir/.err")
+    read_both
+}
+
+# Sets $out and $err. bash drops NULs, and says so each time.
+read_both() {
+    { out=$(<"$dir/.out"); err=$(<"$dir/.err"); } 2>/dev/null
 }
 
 # For what has no event to wait for; a test that waits for a condition, never for a time.
@@ -367,8 +371,8 @@ http() {
     : >"$dir/.err"
     code=$(curl -sS --max-time 60 --path-as-is --unix-socket "$RUNNER_SOCKET" -X "$method" -o "$dir/.out" \
         -D "$dir/.err" -w '%{http_code}' "$@" "http://runner$path" 2>>"$dir/.err") || true
-    out=$(tr -d '\0' <"$dir/.out")
-    err=$(tr -d '\0\r' <"$dir/.err")
+    read_both
+    err=${err//$'\r'/}
 }
 
 json() {
