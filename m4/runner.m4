@@ -8,11 +8,11 @@ AC_DEFUN([RUNNER_SANITIZERS], [
   AS_CASE([$enable_sanitizers],
     [no], [],
     [yes], [SANITIZER_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"],
-    [thread], [SANITIZER_FLAGS="-fsanitize=thread -fno-omit-frame-pointer -O1 -g"],
+    [thread], [SANITIZER_FLAGS="-fsanitize=thread -fno-omit-frame-pointer"],
     [AC_MSG_ERROR([--enable-sanitizers takes no value or "thread"])])
   dnl Other than autoconf chooses: optimizing instrumented code takes twice the time, and reports need no more than lines.
   dnl Of lengths less is known then, and gcc warns of what cannot be; clang does not know that warning.
-  AS_IF([test "$enable_sanitizers" = yes && test "$CFLAGS" = "-g -O2"], [CFLAGS="-g1 -O1 -Wno-unknown-warning-option -Wno-format-truncation"])
+  AS_IF([test "$enable_sanitizers" != no && test "$CFLAGS" = "-g -O2"], [CFLAGS="-g1 -O1 -Wno-unknown-warning-option -Wno-format-truncation"])
   AC_SUBST([SANITIZER_FLAGS])
   AM_CONDITIONAL([SANITIZERS], [test "$enable_sanitizers" != no])
 ])
