@@ -3,6 +3,7 @@
 Of addresses, ports and users each host has as many as sandboxes, so that one which is not given back is missed at once.
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -121,7 +122,8 @@ hosts:
     def close(self):
         self.end(signal.SIGKILL)
         for pid in self.vmm_pids().values():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
         super().close()
         self.faults.close()
         os.remove(self.faults.path)

@@ -82,7 +82,7 @@ void nap(int64_t ms)
 
 long await_ticks(long more_than)
 {
-    int64_t deadline = num_now_ms() + 20000;
+    int64_t deadline = num_now_ms() + 60000;
 
     while (ticks() <= more_than && num_now_ms() < deadline)
         nap(10);

@@ -56,7 +56,7 @@ Test(real_ch, killed)
 /* The next event that is one of those, or the test fails. */
 static void await_event(void *stream, int fd, const char *text, uint32_t kind)
 {
-    int64_t deadline = num_now_ms() + 10000;
+    int64_t deadline = num_now_ms() + 60000;
     struct runner_vm_event event = {.size = sizeof event};
 
     while (num_now_ms() < deadline) {
