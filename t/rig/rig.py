@@ -186,6 +186,7 @@ class Runner:
 
     vmm = "QEMU"
     bridge = None  # of its guests' TAPs
+    disk = "{plugin: qcow2}"
     CONFIG = """\
 listen: ["unix:{dir}/api.sock"]
 api: {{version: 0}}
@@ -199,7 +200,7 @@ hosts:
     run_dir: {dir}/run
     capacity: {{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0}}
     transport: {{plugin: local}}
-    disk: {{plugin: qcow2}}
+    disk: {disk}
     storage: none
 {host}
 """
@@ -220,7 +221,7 @@ hosts:
         os.makedirs(os.path.join(self.root, "snapshots"))
         os.makedirs(os.path.join(self.dir, "run"))
         with open(os.path.join(self.dir, "runner.yaml"), "w") as file:
-            file.write(self.CONFIG.format(dir=self.dir, root=self.root, level=self.level, host=self.arrange()))
+            file.write(self.CONFIG.format(dir=self.dir, root=self.root, level=self.level, disk=self.disk, host=self.arrange()))
         self.log = open(os.path.join(self.dir, "runner.log"), "ab")
         self.client = Client(self.socket)
         self.launch()
