@@ -21,7 +21,11 @@
  * - Undoing is idempotent: removing what is absent succeeds. What a failed operation made is gone again, or is named
  *   in `err`.
  * - Sizes are in bytes and times in milliseconds where the name says so. Structures carry their size first; a side
- *   reads only members that lie within the size it was given (RUNNER_HAS).
+ *   reads only members that lie within the size it was given. Those behind a line "later members" are read where
+ *   RUNNER_HAS(p, member) says so, those before it always; a table of operations may end at its line, which is its
+ *   smallest size.
+ * - Operations are required, but those of which the comment names a capability (CAP_*: with it they are) or says that
+ *   they may be NULL.
  */
 #ifndef RUNNER_PLUGIN_H
 #define RUNNER_PLUGIN_H
@@ -234,7 +238,8 @@ struct runner_spawn {
     const struct runner_fd *fds;
     const char *pid_path;   /* the new process writes its pid there before exec and holds a lock (flock) on it while it
                                lives: the lock, not the file, says that it runs. Locked already: BUSY. */
-    const char *output_path; /* standard output and error are appended there (0600); standard input is the step's data, else /dev/null */
+    const char *output_path; /* standard output and error are appended there (0600); standard input is the step's data,
+                                else /dev/null */
     const char *const *env; /* NULL-terminated NAME=value; NULL: PATH and LANG=C only */
     uint32_t uid, gid;      /* 0: as the runner. Else the process has no other group, no capability and never gets any
                                (no_new_privs), and may change no interface's MAC address by a TAP's queue. Ignored by a
@@ -398,11 +403,12 @@ struct runner_plugin { /* const, static, immortal */
     const void *ops;               /* struct runner_<kind>_ops */
     /* Once, before any thread; may be NULL. Keep the host table here. */
     int (*load)(const struct runner_host *, struct runner_error *);
-    /* One instance per host that names the plugin. Touches no host. */
+    /* One instance per host that names the plugin. Touches no host. *ret_self is never NULL: that is no instance. */
     int (*create)(const struct runner_value *, size_t n, void **ret_self, struct runner_error *);
     /* Is everything there that this plugin needs? Changes nothing that lasts. May be NULL. */
     int (*check)(void *self, struct runner_call *, struct runner_error *);
     void (*destroy)(void *self); /* takes NULL and half-built ones */
+    /* Later members. */
     /* check() at length, for people: one finding a topic, each said as soon as it is known (it is the caller's only until
      * say returns). Tries what can be tried, leaves nothing behind. Says a FAIL when check() would refuse, which is then not
      * asked. -1: it could not look (cancelled, unreachable). May be NULL: then check() is asked. */
@@ -424,7 +430,7 @@ struct runner_plugin { /* const, static, immortal */
 
 /* ---- kind: transport ------------------------------------------------------------------------------------------ */
 
-struct runner_transport_ops { /* begin and end: both or none; all others required; RUNNER_PARALLEL is expected */
+struct runner_transport_ops { /* RUNNER_PARALLEL is expected */
     /* Carry out n steps in order and fill results[i] of each that ran (size is set; out comes from host->alloc). When a
      * step fails: run the undo steps of those done, in reverse; err names the failed step and its cause, and what could
      * not be undone. */
@@ -434,10 +440,11 @@ struct runner_transport_ops { /* begin and end: both or none; all others require
     /* A descriptor that becomes readable when the process of that pid file has ended; the caller's to close. Not alive:
      * NOTFOUND. */
     int (*watch)(void *self, struct runner_call *, const char *pid_path, int *ret_fd, struct runner_error *err);
-    /* run() in two parts, for a caller that has yet to find out what the second one is. begin() may return while a process
-     * of a SPAWN is on its way to its program: the step's result is there after end(). Steps and results stay where they
-     * are until then. One that fails has undone what it did. Each that succeeded is followed by one end() of the same
-     * operation, on the same thread; other calls may come between. */
+    /* Later members. */
+    /* Both or none: may be NULL. run() in two parts, for a caller that has yet to find out what the second one is. begin()
+     * may return while a process of a SPAWN is on its way to its program: the step's result is there after end(). Steps
+     * and results stay where they are until then. One that fails has undone what it did. Each that succeeded is followed
+     * by one end() of the same operation, on the same thread; other calls may come between. */
     int (*begin)(void *self, struct runner_call *, const struct runner_step *const *steps, size_t n,
                  struct runner_result *results, void **ret_begun, struct runner_error *err);
     /* The second part; when something fails, what was done of either is undone. results NULL: there is none, and the first
@@ -475,6 +482,7 @@ struct runner_disk_ops {
     /* Add the steps that remove it. */
     int (*remove)(void *self, struct runner_call *, struct runner_batch *, const struct runner_disk *,
                   struct runner_error *err);
+    /* Later members. */
     /* CAP_INSPECT. What the image at path is, which another program made: strings as clone() hands them over,
      * backing_path absolute. Changes nothing. NOTFOUND: absent; INVALID: no image that a sandbox can have (format,
      * features, a damaged head). The backing image is not looked at. */
@@ -508,6 +516,7 @@ struct runner_nic {          /* core keeps it in the record; all text is bounded
     uint32_t mtu;            /* 0: the default */
     uint32_t forward_port;   /* USER: port on 127.0.0.1 of the host that reaches guest_port, else 0 */
     uint32_t guest_port;
+    /* Later members. */
     uint32_t uid;            /* TAP: its owner, whom the VMM runs as; set by core; 0: the runner's user */
     uint32_t is_dialled;     /* TAP: 1: the VMM takes it as a descriptor (CAP_TAP_FD); set by core for attach */
     /* What the guest itself has, where the network translates; set by attach, unless they are set already. guest_address
@@ -558,6 +567,7 @@ struct runner_network_ops {
     /* How to dial a TCP port of the guest: "tcp:ip:port" into ret_address. Not reachable: NOTSUP. */
     int (*address)(void *self, const struct runner_nic *nic, uint32_t guest_port, char *ret_address, size_t size,
                    struct runner_error *err);
+    /* Later members. */
     /* CAP_POLICY. Add the steps that put a policy in the place of the one that an attached sandbox has, at once and whole:
      * what it no longer allows does not pass any more when they are done, connections that are open included, and what
      * both allow is not disturbed. Also after a start of the runner, for each that runs: it must be right whatever is
@@ -568,7 +578,8 @@ struct runner_network_ops {
     int (*counters)(void *self, struct runner_call *, const struct runner_nic *const *nics, size_t n,
                     struct runner_nic_counters *ret, struct runner_error *err);
     /* Memory only. The steps of detach(), or the undo of attach()'s, are done, and no record on the host says any more
-     * what the sandbox had: names and ports are free for others. It had none: fine. NULL: detach() frees them itself. */
+     * what the sandbox had: names and ports are free for others. It had none: fine. May be NULL: detach() frees them
+     * itself. */
     int (*release)(void *self, const char *id, struct runner_error *err);
 };
 enum {
@@ -615,6 +626,7 @@ struct runner_vm { /* everything about one machine; all paths are on the host */
     uint32_t n_disks, n_nics;
     const struct runner_image *const *disks; /* in the order the guest sees them: vda, vdb, ... */
     const struct runner_nic *const *nics;
+    /* Later members. */
     uint32_t uid, gid;       /* the process runs as; 0: as the runner */
     const char *firmware;    /* boots this instead of a kernel, or NULL */
     const char *vmm_dir;     /* below dir, and uid's own: where the VMM may make files and sockets itself */
@@ -663,8 +675,8 @@ struct runner_vmm_ops {
     /* Press the power button; returns at once. The guest may ignore it: core waits for the end of the process, then
      * kills. */
     int (*power_button)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);
-    int (*pause)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);  /* idempotent */
-    int (*resume)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *); /* idempotent */
+    int (*pause)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);  /* CAP_PAUSE; ... */
+    int (*resume)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *); /* ... idempotent */
     /* No process or socket: state ABSENT, not an error. No answer in time: TIMEOUT, which is not a death. */
     int (*status)(void *self, struct runner_call *, const struct runner_vm *, struct runner_vm_status *ret,
                   struct runner_error *);
@@ -673,6 +685,7 @@ struct runner_vmm_ops {
     /* Planner: add the steps that remove what the VMM left beside its process (sockets). */
     int (*cleanup)(void *self, struct runner_call *, struct runner_batch *, const struct runner_vm *,
                    struct runner_error *);
+    /* Later members. */
     /* CAP_EVENTS. Begin to hear what the machine says: *ret_fd, the stream's own, becomes readable when there may be an
      * event. Events said while nobody listened come first. One listener a machine; also after a restart of the runner. */
     int (*listen)(void *self, struct runner_call *, const struct runner_vm *, void **ret_stream, int *ret_fd,
@@ -680,7 +693,7 @@ struct runner_vmm_ops {
     /* The next event: 1, or 0 when there is none now, or -1: the stream is over, since who wrote it has ended
      * (UNREACHABLE), or it is broken. Never blocks; any thread, one at a time. */
     int (*next)(void *self, void *stream, struct runner_vm_event *ret, struct runner_error *);
-    void (*unlisten)(void *self, void *stream); /* closes the descriptor too; takes NULL */
+    void (*unlisten)(void *self, void *stream); /* CAP_EVENTS, as next(); closes the descriptor too; takes NULL */
     /* CAP_COUNTERS. Beside other operations on the machine: only id, dir and socket_path are set. */
     int (*counters)(void *self, struct runner_call *, const struct runner_vm *, struct runner_vm_counters *ret,
                     struct runner_error *);
@@ -759,8 +772,8 @@ struct runner_storage_ops {
                    struct runner_error *err);
     /* Makes a base of the object in dir, an empty directory on the host that is core's to remove or to rename: on stable
      * storage when it returns, and readable by all. What makes another disk of the same object has another version in its
-     * descriptor, of which bases are named. Keeps it as `also` elsewhere too, byte for byte the same, unless that is NULL. What was fetched before it broke off is
-     * kept for the next try below the host's root, within bounds. */
+     * descriptor, of which bases are named. Keeps it as `also` elsewhere too, byte for byte the same, unless that is NULL.
+     * What was fetched before it broke off is kept for the next try below the host's root, within bounds. */
     int (*pull)(void *self, struct runner_call *, const struct runner_object *, const struct runner_object *also,
                 const char *dir, runner_progress_fn *progress, void *ctx, struct runner_base *ret,
                 struct runner_error *err);
