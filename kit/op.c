@@ -168,7 +168,7 @@ static void look_as_is(const struct op *op, const struct trial *t, void *arg)
 {
     (void)arg;
     if (t->status != 0 && (op->flags & OP_MAY_FAIL))
-        skip_point("in a host that is not real it says: %s", t->err.message);
+        skip_point("in a host that is not real it says: %s (see --answer)", t->err.message);
     if (t->status != 0)
         flaw("it fails: %s", t->err.message);
 }

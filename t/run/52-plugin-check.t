@@ -136,6 +136,7 @@ like "and it says that it hung" "$out" "still running after ${hanging%s}000 ms"
 limit=60s
 caught setup.faults network ignores-host
 caught attach.sizes network reads-beyond
+like "and it says of what it died" "$out" '^#   it touches what is behind a structure of [0-9]+ bytes, as API 1.0 has it: .*RUNNER_HAS'
 caught attach.others network clashes
 caught address.form network forgets-end
 caught caps network hides-policy
