@@ -70,6 +70,13 @@ static void learn(struct host *host, struct instance *instance, const char *prob
     pthread_mutex_unlock(&host->mutex);
 }
 
+static void log_news(const struct host *host, const struct instance *instance, const char *problem)
+{
+    log_event(problem != NULL ? RUNNER_LOG_ERROR : RUNNER_LOG_INFO, problem != NULL ? "plugin.sick" : "plugin.well",
+              "host", host->config->name, "kind", loader_kind_name(instance->plugin->desc.kind), "plugin",
+              instance->plugin->desc.name, "error", problem, NULL);
+}
+
 /* One of the candidates is enough: the problems of the others are told only when there is none. */
 static int check_kind(struct host *host, uint32_t kind, struct runner_call *call, struct str *ret_problems)
 {
@@ -93,6 +100,9 @@ static int check_kind(struct host *host, uint32_t kind, struct runner_call *call
         return 0;
     if (ret_problems != NULL)
         str_add(ret_problems, str_text(&problems));
+    else if (call_cancelled(call) != RUNNER_E_CANCELLED) /* the runner stops */
+        for (struct instance *instance = host->instances[kind]; instance != NULL; instance = instance->next)
+            log_news(host, instance, instance->problem);
     return n;
 }
 
@@ -106,13 +116,6 @@ int host_check(struct host *host, struct runner_call *call, struct str *ret_prob
     host->is_tried = true;
     pthread_mutex_unlock(&host->mutex);
     return n;
-}
-
-static void log_news(const struct host *host, const struct instance *instance, const char *problem)
-{
-    log_event(problem != NULL ? RUNNER_LOG_ERROR : RUNNER_LOG_INFO, problem != NULL ? "plugin.sick" : "plugin.well", "host",
-              host->config->name, "kind", loader_kind_name(instance->plugin->desc.kind), "plugin",
-              instance->plugin->desc.name, "error", problem, NULL);
 }
 
 /* True: it is to be tried again before it is believed. */

@@ -63,9 +63,8 @@ void host_free(struct host *host); /* takes NULL */
 CLEANUP_DEFINE(cleanup_host, struct host, host_free)
 #define auto_host CLEANUP(cleanup_host)
 
-/* Runs check() of each instance, of all candidates; problems are kept there and, of a kind
- * of which none passes, appended, a line each, to
- * ret_problems (may be NULL). Returns how many there are. Blocks. */
+/* Runs check() of each instance, of all candidates; problems are kept there and, of a kind of which none passes, appended
+ * to ret_problems, a line each, or logged when that is NULL. Returns how many there are. Blocks. */
 int host_check(struct host *host, struct runner_call *call, struct str *ret_problems);
 
 /* The same later on. One that failed is tried again before it is believed: true, there is one of which that is so. */

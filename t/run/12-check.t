@@ -29,4 +29,12 @@ rm "$vmm"
 check
 is "no QEMU: status" "$code" 2
 like "no QEMU: says so" "$err" "hosts\[0\].vmm: QEMU '$vmm'"
+printf '#!/bin/sh\nexit 1\n' >"$vmm"
+chmod 755 "$vmm"
+at_exit eval 'kill -KILL $runner_pid'
+start_runner
+ok "a runner that comes up with one that does not work says so" \
+    await 30 grep "error *event=plugin.sick host=local kind=vmm plugin=qemu error=.*$vmm" "$runner_log" ||
+    diag "$(cat "$runner_log")"
+stop_runner
 done_testing
