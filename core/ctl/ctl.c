@@ -210,6 +210,9 @@ void ctl_add_reason(struct str *out, long status, const struct str *body)
     line = strcspn(str_text(body), "\r\n");
     if (line > 0 && tree == NULL)
         str_addf(out, ": %.*s", line > REASON_MAX ? REASON_MAX : (int)line, str_text(body));
+    else if (body->len == 0 && (status == 502 || status == 504)) /* the proxy's, which has no words */
+        str_addf(out, ": what was asked for in the sandbox %s; 'runnerctl info' and 'runnerctl log' may tell why",
+                 status == 502 ? "cannot be reached" : "did not answer in time");
 }
 
 int ctl_run(struct ctl *ctl, const struct client_request *request, struct client_reply *ret)

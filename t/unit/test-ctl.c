@@ -220,6 +220,15 @@ Test(progress, line)
     expect_text(&known, "get \\x1b  1.0 s  512 B of 2.0 KiB (25%)  512 B/s");
 }
 
+static void expect_reason(long status, const char *body_text, const char *wanted)
+{
+    auto_str struct str out = STR_INIT, body = STR_INIT;
+
+    str_add(&body, body_text);
+    ctl_add_reason(&out, status, &body);
+    expect_text(&out, wanted);
+}
+
 Test(ctl, reason)
 {
     static const struct {
@@ -233,12 +242,13 @@ Test(ctl, reason)
                  {"", "HTTP status 500"},
                  {"404 page not found\r\nmore", "HTTP status 500: 404 page not found"}};
 
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        auto_str struct str out = STR_INIT, body = STR_INIT;
-        str_add(&body, cases[i].body);
-        ctl_add_reason(&out, 500, &body);
-        expect_text(&out, cases[i].wanted);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        expect_reason(500, cases[i].body, cases[i].wanted);
+    expect_reason(
+        502, "",
+        "HTTP status 502: what was asked for in the sandbox cannot be reached; 'runnerctl info' and 'runnerctl log' "
+        "may tell why");
+    expect_reason(504, "oops", "HTTP status 504: oops");
 }
 
 /* ---- options ---- */
