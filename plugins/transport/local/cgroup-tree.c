@@ -187,8 +187,8 @@ int cgroups_find(const struct act *a, int *ret_dir, struct runner_error *err)
     if (root < 0)
         return err->code == RUNNER_E_NOTSUP ? (error_clear(err), 1) : -1;
     *ret_dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (*ret_dir < 0)
-        return errno == ENOENT ? 1 : fail_errno(err, errno, "cgroups: '%s'", path);
+    if (*ret_dir < 0) /* EACCES: another user's runner was here before, and so nothing of ours ever was */
+        return errno == ENOENT || errno == EACCES ? 1 : fail_errno(err, errno, "cgroups: '%s'", path);
     return 0;
 }
 
