@@ -36,7 +36,7 @@ list() {
     local manifest name
     printf '%-24s %-44s %9s  %s\n' NAME VERSION SIZE CREATED
     [ -d "$root/snapshots" ] || return 0
-    find "$root/snapshots" -mindepth 2 -maxdepth 5 -name manifest.json -not -path '*/.build.*' | sort |
+    find "$root/snapshots" -mindepth 2 -maxdepth 9 -name manifest.json -not -path '*/.build.*' | sort |
         while IFS= read -r manifest; do
             name=${manifest#"$root/snapshots/"}
             printf '%-24s %-44s %5s MiB  %s\n' "${name%/manifest.json}" "$(manifest_text "$manifest" version)" \

@@ -101,6 +101,10 @@ is "another name" "$code $(member "$root/snapshots/team/tiny:2/manifest.json" na
 run image list --root "$root"
 like "list: tiny" "$out" '^tiny  .*Linux [0-9]+\.[0-9]+.* MiB '
 like "list: the other" "$out" '^team/tiny:2 '
+mkdir -p "$root/snapshots/a/b/c/d/e/f/g/h" && cp "$manifest" "$root/snapshots/a/b/c/d/e/f/g/h/"
+run image list --root "$root"
+like "list: a name of as many parts as there may be" "$out" '^a/b/c/d/e/f/g/h '
+rm -r "$root/snapshots/a"
 run image show tiny --root "$root"
 like "show: the manifest" "$out" '"kernel": "vmlinux"'
 
