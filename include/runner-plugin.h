@@ -629,7 +629,8 @@ struct runner_vm { /* everything about one machine; all paths are on the host */
     /* Later members. */
     uint32_t uid, gid;       /* the process runs as; 0: as the runner. Else it may open what is its own in dir (the disks,
                                 vmm_dir) and what all may read, but make no file in the directories of socket_path and
-                                serial_path: SPAWN opens these for it (RUNNER_FD_LISTEN, RUNNER_FD_APPEND) */
+                                serial_path: SPAWN opens these for it (RUNNER_FD_LISTEN, RUNNER_FD_APPEND), and TAPs,
+                                since not every user may open /dev/net/tun (RUNNER_FD_TAP) */
     const char *firmware;    /* boots this instead of a kernel, or NULL */
     const char *vmm_dir;     /* below dir, and uid's own: where the VMM may make files and sockets itself */
     const char *cgroup;      /* for runner_spawn.cgroup, or NULL: none */
