@@ -125,7 +125,7 @@ static void unprocess(struct op *op, struct runner_error *err)
         op_unassign(op);
 }
 
-/* What could not be undone stays, as an error that says so. */
+/* What could not be undone stays, and says so, until it is. */
 static void dismiss(struct op *op, struct runner_error *err)
 {
     (void)err;
@@ -230,7 +230,8 @@ static int disk(struct op *op, struct runner_error *err)
     return op_own_disk(op, err) < 0 ? -1 : OP_NEXT;
 }
 
-/* Where not even that can be recorded, it stays "creating", and is removed later. */
+/* What could not be undone now is destroyed later (follow_up in op.c). Where not even that can be recorded, it stays
+ * "creating", which comes to the same. */
 static void undo_host(struct op *op, struct runner_error *err)
 {
     struct runner_error more = ERROR_INIT;
@@ -240,7 +241,7 @@ static void undo_host(struct op *op, struct runner_error *err)
         return;
     op->is_stuck = true;
     error_append(err, "not undone: %s", more.message);
-    (void)op_commit(op, SANDBOX_ERROR, err->message, &more);
+    (void)op_commit(op, SANDBOX_DESTROYING, err->message, &more);
 }
 
 /* A batch that fails undoes what it did, and may fail at that as well. Not where the directory was there before: then the

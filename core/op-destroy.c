@@ -18,10 +18,13 @@ static int find(struct op *op, struct runner_error *err)
 
 /* Durable before anything is taken away: whatever happens now, start-up finishes it. Where there is no room for that, the
  * removal is what makes room: killed on the way, the next start finds the sandbox stopped, and its client had no answer.
- * Where its directory is gone, there is nothing to mark. */
+ * Where its directory is gone, there is nothing to mark. What a create could not undo it says until it is gone. */
 static int mark(struct op *op, struct runner_error *err)
 {
-    if (op_commit(op, SANDBOX_DESTROYING, NULL, err) < 0) {
+    const struct record *record = op->sandbox->record;
+    const char *error = record->state == SANDBOX_DESTROYING ? record->error : NULL;
+
+    if (op_commit(op, SANDBOX_DESTROYING, error, err) < 0) {
         if (err->code != RUNNER_E_NOSPACE && err->code != RUNNER_E_NOTFOUND)
             return -1;
         log_event(RUNNER_LOG_WARN, "op.not_marked", "op", "destroy", "id", op->id, "error", err->message, NULL);

@@ -60,7 +60,7 @@ def broken(kind, state):
     if kind == "stop":
         return {(FAILED, state), (FAILED, "stopping")}
     if state == NONE:
-        return {(FAILED, after) for after in (NONE, ERROR, "creating")} if kind == "create" else set()
+        return {(FAILED, after) for after in (NONE, "creating", "destroying")} if kind == "create" else set()
     return {(FAILED, after) for after in (state, STOPPED, ERROR, "starting")}
 
 

@@ -43,7 +43,6 @@ def check_one(host, id, one, pid, taps):
     """Lines about one sandbox that is there."""
     record = record_of(host, id)
     runs = one["state"] in (STARTED, PAUSED)
-    may_be_left = "not undone: " in one.get("error", "")  # a create that failed, and says so: until it is destroyed
     tap = record["nic"]["name"] if record["nic"]["kind"] == "tap" else None
     if record["state"] != one["state"]:
         yield f"told as {one['state']}, its record says {record['state']}"
@@ -53,7 +52,7 @@ def check_one(host, id, one, pid, taps):
         yield f"told with process {one.get('pid')}, it is {pid}"
     if runs and tap and tap not in taps:
         yield f"its {tap} is not there"
-    if runs or may_be_left:
+    if runs:
         return
     if pid is not None:
         yield f"told as {one['state']}, it has process {pid}"
