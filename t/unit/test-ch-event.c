@@ -132,6 +132,31 @@ static int pipe_dial(struct runner_call *call, const char *address, int *ret_fd,
     return 0;
 }
 
+/* Of a VMM that never stops: others have their turn before its next event. */
+Test(ch_event, flood)
+{
+    struct ch ch = {.host = &host};
+    struct runner_vm vm = {.size = sizeof vm, .id = "sb-1", .dir = "/d"};
+    struct runner_vm_event event = {.size = sizeof event};
+    auto_free char *filler = mem_alloc(300001);
+    int fd, turns = 0, got;
+    void *stream;
+
+    host = *fake_host();
+    host.dial = pipe_dial;
+    memset(filler, 'x', 300000);
+    cr_assert_eq(event_listen(&ch, fake_call(), &vm, &stream, &fd, &err), 0, "%s", err.message);
+    cr_assert_geq(fcntl(ends[1], F_SETPIPE_SZ, 1 << 20), 1 << 20);
+    cr_assert_eq(write(ends[1], filler, 300000), 300000);
+    cr_assert_eq(write(ends[1], "\n\n" PANIC, strlen("\n\n" PANIC)), (ssize_t)strlen("\n\n" PANIC));
+    while ((got = event_next(&ch, stream, &event, &err)) == 0 && turns < 100)
+        turns++;
+    cr_expect_eq(got, 1);
+    cr_expect_eq(turns, 300000 / 65536);
+    event_unlisten(&ch, stream);
+    close(ends[1]);
+}
+
 Test(ch_event, stream)
 {
     struct ch ch = {.host = &host};

@@ -103,6 +103,16 @@ static int add_remove(struct runner_batch *batch, const char *path, const struct
     return add(batch, &step, err);
 }
 
+/* It is in the process's own directory, and may be whatever the process makes of it. */
+static int add_remove_vsock(struct runner_batch *batch, const char *path, const struct runner_step *undo,
+                            struct runner_error *err)
+{
+    const struct runner_step step = {
+        .size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .flags = RUNNER_S_TREE, .path = path, .undo = undo};
+
+    return add(batch, &step, err);
+}
+
 /*
  * What an earlier process left; its log too, as boot() quotes the log, and it shall be what this process said. A step has
  * one undo: those that remove what the process makes are spread over these steps before it, and so come after it was
@@ -116,7 +126,7 @@ static int add_removals(struct runner_batch *batch, const struct runner_vm *vm, 
     const struct runner_step no_events = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = events};
 
     if (add_remove(batch, vm->log_path, vm->cgroup != NULL ? &no_cgroup : NULL, err) < 0 ||
-        add_remove(batch, vsock, &no_socket, err) < 0)
+        add_remove_vsock(batch, vsock, &no_socket, err) < 0)
         return -1;
     return add_remove(batch, events, &no_events, err);
 }
@@ -231,16 +241,15 @@ static int ch_cleanup(void *self, struct runner_call *call, struct runner_batch 
     const struct runner_vm whole = request_vm(given), *vm = &whole;
     auto_free char *vsock = ch_vsock_path(vm), *events = ch_events_path(vm);
     auto_free char *lock = mem_printf("%s.lock", vm->socket_path); /* of one that made its socket itself */
-    const char *const paths[] = {vm->socket_path, lock, vsock, events};
+    const char *const paths[] = {vm->socket_path, lock, events};
 
     (void)call;
     client_forget(self, vm->id);
-    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-        const struct runner_step step = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = paths[i]};
-
-        if (add(batch, &step, err) < 0)
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        if (add_remove(batch, paths[i], NULL, err) < 0)
             return -1;
-    }
+    if (add_remove_vsock(batch, vsock, NULL, err) < 0)
+        return -1;
     return add_cgroup_del(batch, vm, err);
 }
 

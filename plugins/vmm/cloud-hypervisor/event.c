@@ -7,6 +7,7 @@
 #include "core/util/json.h"
 
 #define READ_CHUNK 4096
+#define TURN_BYTES 65536 /* what a pipe holds: who never stops writing keeps the others waiting no longer */
 
 /* ---- the stream ---- */
 
@@ -112,6 +113,7 @@ int event_parser_next(struct event_parser *parser, struct runner_vm_event *ret)
 
 struct stream {
     int fd;
+    size_t taken; /* since there was nothing the last time */
     struct event_parser parser;
 };
 
@@ -144,6 +146,7 @@ static int receive(struct stream *stream, struct runner_error *err)
 
         if (n > 0) {
             event_parser_feed(&stream->parser, chunk, (size_t)n);
+            stream->taken += (size_t)n;
             return 1;
         }
         if (n == 0)
@@ -158,13 +161,15 @@ static int receive(struct stream *stream, struct runner_error *err)
 int event_next(void *self, void *stream_, struct runner_vm_event *ret, struct runner_error *err)
 {
     struct stream *stream = stream_;
-    int got;
+    int got = 1;
 
     (void)self;
-    do {
+    while (got > 0) {
         if (event_parser_next(&stream->parser, ret) == 1)
             return 1;
-    } while ((got = receive(stream, err)) > 0);
+        got = stream->taken < TURN_BYTES ? receive(stream, err) : 0; /* its descriptor is readable still */
+    }
+    stream->taken = 0;
     return got;
 }
 
