@@ -27,6 +27,7 @@ struct watch {
     struct instance *vmm;
     void *stream;
     bool is_read, is_forgotten; /* the thread is at it: who forgets it then leaves it to the thread */
+    bool has_panicked;          /* which is dealt with once, however often it is said */
 };
 
 struct reaper {
@@ -139,9 +140,10 @@ static void hear(struct reaper *reaper, struct watch *watch)
 
     while ((n = watch->vmm->plugin->ops.vmm.next(watch->vmm->self, watch->stream, &event, &err)) > 0) {
         log_event(RUNNER_LOG_DEBUG, "vm.event", "id", watch->id, "event", event.text, NULL);
-        if (event.kind == RUNNER_VM_EVENT_PANIC)
+        if (event.kind == RUNNER_VM_EVENT_PANIC && !watch->has_panicked) {
+            watch->has_panicked = true;
             submit(reaper, OP_PANICKED, watch->id);
-        else if (event.kind == RUNNER_VM_EVENT_SHUTDOWN)
+        } else if (event.kind == RUNNER_VM_EVENT_SHUTDOWN)
             mark(reaper, watch->id, true, true);
     }
     if (n < 0 && err.code != RUNNER_E_UNREACHABLE) {

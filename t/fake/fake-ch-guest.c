@@ -61,10 +61,15 @@ static void reboot(void)
     exit(1);
 }
 
+/* As often as is wished. */
 static void panic(void)
 {
+    int64_t times = fake_wish_ms("panics");
+
     if (json_bool(vm.config, "pvpanic", false))
-        event_say("guest", "panic", "event", "panic");
+        do
+            event_say("guest", "panic", "event", "panic");
+        while (--times > 0);
 }
 
 /* ---- the toy kernel ---------------------------------------------------------------------------------------------- */

@@ -28,6 +28,7 @@
  *   serial TEXT            its first line on the serial console, instead of "fake guest is up"
  *   ignore-powerdown, powerdown-ms N
  *   guest poweroff|reboot|panic|crash MS   does that so long after its (first) boot; crash: the VMM dies by SIGSYS
+ *   panics N               says each panic so often
  *   eject-ms N             how long it takes to give up a removed device (5); never: it does not
  * What a client should not have sent, or that the real one ignores silently (members that it does not know), is a line
  * of the file <argv[0]>.faults, so that tests see it.

@@ -73,6 +73,19 @@ is "a guest that panics later is created" "$code" 201
 ok "... and becomes an error" await 60 is_state panics error
 http POST /sandboxes/panics/destroy
 
+# What a VMM that a guest has taken over may do.
+vm_wish often "guest panic 1" "panics 100"
+create often
+ok "a panic that is said over and over is an error" await 60 is_state often error
+http POST /sandboxes/often/destroy
+is "... and is dealt with once" "$(grep -c 'op=panicked id=often' "$runner_log")" 1
+
+create twisted
+rm -rf "$root/sandboxes/twisted/vmm/vsock.sock"
+mkdir -p "$root/sandboxes/twisted/vmm/vsock.sock/deep"
+http POST /sandboxes/twisted/destroy
+is "what a VMM makes of its own directory keeps no sandbox from being destroyed" "$code $(state twisted)" "200 destroyed"
+
 vm_wish dies "guest crash 3000"
 create dies
 is "a VMM that crashes later is created" "$code" 201
