@@ -3,23 +3,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "plugins/transport/local/path.h"
 
-#define DEPTH_MAX  64
-#define PASSES_MAX 8 /* over a directory into which somebody writes meanwhile */
+#define DEPTH_MAX  64 /* of descriptors at once: what is deeper is moved to the top first */
+#define PASSES_MAX 8  /* over a directory into which somebody writes meanwhile */
 
 struct removal {
     const struct act *act;
     const char *path; /* of the step, for messages */
     const char *last; /* name of the entry of the top that goes last, or NULL */
     dev_t device;
+    int top;          /* descriptor of the directory itself */
+    unsigned n_moved; /* directories to the top of it */
     struct runner_error *err;
 };
 
-static int remove_entry(const struct removal *r, int dir, const char *name, int depth);
+static int remove_entry(struct removal *r, int dir, const char *name, int depth);
 
 /* depth: 1 at the top. */
 static bool is_kept_for_last(const struct removal *r, const char *name, int depth)
@@ -28,9 +31,10 @@ static bool is_kept_for_last(const struct removal *r, const char *name, int dept
 }
 
 /* Removes what is in the directory; takes fd over. */
-static int empty_directory(const struct removal *r, int fd, int depth)
+static int empty_directory(struct removal *r, int fd, int depth)
 {
     auto_dir DIR *d = fdopendir(fd);
+    unsigned n_moved = r->n_moved;
     struct dirent *entry;
 
     if (d == NULL) {
@@ -46,30 +50,46 @@ static int empty_directory(const struct removal *r, int fd, int depth)
     }
     if (errno != 0)
         return fail_errno(r->err, errno, "remove '%s'", r->path);
-    return depth == 1 && r->last != NULL ? remove_entry(r, dirfd(d), r->last, depth) : 0;
+    return depth == 1 && r->last != NULL && n_moved == r->n_moved ? remove_entry(r, dirfd(d), r->last, depth) : 0;
 }
 
-static int open_directory(const struct removal *r, int dir, const char *name, int depth, int *ret_fd)
+/* Under a name that nothing has there. */
+static int move_to_top(struct removal *r, int dir, const char *name)
+{
+    char to[32];
+
+    do {
+        (void)snprintf(to, sizeof to, ".deep-%u", ++r->n_moved);
+        if (renameat2(dir, name, r->top, to, RENAME_NOREPLACE) == 0 || errno == ENOENT)
+            return 1;
+    } while (errno == EEXIST);
+    return fail_errno(r->err, errno, "remove '%s': move '%s' up", r->path, name);
+}
+
+/* 1: it is not there, or not any more. */
+static int open_directory(struct removal *r, int dir, const char *name, int depth, int *ret_fd)
 {
     auto_close int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
 
     if (fd < 0)
         return errno == ENOENT ? 1 : fail_errno(r->err, errno, "remove '%s': open '%s'", r->path, name);
-    if (depth >= DEPTH_MAX)
-        return fail(r->err, RUNNER_E_INVALID, 0, "remove '%s': deeper than %d directories", r->path, DEPTH_MAX);
     if (fstat(fd, &st) < 0)
         return fail_errno(r->err, errno, "remove '%s'", r->path);
     if (st.st_dev != r->device)
         return fail(r->err, RUNNER_E_BUSY, 0, "remove '%s': '%s' in it is another file system", r->path, name);
+    if (depth >= DEPTH_MAX)
+        return move_to_top(r, dir, name);
     *ret_fd = fd;
     fd = -1;
     return 0;
 }
 
-static int remove_directory(const struct removal *r, int dir, const char *name, int depth)
+/* A pass that moved something to the top was not for nothing, and does not count there. */
+static int remove_directory(struct removal *r, int dir, const char *name, int depth)
 {
     for (int i = 0; i < PASSES_MAX; i++) {
+        unsigned n_moved = r->n_moved;
         int fd = -1, opened = open_directory(r, dir, name, depth, &fd);
 
         if (opened != 0)
@@ -78,8 +98,12 @@ static int remove_directory(const struct removal *r, int dir, const char *name, 
             close(fd);
             return -1;
         }
+        if (depth == 0)
+            r->top = fd;
         if (empty_directory(r, fd, depth + 1) < 0)
             return -1;
+        if (depth == 0 && n_moved != r->n_moved)
+            i = -1;
         if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
             return 0;
         if (errno != ENOTEMPTY && errno != EEXIST)
@@ -98,7 +122,7 @@ static bool is_directory(int dir, const char *name)
     return is;
 }
 
-static int remove_entry(const struct removal *r, int dir, const char *name, int depth)
+static int remove_entry(struct removal *r, int dir, const char *name, int depth)
 {
     if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
         return 0;
