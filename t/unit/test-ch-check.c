@@ -487,7 +487,7 @@ Test(ch_plan, spawn)
     expect_plan(
         ops->spawn, &vm,
         "REMOVE /s/vmm.log undo: CGROUP_DEL sb-1\n"
-        "REMOVE /s/vmm/vsock.sock undo: REMOVE /run/sb-1.sock\n"
+        "REMOVE /s/vmm/vsock.sock +tree undo: REMOVE /run/sb-1.sock\n"
         "REMOVE /s/events undo: REMOVE /s/events\n"
         "SPAWN [/opt/ch][--api-socket][fd=3][--event-monitor][fd=4][--seccomp][true] pid=/s/vmm.pid "
         "output=/s/vmm.log uid=7 gid=7 groups_of=/dev/kvm nofile=4096 cgroup=sb-1 memory=1224736768 tasks=258 "
@@ -502,11 +502,12 @@ Test(ch_plan, cleanup)
     struct runner_vm vm = machine();
 
     expect_plan(ops->cleanup, &vm,
-                "REMOVE /run/sb-1.sock\nREMOVE /run/sb-1.sock.lock\nREMOVE /s/vmm/vsock.sock\nREMOVE /s/events\n");
+                "REMOVE /run/sb-1.sock\nREMOVE /run/sb-1.sock.lock\nREMOVE /s/events\n"
+                "REMOVE /s/vmm/vsock.sock +tree\n");
     vm.cgroup = "sb-1";
     expect_plan(ops->cleanup, &vm,
-                "REMOVE /run/sb-1.sock\nREMOVE /run/sb-1.sock.lock\nREMOVE /s/vmm/vsock.sock\nREMOVE "
-                "/s/events\nCGROUP_DEL sb-1\n");
+                "REMOVE /run/sb-1.sock\nREMOVE /run/sb-1.sock.lock\nREMOVE /s/events\n"
+                "REMOVE /s/vmm/vsock.sock +tree\nCGROUP_DEL sb-1\n");
 }
 
 Test(ch_plan, user_network)
