@@ -214,7 +214,6 @@ def tell(result):
     if result.missed:
         tap.diag("not come to: " + " ".join(result.missed))
     # Calls that come in another order, or not every time, shift the numbers by a few.
-    # Calls that come in another order, or not every time, shift the numbers by a few.
     tap.ok("nearly all of them were come to", len(result.missed) <= 4 + result.points // 20)
 
 

@@ -122,7 +122,16 @@ class Crowd:
             time.sleep(SECONDS / (len(between) + 1))
             call()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                self.wake()
+                thread.join(1)
+
+    def wake(self):
+        """Who was to be answered by a guest that was paused meanwhile waits until it goes on, however long."""
+        client = Client(self.runner.socket)
+        for id in self.ids:
+            self.ask(client, "POST", f"/sandboxes/{id}/resume")
+        client.close()
 
 
 KNOWN = {200, 201, 202, 204, 400, 404, 409, 422, 500, 502, 503, 504}
@@ -156,6 +165,7 @@ def race(kind, base):
 # What runner-plugin-check needs to know for each, as in t/run/52-plugin-check.t.
 PLUGINS = {  # answers of the host, values of its parameters
     "disk/qcow2": ([], []),
+    "disk/reflink": ([], []),
     "ipam/static-pool": ([], ["range=10.0.0.2-10.0.1.80", "gateway=10.0.0.1/23"]),
     "network/user": ([], []),
     "network/bridge": (["RUN:[ip][-j][link]=[]"], []),
