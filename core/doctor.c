@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/fit.h"
 #include "core/host.h"
 #include "core/log.h"
 #include "core/util/str.h"
@@ -217,6 +218,23 @@ static void host_vmms(struct doctor *d, struct host *host)
                 others.len > 0 ? "; does not work: " : "", str_text(&others), others.len > 0 ? ", see above" : "");
 }
 
+static void ipam_fits(struct doctor *d, struct host *host)
+{
+    struct finding_sink to = sink_of(d);
+    struct runner_error err = ERROR_INIT;
+    struct runner_call call;
+
+    call_init(&call, host, NULL, PART_MS);
+    interruptible = &call;
+    if (fit_network(host, &call, &err) < 0)
+        finding_say(&to, RUNNER_FINDING_FAIL, "gateway", NULL, "%s", err.message);
+    else
+        finding_say(&to, RUNNER_FINDING_OK, "gateway", NULL, "%s takes what is leased",
+                    host_plugin(host, RUNNER_NETWORK)->desc.name);
+    interruptible = NULL;
+    call_done(&call);
+}
+
 static void host_plugins(struct doctor *d, struct host *host)
 {
     static const uint32_t kinds[] = {RUNNER_DISK, RUNNER_NETWORK, RUNNER_IPAM, RUNNER_STORAGE};
@@ -228,6 +246,8 @@ static void host_plugins(struct doctor *d, struct host *host)
             struct part part = part_of(host, host->instances[kinds[i]]);
 
             (void)part_diagnose(d, &part);
+            if (kinds[i] == RUNNER_IPAM)
+                ipam_fits(d, host);
             doctor_print_new(d);
         }
 }

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "core/batch.h"
+#include "core/fit.h"
 #include "core/log.h"
 #include "core/plugin-check.h"
 #include "core/util/error.h"
@@ -77,6 +78,15 @@ static void log_news(const struct host *host, const struct instance *instance, c
               instance->plugin->desc.name, "error", problem, NULL);
 }
 
+/* check(), and of ipam whether the network takes what it leases: with the network alone nothing is wrong, and nothing in it
+ * can be made again. */
+static int check_one(struct host *host, struct instance *instance, struct runner_call *call, struct runner_error *err)
+{
+    if (instance_check(instance, call, err) < 0)
+        return -1;
+    return instance->plugin->desc.kind == RUNNER_IPAM ? fit_network(host, call, err) : 0;
+}
+
 /* One of the candidates is enough: the problems of the others are told only when there is none. */
 static int check_kind(struct host *host, uint32_t kind, struct runner_call *call, struct str *ret_problems)
 {
@@ -86,7 +96,7 @@ static int check_kind(struct host *host, uint32_t kind, struct runner_call *call
 
     for (struct instance *instance = host->instances[kind]; instance != NULL; instance = instance->next) {
         struct runner_error err = ERROR_INIT;
-        bool is_good = instance_check(instance, call, &err) == 0;
+        bool is_good = check_one(host, instance, call, &err) == 0;
 
         learn(host, instance, is_good ? NULL : err.message);
         if (is_good) {
@@ -122,7 +132,7 @@ int host_check(struct host *host, struct runner_call *call, struct str *ret_prob
 static bool check_again(struct host *host, struct instance *instance, struct runner_call *call)
 {
     struct runner_error err = ERROR_INIT;
-    const bool is_good = instance_check(instance, call, &err) == 0;
+    const bool is_good = check_one(host, instance, call, &err) == 0;
     bool was_good, is_doubtful;
 
     if (!is_good && call_cancelled(call) == RUNNER_E_CANCELLED) /* the runner stops */

@@ -14,3 +14,11 @@ struct runner_nic nic_of_guest(const struct runner_nic *nic)
     guest.prefix_len = nic->guest_prefix_len;
     return guest;
 }
+
+void nic_set_lease(struct runner_nic *nic, const struct runner_lease *lease)
+{
+    memcpy(nic->address, lease->address, sizeof nic->address);
+    memcpy(nic->gateway, lease->gateway, sizeof nic->gateway);
+    memcpy(nic->dns, lease->dns, sizeof nic->dns);
+    nic->prefix_len = lease->prefix_len;
+}

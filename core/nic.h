@@ -8,4 +8,7 @@
  * that by which the host knows it. */
 struct runner_nic nic_of_guest(const struct runner_nic *nic);
 
+/* What ipam leases becomes the nic's. */
+void nic_set_lease(struct runner_nic *nic, const struct runner_lease *lease);
+
 #endif

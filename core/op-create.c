@@ -4,6 +4,7 @@
 #include "core/figures.h"
 #include "core/guest.h"
 #include "core/identity.h"
+#include "core/nic.h"
 #include "core/op.h"
 #include "core/reaper.h"
 #include "core/snapshot.h"
@@ -152,10 +153,7 @@ static int lease(struct op *op, struct runner_error *err)
     if (!(host_plugin(op->host, RUNNER_NETWORK)->desc.caps & RUNNER_NETWORK_CAP_OWN_ADDRESS)) {
         if (HOST_CALL(op->host, RUNNER_IPAM, ipam, lease, &op->call, op->id, &got, err) < 0)
             return no_address(op, err);
-        memcpy(nic.address, got.address, sizeof nic.address);
-        memcpy(nic.gateway, got.gateway, sizeof nic.gateway);
-        memcpy(nic.dns, got.dns, sizeof nic.dns);
-        nic.prefix_len = got.prefix_len;
+        nic_set_lease(&nic, &got);
     }
     nic.uid = op->sandbox->record->vmm.uid;
     index_lock(op->engine->index);

@@ -5,6 +5,7 @@
 #include "core/batch.h"
 #include "core/guest.h"
 #include "core/identity.h"
+#include "core/nic.h"
 #include "core/snapshot.h"
 #include "core/util/error.h"
 
@@ -114,9 +115,7 @@ static int lease(struct runner_call *call, const char *id, struct runner_nic *ni
     if (strcmp(got.address, nic->address) != 0)
         return fail(err, RUNNER_E_EXISTS, 0, "address: it has %s already, and is to have %s", got.address,
                     nic->address);
-    memcpy(nic->gateway, got.gateway, sizeof nic->gateway);
-    memcpy(nic->dns, got.dns, sizeof nic->dns);
-    nic->prefix_len = got.prefix_len;
+    nic_set_lease(nic, &got);
     return 0;
 }
 

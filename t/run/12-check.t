@@ -25,6 +25,21 @@ before=$(files)
 check
 is "once" "$code $(files)" "0 $before"
 
+# What no plugin can know alone: the bridge's address is the gateway that ipam tells the guests.
+unfit=$'{plugin: bridge, bridge: brfit0, address: 198.51.100.1/24}\n    ipam: {plugin: static-pool, range: 198.51.100.20-198.51.100.29, gateway: 198.51.100.9/24}'
+unfit_words="bridge's address is 198\.51\.100\.1/24 \(network: \{address: .*gateway 198\.51\.100\.9 \(ipam: \{gateway: "
+runner_network=$unfit
+write_config
+check
+is "a bridge with another address than ipam's gateway: status" "$code" 2
+like "it is said, with both addresses and keys" "$err" "hosts\[0\].ipam: network/bridge: the $unfit_words"
+runner_network=${unfit/.9\/24/.1\/24}
+write_config
+check
+unlike "and not where they are the same" "$err" "hosts\[0\].ipam"
+runner_network=
+write_config
+
 rm "$vmm"
 check
 is "no QEMU: status" "$code" 2
@@ -37,4 +52,16 @@ ok "a runner that comes up with one that does not work says so" \
     await 30 grep "error *event=plugin.sick host=local kind=vmm plugin=qemu error=.*$vmm" "$runner_log" ||
     diag "$(cat "$runner_log")"
 stop_runner
+if [ "$(id -u)" = 0 ] && unshare --net true 2>/dev/null && command -v nft >/dev/null; then
+    runner_network=$unfit
+    runner_prefix=(unshare --net --)
+    start_runner
+    ok "and one whose network and ipam do not fit" \
+        await 30 grep -E "error *event=plugin.sick host=local kind=ipam plugin=static-pool error=.*$unfit_words" "$runner_log" ||
+        diag "$(cat "$runner_log")"
+    is "which is no matter of the network's" "$(grep -c 'event=plugin.sick .*kind=network' "$runner_log")" 0
+    stop_runner
+else
+    skip "a network namespace and nft are needed" 2
+fi
 done_testing

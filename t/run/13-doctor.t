@@ -360,7 +360,13 @@ else
     says "the uplink" uplink ok up0
     says "forwarding" forwarding ok up0
     says "addresses" addresses ok '8 to lease, gateway 198\.51\.100\.1/24'
+    says "and the gateway is the bridge" gateway ok
     is "nothing of it is left" "$(awk '{print $1}' "$dir/links" | sort | tr '\n' ' ')" "lo up0 "
+    sed -i 's|gateway: 198.51.100.1/24|gateway: 198.51.100.10/24|' "$doctor_config"
+    net "$route"
+    is "one that is not: status" "$code" 1
+    says "both are named" gateway FAIL "address is 198\.51\.100\.1/24 .*gateway 198\.51\.100\.10 "
+    write_config
     net true
     says "no default route" uplink warn
     chain="nft add table ip filter; nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'"

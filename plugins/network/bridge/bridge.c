@@ -93,8 +93,10 @@ static int bridge_setup(void *self, struct runner_call *call, struct runner_erro
 static int check_nic(const struct bridge *b, const struct runner_nic *nic, struct runner_error *err)
 {
     if (nic->gateway[0] != '\0' && strcmp(nic->gateway, b->address) != 0)
-        return fail(err, RUNNER_E_INVALID, 0, "network/bridge: ipam's gateway %s is not the bridge's address %s/%u",
-                    nic->gateway, b->address, b->prefix_len);
+        return fail(err, RUNNER_E_INVALID, 0,
+                    "network/bridge: the bridge's address is %s/%u (network: {address: ...}), but ipam gives guests "
+                    "the gateway %s (ipam: {gateway: ...}), which must be the same",
+                    b->address, b->prefix_len, nic->gateway);
     return 0;
 }
 
