@@ -153,8 +153,14 @@ is "a QEMU that fails: status" "$code" 1
 says "it is quoted" qemu FAIL 'broken'
 rm "$vmm"
 doctor
+says "no QEMU where the configuration says" qemu FAIL "QEMU '$vmm'"
+like "that is told, and by which key" "$(tr -s ' \n' ' ' <<<"$out")" "\(vmm: \{binary: $vmm\} in the configuration"
+unlike "and no package would mend it" "$(line_of qemu)" 'apt-get'
+sed -i "s|binary: $vmm|binary: qemu-none-such|" "$doctor_config"
+doctor
 says "no QEMU" qemu FAIL 'QEMU'
 fixed_by "and where it is" qemu 'apt-get install -y .*qemu-system-x86'
+write_config
 ln -s "$top_builddir/t/fake/fake-qemu" "$vmm"
 
 says "which VMM that leaves: none" vmm FAIL 'none works: qemu'

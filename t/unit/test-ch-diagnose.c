@@ -84,7 +84,20 @@ Test(ch_diagnose, no_program)
 
     diagnose(NO_BINARY, NULL, 0, &lines);
     HAS("FAIL cloud-hypervisor: ");
-    HAS("curl -fLo /usr/local/bin/cloud-hypervisor https://");
+    HAS("curl --create-dirs -fLo /usr/local/bin/cloud-hypervisor https://");
+    cr_expect_null(strstr(str_text(&lines), "binary:"), "%s", str_text(&lines));
+}
+
+Test(ch_diagnose, no_program_at_a_configured_path)
+{
+    static const struct runner_value values[] = {{.name = "binary", .text = "/opt/ch/ch"}};
+    auto_str struct str lines = STR_INIT;
+
+    diagnose(NO_BINARY, values, ARRAY_LEN(values), &lines);
+    HAS("not installed (vmm: {binary: /opt/ch/ch} in the configuration) [");
+    HAS("curl --create-dirs -fLo /opt/ch/ch https://");
+    HAS("chmod 755 /opt/ch/ch]");
+    cr_expect_null(strstr(str_text(&lines), "/usr/local"), "%s", str_text(&lines));
 }
 
 Test(ch_diagnose, too_old)

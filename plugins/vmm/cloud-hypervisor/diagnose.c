@@ -4,20 +4,25 @@
 
 #include "core/util/error.h"
 #include "core/util/finding.h"
+#include "core/util/str.h"
 #include "plugins/vmm/cloud-hypervisor/check.h"
 
 /* Debian has no package of it; its releases have a static program. */
 #define INSTALL                                                                                                        \
-    "apt-get install -y ca-certificates curl && curl -fLo /usr/local/bin/cloud-hypervisor "                            \
+    "apt-get install -y ca-certificates curl && curl --create-dirs -fLo %s "                                           \
     "https://github.com/cloud-hypervisor/cloud-hypervisor/releases/latest/download/cloud-hypervisor-static && "        \
-    "chmod 755 /usr/local/bin/cloud-hypervisor"
+    "chmod 755 %s"
 #define NEWER_KERNEL "apt-get install -y -t bookworm-backports linux-image-amd64"
 
-static void say_program(const struct runner_error *cause, const struct finding_sink *to)
+static void say_program(const struct ch *self, const struct runner_error *cause, const struct finding_sink *to)
 {
-    bool is_replaceable = cause->code == RUNNER_E_NOTFOUND || cause->code == RUNNER_E_INVALID;
+    const bool is_replaceable = cause->code == RUNNER_E_NOTFOUND || cause->code == RUNNER_E_INVALID;
+    const bool is_path = strchr(self->binary, '/') != NULL;
+    const char *path = is_path ? self->binary : "/usr/local/bin/cloud-hypervisor";
+    auto_free char *fix = mem_printf(INSTALL, path, path);
 
-    finding_say(to, RUNNER_FINDING_FAIL, "cloud-hypervisor", is_replaceable ? INSTALL : NULL, "%s", cause->message);
+    finding_say(to, RUNNER_FINDING_FAIL, "cloud-hypervisor", is_replaceable ? fix : NULL, "%s%s%s%s", cause->message,
+                is_path ? " (vmm: {binary: " : "", is_path ? path : "", is_path ? "} in the configuration)" : "");
 }
 
 /* The command that may give it a KVM, by why it has none. */
@@ -87,6 +92,6 @@ int diagnose_run(void *instance, struct runner_call *call, void (*say)(void *ctx
             error_copy(err, &cause);
         return -1;
     }
-    say_program(&cause, &to);
+    say_program(self, &cause, &to);
     return 0;
 }

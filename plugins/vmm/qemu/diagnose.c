@@ -34,6 +34,21 @@ static void say_kvm(const struct qemu *self, const struct verdict *verdict, cons
                     "KVM ran a tiny guest; no snapshot's kernel to try it with");
 }
 
+/* What is installed for a path that somebody chose is nobody's to say. */
+static void say_program(const struct qemu *self, const struct runner_error *cause, const struct finding_sink *to)
+{
+    static const char install[] = "apt-get install -y --no-install-recommends qemu-system-x86";
+    const bool is_path = strchr(self->binary, '/') != NULL;
+
+    if (is_path)
+        finding_say(to, RUNNER_FINDING_FAIL, "qemu", NULL,
+                    "%s (vmm: {binary: %s} in the configuration; without it, the first qemu-system-x86_64 of PATH)",
+                    cause->message, self->binary);
+    else
+        finding_say(to, RUNNER_FINDING_FAIL, "qemu", cause->code == RUNNER_E_NOTFOUND ? install : NULL, "%s",
+                    cause->message);
+}
+
 int diagnose_run(void *instance, struct runner_call *call, void (*say)(void *ctx, const struct runner_finding *),
                  void *ctx, struct runner_error *err)
 {
@@ -53,8 +68,6 @@ int diagnose_run(void *instance, struct runner_call *call, void (*say)(void *ctx
             error_copy(err, &cause);
         return -1;
     }
-    finding_say(&to, RUNNER_FINDING_FAIL, "qemu",
-                cause.code == RUNNER_E_NOTFOUND ? "apt-get install -y --no-install-recommends qemu-system-x86" : NULL,
-                "%s", cause.message);
+    say_program(self, &cause, &to);
     return 0;
 }
