@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "core/guest.h"
+#include "core/log.h"
 #include "core/op.h"
 #include "core/sandbox-seed.h"
 #include "core/util/error.h"
+#include "core/util/num.h"
 
 #define KILL_WAIT_MS  2000  /* after SIGTERM: the VMM flushes its caches and goes */
 #define KILL_RESERVE_MS (2 * KILL_WAIT_MS)
@@ -288,12 +290,33 @@ static int wait_end(struct op *op, int exit_fd, int64_t ms, struct runner_error 
     return events > 0;
 }
 
-static int press_button(struct op *op, struct runner_error *err)
+/* Within ms: a VMM that takes no connection any more, or never answers, must not use up the time to kill it. */
+static int press_button(struct op *op, int64_t ms, struct runner_error *err)
 {
     auto_vm_view struct vm_view view = {0};
     struct instance *vmm = op_vmm_view(op, &view, err);
+    struct runner_call press;
 
-    return vmm != NULL ? INSTANCE_CALL(vmm, vmm, power_button, &op->call, &view.vm, err) : -1;
+    if (vmm == NULL)
+        return -1;
+    call_init_child(&press, &op->call, ms);
+    return INSTANCE_CALL(vmm, vmm, power_button, &press, &view.vm, err);
+}
+
+/* The button, and the guest's time to go down: as wait_end(), and 0 where the button could not be pressed. */
+static int shut_down(struct op *op, int exit_fd, int64_t grace_ms, struct runner_error *err)
+{
+    const int64_t until_ms = num_now_ms() + grace_ms;
+    struct runner_error cause = ERROR_INIT;
+    int64_t left_ms;
+
+    if (press_button(op, grace_ms, &cause) < 0) {
+        log_event(RUNNER_LOG_WARN, "vm.no_button", "id", op->id, "error", cause.message, "note",
+                  "the guest is not asked to shut down: its VMM is ended", NULL);
+        return 0;
+    }
+    left_ms = until_ms - num_now_ms();
+    return wait_end(op, exit_fd, left_ms > 0 ? left_ms : 0, err);
 }
 
 int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
@@ -303,7 +326,6 @@ int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
         int signal_number;
         int64_t wait_ms;
     } ladder[] = {{SIGTERM, KILL_WAIT_MS}, {SIGKILL, DEATH_WAIT_MS}};
-    struct runner_error ignored = ERROR_INIT;
     auto_close int exit_fd = -1;
     int ended = 0;
 
@@ -311,8 +333,8 @@ int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
         return err->code == RUNNER_E_NOTFOUND ? (error_clear(err), 0) : -1;
     if (grace_ms > call_left_ms(&op->call) - KILL_RESERVE_MS) /* else the deadline would leave it running */
         grace_ms = call_left_ms(&op->call) - KILL_RESERVE_MS;
-    if (grace_ms > 0 && press_button(op, &ignored) == 0)
-        ended = wait_end(op, exit_fd, grace_ms, err);
+    if (grace_ms > 0)
+        ended = shut_down(op, exit_fd, grace_ms, err);
     for (size_t i = 0; ended == 0 && i < ARRAY_LEN(ladder); i++) {
         if (send_signal(op, pid_path, ladder[i].signal_number, err) < 0)
             return -1;

@@ -170,7 +170,7 @@ int op_probe(struct op *op, bool *ret_alive, int *ret_status, struct runner_erro
 int op_find_foreign_process(struct op *op, struct runner_error *err);
 
 /* Ends the VM's process: the power button and grace_ms first (0: not), then SIGTERM, then SIGKILL; each step waits for
- * the event. Nothing running: fine. */
+ * the event. A button that cannot be pressed within grace_ms is logged. Nothing running: fine. */
 int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err);
 /* A stopped one gets the size op->resize: of its host's capacity, then its disk, unless that has it. */
 int op_can_grow(const struct op *op, struct runner_error *err); /* NOTSUP: disks of its host cannot */

@@ -137,6 +137,17 @@ create deaf
 run "$ctl" stop deaf
 is "a grace beyond the deadline: it is ended all the same" "$code $(vms)" "0 0"
 run "$ctl" rm deaf
+if command -v python3 >/dev/null; then
+    create wedged
+    ok "a VMM that takes no connection" wedge_vm wedged
+    run "$ctl" stop wedged
+    is "... is ended within the deadline of the stop" "$code $(vms)" "0 0"
+    like "... and it is said that its guest was not asked" "$(cat "$runner_log")" \
+        'warn *event=vm.no_button id=wedged error=".*(in time|timed out)'
+    run "$ctl" rm wedged
+else
+    skip "python3 is not installed" 3
+fi
 vm_wish late "guest-ms 6500"
 create late >"$dir/x" &
 create=$!

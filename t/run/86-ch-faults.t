@@ -105,5 +105,19 @@ ok "... and goes on" await 60 "$ctl" exec again -- true
 is "... as started" "$(state again)" started
 http POST /sandboxes/again/destroy
 is "nothing is left" "$(vms)" 0
+
+if command -v python3 >/dev/null; then
+    stop_runner
+    ok "a runner with little time to stop" start_runner "timeouts: {stop: 6s, stop_grace: 1s}"
+    create wedged
+    ok "a VMM that takes no connection" wedge_vm wedged
+    http POST /sandboxes/wedged/stop
+    is "... is ended within the deadline of the stop" "$code $(state wedged) $(vms)" "200 stopped 0"
+    like "... and it is said that its guest was not asked" "$(cat "$runner_log")" \
+        'warn *event=vm.no_button id=wedged error=".*(in time|timed out)'
+    http POST /sandboxes/wedged/destroy
+else
+    skip "python3 is not installed" 4
+fi
 is "nothing was asked that Cloud Hypervisor does not know" "$(cat "$vmm.faults")" ""
 done_testing

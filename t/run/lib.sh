@@ -18,6 +18,7 @@
 #   use_shelf                        before it: images come from $dir/shelf; put_on_shelf, make_boot_kit
 #   vms                              how many VMs run
 #   vm_wish ID|"" LINE...            what the VMs of one sandbox, or all of them, do wrong (t/fake/fake-qemu.h, fake-ch.h)
+#   wedge_vm ID                      its VMM hangs, and takes no connection any more
 #   http METHOD PATH [CURL ARG...]   sets $code (HTTP status), $out (body), $err (head), over the unix socket
 #   json KEY [TEXT]                  the member of $out or TEXT; a.b.0 goes into depth; nothing when there is none
 #   message                          the member "message" of $out
@@ -257,6 +258,26 @@ vm_wish() {
     else
         printf '%s\n' "$@" >"$file"
     fi
+}
+
+# The VMM of a sandbox hangs: it runs no more, and whoever calls its control socket waits for ever. Needs python3.
+wedge_vm() { # ID
+    kill -STOP "$(json pid "$("$ctl" info --json "$1")")"
+    python3 -c '
+import os, socket, sys, time
+calls = []
+os.chdir(os.path.dirname(sys.argv[1]))
+while True:
+    calls.append(socket.socket(socket.AF_UNIX))
+    calls[-1].setblocking(False)
+    try:
+        calls[-1].connect(os.path.basename(sys.argv[1]))
+    except BlockingIOError:
+        break
+print(len(calls), flush=True)
+time.sleep(600)' "$dir/run/$1.sock" >"$dir/wedge.$1" &
+    at_exit kill "$!"
+    await 60 test -s "$dir/wedge.$1"
 }
 
 # Its guests are met on loopback, at addresses of t/fake/loopback.h, by a network plugin for tests.
