@@ -4,6 +4,7 @@
 # a test, at most four guests in it at a time.
 #   need_host                 skips the whole test unless this machine can make one; sets $cloud_hypervisor
 #   start_host                brings one up, at the second try if need be
+#   restart_host              ends it, brings up another that is as the first was
 #   host_kernel=stock         before it: Debian's own, not that of backports
 #   host_images=FOLDER        before it: bases/, boot/ and snapshots/ of images that were pulled here, to be there as well
 #   host_files=(PATH...)      before it: of the build folder, to be there in $host_tests, under the same paths
@@ -94,15 +95,19 @@ kvm_amd.vls=0 kvm_amd.avic=0" \
     host_pid=$!
 }
 
+host_last_words() {
+    cat "$host_dir/qemu.log"
+    tail -n 20 "$host_dir/console" | tr -d '\0\r'
+}
+
 host_is_ready_or_gone() { ! kill -0 $host_pid 2>/dev/null || grep -qa '^host: ready' "$host_dir/console"; }
 
 try_host() {
     : >"$host_dir/console"
     spawn_host
     await 180 host_is_ready_or_gone && kill -0 $host_pid 2>/dev/null && on_host 60 true && return
-    diag "$(cat "$host_dir/qemu.log")" "$(tail -n 20 "$host_dir/console" | tr -d '\0\r')"
-    kill -KILL $host_pid 2>/dev/null
-    wait $host_pid 2>/dev/null
+    diag "$(host_last_words)"
+    end_host
     return 1
 }
 
@@ -113,8 +118,20 @@ start_host() {
     "$top_builddir/runner-image" build tiny --root "$cache" --guestd "$top_builddir/guest/runner-guestd" \
         >"$host_dir/image.log" 2>&1 || { diag "$(tail -n 20 "$host_dir/image.log")"; return 1; }
     make_host_data || { diag "$(tail -n 20 "$host_dir/install.log")"; return 1; }
-    at_exit eval 'kill -KILL $host_pid; wait $host_pid'
-    try_host || { diag "once more: emulation of this kind sometimes fails to boot" && try_host; }
+    at_exit end_host
+    boot_host
+}
+
+boot_host() { try_host || { diag "once more: emulation of this kind sometimes fails to boot" && try_host; }; }
+
+end_host() {
+    kill -KILL $host_pid 2>/dev/null
+    wait $host_pid 2>/dev/null
+}
+
+restart_host() {
+    end_host
+    boot_host
 }
 
 on_host() {

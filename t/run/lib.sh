@@ -49,6 +49,13 @@ remove_cgroups() {
     await 10 eval 'find "$at" -depth -type d -exec rmdir {} +; [ ! -d "$at" ]'
 }
 
+tell_guests() {
+    local file
+    for file in "$root"/sandboxes/*/{serial,vmm}.log; do
+        [ ! -s "$file" ] || { echo "# the end of $file:" && tail -c 2000 "$file" | tr -d '\0\r' | sed 's/^/#   /'; }
+    done
+}
+
 lib_quit() {
     local status=$? i
     trap - EXIT
@@ -60,6 +67,7 @@ lib_quit() {
     if [ -s "$dir/runner.log" ] && { [ $test_is_done = no ] || [ $test_failed -gt 0 ]; }; then
         echo "# the end of the runner's log:"
         tail -n 40 "$dir/runner.log" | sed 's/^/#   /'
+        tell_guests
     fi
     rm -rf "$dir"
     if [ $test_is_done = no ]; then
