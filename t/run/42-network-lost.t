@@ -1,16 +1,7 @@
 #!/bin/sh
 # tier: component
 # network/bridge by packets: what others take away is told and put right; in a namespace of its own.
-skip()
-{
-    echo "1..0 # SKIP $*"
-    exit 0
-}
-[ "$(id -u)" = 0 ] || skip "needs root"
-[ -c /dev/net/tun ] || skip "needs /dev/net/tun"
-for program in unshare ip bridge nft python3; do
-    command -v $program >/dev/null || skip "needs $program"
-done
-unshare -nm sh -c "mount -t sysfs sysfs /sys" 2>/dev/null || skip "no network namespaces here, with their sysfs"
-t=${top_srcdir:-.}/t
-PYTHONPATH=$t/rig:$t/run exec unshare -nm sh -c "mount -t sysfs sysfs /sys && exec python3 -B $t/run/network_lost.py"
+top_srcdir=${top_srcdir:-.}
+. "$top_srcdir/t/run/lib-network.sh" || exit 99
+need_network ip bridge nft python3
+in_namespace_with_sysfs python3 -B "$top_srcdir/t/run/network_lost.py"

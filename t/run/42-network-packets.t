@@ -1,16 +1,7 @@
 #!/bin/sh
 # tier: component
 # network/bridge by packets: who may speak to whom, while policies change and runners die; in a namespace of its own.
-skip()
-{
-    echo "1..0 # SKIP $*"
-    exit 0
-}
-[ "$(id -u)" = 0 ] || skip "needs root"
-[ -c /dev/net/tun ] || skip "needs /dev/net/tun"
-for program in unshare ip bridge nft python3; do
-    command -v $program >/dev/null || skip "needs $program"
-done
-unshare -n true 2>/dev/null || skip "no network namespaces here"
-t=${top_srcdir:-.}/t
-PYTHONPATH=$t/rig:$t/run exec unshare -n python3 -B "$t/run/network_packets.py"
+top_srcdir=${top_srcdir:-.}
+. "$top_srcdir/t/run/lib-network.sh" || exit 99
+need_network ip bridge nft python3
+in_namespace python3 -B "$top_srcdir/t/run/network_packets.py"

@@ -1,17 +1,8 @@
 #!/bin/sh
 # tier: component
 # network/bridge with runner-dns by packets: a guest that may reach only some names; in a namespace of its own.
-skip()
-{
-    echo "1..0 # SKIP $*"
-    exit 0
-}
-[ "$(id -u)" = 0 ] || skip "needs root"
-[ -c /dev/net/tun ] || skip "needs /dev/net/tun"
-for program in unshare ip bridge nft python3; do
-    command -v $program >/dev/null || skip "needs $program"
-done
-unshare -n true 2>/dev/null || skip "no network namespaces here"
-[ -x "${top_builddir:-.}/plugins/network/bridge/runner-dns" ] || skip "runner-dns was not built: a library is missing"
-t=${top_srcdir:-.}/t
-PYTHONPATH=$t/rig:$t/run exec unshare -n python3 -B "$t/run/network_names.py"
+top_srcdir=${top_srcdir:-.}
+. "$top_srcdir/t/run/lib-network.sh" || exit 99
+need_network ip bridge nft python3
+need_runner_dns
+in_namespace python3 -B "$top_srcdir/t/run/network_names.py"
