@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import re
 import shutil
@@ -119,6 +120,12 @@ def entries(case):
     good = case.blob(pack(GOOD.bytes(), "gzip"), "good")
     case.refused("more layers than are allowed", [(media_type("gzip"), good)] * 3, INVALID, "3 layers, more than 2", "layers=2")
     case.refused("a configuration that is none", [(media_type("gzip"), good)], INVALID, "configuration", config=b"{")
+    for name, path, text in (("that leads out", "/a/../../b", "it leads out of the image"),
+                             ("below a file", "/good/x", "'good' on its way is no directory"),
+                             ("of too long a name", "/" + "n" * 256, "a name in it has more than 255"),
+                             ("too deep", "/d" * 300, "more than 256 dir")):
+        config = json.dumps({"config": {"Volumes": {path: {}}}}).encode()
+        case.refused(f"a volume {name}", [(media_type("gzip"), good)], INVALID, f"^volume '{path[:100]}.*: {text}", config=config)
 
 
 def damage(case):

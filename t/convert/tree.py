@@ -268,6 +268,29 @@ def check_gnu_sparse(folder):
     tap.ok("they are none on the disk", int(result.values["content"]) < 30 << 20, result)
 
 
+def check_volumes(folder):
+    """Directories that the image's configuration says are volumes, where nothing is."""
+    layer = Layer().dir("kept", mode=0o700, uid=7, gid=8).add("kept/in", b"i").add("file", b"f").link("out", "/../led/to")
+    layer.dir("led").link("nowhere", "no/where").dir("run", mode=0o711)
+    volumes = ("/var/lib/data/", "/kept", "/file", "/out/in", "/nowhere", "relative/../volume", "/run/\u00e9", "/")
+    config = json.dumps(dict(CONFIG, config=dict(CONFIG["config"], Volumes=dict.fromkeys(volumes, {})))).encode()
+    path, disk, again = (os.path.join(folder, name) for name in ("volumes.tar", "volumes", "volumes-again"))
+    with open(path, "wb") as file:
+        file.write(layer.bytes())
+    result = convert(disk, [(media_type(""), path)], config=config)
+    tap.ok("an image with volumes converts", result.code == 0, result)
+    tap.equal("e2fsck finds nothing wrong", fsck(disk), "")
+    tree = read_disk(disk)
+    made = {"/var", "/var/lib", "/var/lib/data", "/led/to", "/led/to/in", "/no", "/no/where", "/volume", "/run/\\xc3\\xa9"}
+    tap.equal("they are there, and the directories above them", set(tree) - {"", "/lost+found", "/kept", "/kept/in", "/file",
+                                                                           "/out", "/led", "/nowhere", "/run"}, made)
+    tap.equal("0755, root's", {tree[name][:3] for name in made & set(tree)}, {(stat.S_IFDIR | 0o755, "0", "0")})
+    tap.equal("what is there stays as it is", [tree[name][:3] for name in ("/kept", "/file", "/run")],
+              [(stat.S_IFDIR | 0o700, "7", "8"), (stat.S_IFREG | 0o644, "0", "0"), (stat.S_IFDIR | 0o711, "0", "0")])
+    convert(again, [(media_type(""), path)], config=config)
+    tap.ok("twice the same, byte for byte", subprocess.run(["cmp", disk, again], check=False).returncode == 0)
+
+
 def check_init(folder):
     def init_of(*build):
         layer = Layer()
@@ -304,6 +327,10 @@ def check_config(folder):
     for name, text, wanted in (("no JSON", b"{", "the image's configuration: "), ("no object", b"[]", "it is no object"),
                                ("a Cmd that is a string", {"config": {"Cmd": "x"}}, "Cmd is"),
                                ("a number in Env", {"config": {"Env": [1]}}, "Env has"),
+                               ("a list of volumes", {"config": {"Volumes": ["/a"]}}, "Volumes is an array, not an object"),
+                               ("a volume without a name", {"config": {"Volumes": {"": {}}}}, "a path of 0 bytes"),
+                               ("a volume of 5000 bytes", {"config": {"Volumes": {"/a" * 2500: {}}}}, "a path of 5000 bytes"),
+                               ("257 volumes", {"config": {"Volumes": {f"/{i}": {} for i in range(257)}}}, "more than 256 paths"),
                                ("2 MiB", b" " * (2 << 20), "more than 1048576 bytes")):
         got = json_of(text)
         tap.ok(f"a configuration that is {name}", isinstance(got, str) and wanted in got, got)
@@ -323,6 +350,7 @@ def main():
         check_removed(folder)
         check_gnu_sparse(folder)
         check_init(folder)
+        check_volumes(folder)
         check_config(folder)
     tap.done()
 

@@ -302,12 +302,12 @@ static void check_config(const uint8_t *data, size_t size)
 
 static void convert(const char *folder, struct convert_layer *layers, size_t n)
 {
-    static const char config[] = "{}";
+    static const char config[] = "{\"config\":{\"Volumes\":{\"/a/b/c\":{},\"d/../e\":{},\"/\":{}}}}";
     auto_free char *disk = mem_printf("%s/disk", folder);
     struct convert_request request = {.layers = layers,
                                       .n_layers = n,
                                       .config = config,
-                                      .config_len = 2,
+                                      .config_len = sizeof config - 1,
                                       .path = disk,
                                       .bounds = {.entries = 5000, .total_bytes = 4 << 20, .depth = 40}};
     struct runner_error err = ERROR_INIT;

@@ -1,3 +1,4 @@
+#include <limits.h>
 #include <string.h>
 
 #include "plugins/storage/oci/convert.h"
@@ -109,6 +110,26 @@ static int add_env(struct str *to, const struct json *object, struct runner_erro
     return 0;
 }
 
+/* An object whose keys are paths. */
+static int read_volumes(const struct json *config, struct image_config *ret, struct runner_error *err)
+{
+    const struct json *j = json_get(config, "Volumes");
+
+    if (j == NULL || j->type == JSON_NULL)
+        return 0;
+    if (j->type != JSON_OBJECT)
+        return fail(err, RUNNER_E_INVALID, 0, "Volumes is %s, not an object", json_type_name(j->type));
+    for (const struct json *at = j->first; at != NULL; at = at->next) {
+        if (ret->n_volumes == VOLUMES_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "Volumes has more than %d paths", VOLUMES_MAX);
+        if (at->key[0] == '\0' || strlen(at->key) >= PATH_MAX)
+            return fail(err, RUNNER_E_INVALID, 0, "Volumes has a path of %zu bytes", strlen(at->key));
+        ret->volumes = mem_grow(ret->volumes, ret->n_volumes + 1, sizeof *ret->volumes);
+        ret->volumes[ret->n_volumes++] = mem_dup(at->key);
+    }
+    return 0;
+}
+
 static int read_tree(const struct json *tree, struct image_config *ret, struct runner_error *err)
 {
     const struct json *config = json_get(tree, "config");
@@ -123,7 +144,7 @@ static int read_tree(const struct json *tree, struct image_config *ret, struct r
     if (add_env(&ret->members, config, err) < 0 || add_text(&ret->members, "user", config, "User", err) < 0 ||
         add_text(&ret->members, "workdir", config, "WorkingDir", err) < 0 ||
         add_array(&ret->members, "entrypoint", config, "Entrypoint", err) < 0 ||
-        add_array(&ret->members, "cmd", config, "Cmd", err) < 0)
+        add_array(&ret->members, "cmd", config, "Cmd", err) < 0 || read_volumes(config, ret, err) < 0)
         return -1;
     ret->architecture = mem_dup(architecture);
     ret->os = mem_dup(os);
@@ -133,7 +154,7 @@ static int read_tree(const struct json *tree, struct image_config *ret, struct r
 
 int image_config_read(const char *text, size_t len, struct image_config *ret, struct runner_error *err)
 {
-    struct image_config config = {NULL, NULL, NULL, STR_INIT};
+    struct image_config config = {.members = STR_INIT};
     auto_json struct json *tree = NULL;
 
     if (len > CONVERT_CONFIG_MAX)
@@ -151,6 +172,9 @@ void image_config_done(struct image_config *config)
     free(config->architecture);
     free(config->os);
     free(config->variant);
+    for (size_t i = 0; i < config->n_volumes; i++)
+        free(config->volumes[i]);
+    free(config->volumes);
     str_done(&config->members);
     memset(config, 0, sizeof(*config));
 }

@@ -121,7 +121,8 @@ static int apply_layers(struct conversion *c, struct runner_error *err)
 
 static int run(struct conversion *c, struct convert_result *ret, struct runner_error *err)
 {
-    if (image_init(c, err) < 0 || apply_layers(c, err) < 0)
+    if (image_init(c, err) < 0 || apply_layers(c, err) < 0 ||
+        volumes_make(&c->image, c->config.volumes, c->config.n_volumes, err) < 0)
         return -1;
     ret->entries = c->image.tree.entries;
     json_add_text(&c->config.members, "init", has_systemd(&c->image) ? "systemd" : "");

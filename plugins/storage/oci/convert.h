@@ -12,7 +12,7 @@
 #include "core/util/str.h"
 
 /* Counts in the key of cached bases: another number, another disk from the same layers. */
-#define CONVERT_VERSION 1
+#define CONVERT_VERSION 2
 
 struct convert_layer {
     const char *path;       /* the blob */
@@ -65,8 +65,11 @@ int convert_image(const struct convert_request *, struct convert_result *ret, st
 
 /* What an image's configuration says, at most CONVERT_CONFIG_MAX bytes of it. Strings are NULL where it says nothing. */
 #define CONVERT_CONFIG_MAX (1 << 20)
+#define VOLUMES_MAX        256
 struct image_config {
     char *architecture, *os, *variant; /* as Go names them: amd64, arm64, linux */
+    char **volumes;                    /* paths in the image, as it says them, at most VOLUMES_MAX */
+    size_t n_volumes;
     struct str members; /* image_json but for init, an object that is not closed: json_add_text(), json_close() */
 };
 int image_config_read(const char *text, size_t len, struct image_config *ret, struct runner_error *err);
