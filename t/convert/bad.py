@@ -1,6 +1,7 @@
 """Images that are not what they should be: each is refused with a text that names layer and entry, and nothing is left."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -171,6 +172,35 @@ def zstd_of_zeros(first, size):
     return frame + repeat * (size // block) + struct.pack("<I", 1)[:3]
 
 
+def other_content(case):
+    """Layers that are not what the configuration says they are, unpacked."""
+    def config_of(*tars, **more):
+        return json.dumps({"rootfs": dict({"type": "layers", "diff_ids": [
+            "sha256:" + hashlib.sha256(tar).hexdigest() for tar in tars]}, **more)}).encode()
+
+    good, other = Layer().add("good", b"good").bytes(), Layer().add("other", os.urandom(3 << 20)).bytes()
+    layers = [(media_type("gzip"), case.blob(pack(good, "gzip"), "good")), (media_type("zstd"), case.blob(pack(other, "zstd"), "other")),
+              (TAR, case.blob(good, "third"))]
+    result = convert(case.disk, layers, "diff_ids=1", config=config_of(good, other, good))
+    if tap.ok("layers that are what the configuration says", result.code == 0, result):
+        os.unlink(case.disk)
+    digest = lambda tar: "sha256:" + hashlib.sha256(tar).hexdigest()
+    for i, says in enumerate(((other, other, good), (good, good, good), (good, other, other))):
+        tars = (good, other, good)
+        case.refused(f"layer {i} is another", layers, INVALID,
+                     f"^layer {('good', 'other', 'third')[i]}: (entry '.*': )?unpacked it is {digest(tars[i])}, and "
+                     rf"rootfs\.diff_ids\[{i}\] says {digest(says[i])}$", config=config_of(*says))
+    case.refused("padding is part of a layer", [(TAR, case.blob(good + bytes(512)))], INVALID, "unpacked it is", config=config_of(good))
+    case.refused("fewer are said", layers, INVALID, r"2 rootfs\.diff_ids, and the image 3 layers", config=config_of(good, other))
+    case.refused("more are said", layers[:1], INVALID, r"2 rootfs\.diff_ids, and the image 1 layers", config=config_of(good, other))
+    case.refused("none are said", layers, INVALID, r"0 rootfs\.diff_ids", config=config_of())
+    case.refused("nothing is said", layers, INVALID, r"no rootfs\.diff_ids, and the image 3 layers", "diff_ids=1", config=b"{}")
+    for name, ids in (("no digest", ["sha512:" + "a" * 128]), ("too short", ["sha256:" + "a" * 63]),
+                      ("in capitals", ["sha256:" + "A" * 64])):
+        case.refused(f"a digest that is {name}", layers[:1], INVALID, r"rootfs\.diff_ids\[0\] is no", config=config_of(diff_ids=ids))
+    case.refused("a rootfs that is none", layers, INVALID, "rootfs is a", config=b'{"rootfs": []}')
+
+
 def bombs(case):
     layer = Layer(tarfile.GNU_FORMAT)
     info = tarfile.TarInfo("bomb")
@@ -273,6 +303,7 @@ def main():
         paths(case)
         entries(case)
         damage(case)
+        other_content(case)
         bombs(case)
         interrupted(case)
         out_of_space(case, folder)

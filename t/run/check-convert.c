@@ -1,6 +1,6 @@
 /*
  * check-convert [NAME=VALUE]... DISK CONFIG [MEDIA-TYPE FILE]...: a disk of layers. NAME: a bound of struct convert_bounds, or
- * cancel (after so many questions). Prints rss_kb, ms, size, content, entries, json, each a line "NAME VALUE"; or rss_kb, ms
+ * cancel (after so many questions), diff_ids (1: needed). Prints rss_kb, ms, size, content, entries, json, each a line "NAME VALUE"; or rss_kb, ms
  * and "error CODE TEXT", exit status 1.
  */
 #include <fcntl.h>
@@ -40,8 +40,9 @@ static int usage(void)
     return 2;
 }
 
-static bool set_bound(struct convert_bounds *b, struct asked *asked, const char *word)
+static bool set_bound(struct convert_request *request, struct asked *asked, const char *word)
 {
+    struct convert_bounds *b = &request->bounds;
     size_t len = strcspn(word, "=");
     int64_t value;
 
@@ -64,6 +65,8 @@ static bool set_bound(struct convert_bounds *b, struct asked *asked, const char 
         b->xattr_bytes = value;
     else if (IS("cancel"))
         asked->left = value;
+    else if (IS("diff_ids"))
+        request->needs_diff_ids = value != 0;
     else
         return false;
     return true;
@@ -114,7 +117,7 @@ int main(int argc, char **argv)
     int64_t start = num_now_ms();
     int at = 1, status;
 
-    while (at < argc && set_bound(&request.bounds, &asked, argv[at]))
+    while (at < argc && set_bound(&request, &asked, argv[at]))
         at++;
     if (argc - at < 2 || (argc - at) % 2 != 0)
         return usage();

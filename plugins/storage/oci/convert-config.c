@@ -4,9 +4,11 @@
 #include "plugins/storage/oci/convert.h"
 
 #include "core/util/json.h"
+#include "core/util/text.h"
 
-#define ENV_MAX  1024
-#define ARGS_MAX 1024
+#define ENV_MAX   1024
+#define ARGS_MAX  1024
+#define DIFFS_MAX 4096
 
 /* A text or NULL; where in the configuration it is says what. */
 static int read_text(const struct json *object, const char *key, const char **ret, struct runner_error *err)
@@ -130,6 +132,34 @@ static int read_volumes(const struct json *config, struct image_config *ret, str
     return 0;
 }
 
+static bool is_digest(const char *text, const char **ret_hex)
+{
+    return text_starts(text, "sha256:", ret_hex) && strspn(*ret_hex, "0123456789abcdef") == 64 &&
+           (*ret_hex)[64] == '\0';
+}
+
+static int read_diff_ids(const struct json *tree, struct image_config *ret, struct runner_error *err)
+{
+    const struct json *rootfs = json_get(tree, "rootfs"), *first;
+    const char *hex;
+
+    if (rootfs == NULL || rootfs->type == JSON_NULL)
+        return 0;
+    if (rootfs->type != JSON_OBJECT)
+        return fail(err, RUNNER_E_INVALID, 0, "rootfs is %s, not an object", json_type_name(rootfs->type));
+    if (read_array(rootfs, "diff_ids", DIFFS_MAX, &first, err) < 0)
+        return -1;
+    ret->has_diff_ids = true;
+    for (; first != NULL; first = first->next) {
+        if (!is_digest(first->text, &hex))
+            return fail(err, RUNNER_E_INVALID, 0, "rootfs.diff_ids[%zu] is no \"sha256:\" and 64 digits",
+                        ret->n_diff_ids);
+        ret->diff_ids = mem_grow(ret->diff_ids, ret->n_diff_ids + 1, sizeof *ret->diff_ids);
+        memcpy(ret->diff_ids[ret->n_diff_ids++], hex, 65);
+    }
+    return 0;
+}
+
 static int read_tree(const struct json *tree, struct image_config *ret, struct runner_error *err)
 {
     const struct json *config = json_get(tree, "config");
@@ -144,7 +174,8 @@ static int read_tree(const struct json *tree, struct image_config *ret, struct r
     if (add_env(&ret->members, config, err) < 0 || add_text(&ret->members, "user", config, "User", err) < 0 ||
         add_text(&ret->members, "workdir", config, "WorkingDir", err) < 0 ||
         add_array(&ret->members, "entrypoint", config, "Entrypoint", err) < 0 ||
-        add_array(&ret->members, "cmd", config, "Cmd", err) < 0 || read_volumes(config, ret, err) < 0)
+        add_array(&ret->members, "cmd", config, "Cmd", err) < 0 || read_volumes(config, ret, err) < 0 ||
+        read_diff_ids(tree, ret, err) < 0)
         return -1;
     ret->architecture = mem_dup(architecture);
     ret->os = mem_dup(os);
@@ -175,6 +206,7 @@ void image_config_done(struct image_config *config)
     for (size_t i = 0; i < config->n_volumes; i++)
         free(config->volumes[i]);
     free(config->volumes);
+    free(config->diff_ids);
     str_done(&config->members);
     memset(config, 0, sizeof(*config));
 }

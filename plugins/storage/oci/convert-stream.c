@@ -29,6 +29,9 @@ struct stream {
     uint64_t total;
     pthread_t thread;
     bool is_started, is_taken, is_at_end; /* the taker's: it holds a chunk; that was the layer's last */
+    const char (*diff_ids)[65];           /* or NULL */
+    size_t at;                            /* the taker's: which layer */
+    struct digest *inner; /* of its tar so far; the taker has more time than the thread, which unpacks */
     uint8_t *memory, *in;
     struct chunk chunks[CHUNKS];
     _Atomic uint64_t taken;
@@ -227,11 +230,13 @@ static int stream_start(struct stream *s, struct runner_error *err)
     return 0;
 }
 
-int stream_open(const struct convert_layer *layers, size_t n, const struct convert_bounds *bounds, struct stream **ret,
-                struct runner_error *err)
+int stream_open(const struct convert_layer *layers, size_t n, const char (*diff_ids)[65],
+                const struct convert_bounds *bounds, struct stream **ret, struct runner_error *err)
 {
     struct stream *s = mem_alloc(sizeof(*s));
 
+    s->diff_ids = diff_ids;
+    s->inner = diff_ids != NULL ? digest_new() : NULL;
     s->layers = layers;
     s->n_layers = n;
     s->bounds = bounds;
@@ -247,6 +252,23 @@ int stream_open(const struct convert_layer *layers, size_t n, const struct conve
     }
     *ret = s;
     return 0;
+}
+
+/* The last bytes are not handed on before all of the tar is known to be right. */
+static int check_inner(struct stream *s, const struct chunk *c, struct runner_error *err)
+{
+    char hex[65];
+
+    if (s->inner == NULL)
+        return 0;
+    digest_add(s->inner, c->data, c->len);
+    if (!c->is_last)
+        return 0;
+    digest_end(s->inner, hex);
+    if (strcmp(hex, s->diff_ids[s->at]) == 0)
+        return 0;
+    return fail(err, RUNNER_E_INVALID, 0, "unpacked it is sha256:%s, and rootfs.diff_ids[%zu] says sha256:%s", hex,
+                s->at, s->diff_ids[s->at]);
 }
 
 ssize_t stream_read(struct stream *s, const void **ret, struct runner_error *err)
@@ -273,12 +295,13 @@ ssize_t stream_read(struct stream *s, const void **ret, struct runner_error *err
     s->is_taken = true;
     s->is_at_end = c->is_last;
     *ret = c->data;
-    return c->len;
+    return check_inner(s, c, err) < 0 ? -1 : (ssize_t)c->len;
 }
 
 void stream_next(struct stream *s)
 {
     s->is_at_end = false;
+    s->at++;
 }
 
 uint64_t stream_taken(struct stream *s)
@@ -304,6 +327,7 @@ void stream_close(struct stream *s)
     }
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
+    digest_free(s->inner);
     free(s->memory);
     free(s);
 }

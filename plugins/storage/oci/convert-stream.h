@@ -9,10 +9,12 @@
 
 struct stream;
 
-/* Begins. layers and bounds are valid until stream_close(); no bound is 0. NOTSUP: a media type. */
-int stream_open(const struct convert_layer *layers, size_t n, const struct convert_bounds *, struct stream **ret,
-                struct runner_error *err);
-/* The next bytes of the current layer: their number, 0 at its end, or -1. *ret is valid until the next call. */
+/* Begins. layers, diff_ids and bounds are valid until stream_close(); no bound is 0. diff_ids: of each layer what its tar must
+ * be, or NULL: anything. NOTSUP: a media type. */
+int stream_open(const struct convert_layer *layers, size_t n, const char (*diff_ids)[65], const struct convert_bounds *,
+                struct stream **ret, struct runner_error *err);
+/* The next bytes of the current layer: their number, 0 at its end, or -1, for the last ones also when the tar was another
+ * (INVALID). *ret is valid until the next call. */
 ssize_t stream_read(struct stream *, const void **ret, struct runner_error *err);
 /* On to the next layer, when stream_read() has said 0. */
 void stream_next(struct stream *);

@@ -111,7 +111,7 @@ static int apply_layers(struct conversion *c, struct runner_error *err)
 {
     const struct convert_request *r = c->request;
 
-    if (stream_open(r->layers, r->n_layers, &c->bounds, &c->stream, err) < 0)
+    if (stream_open(r->layers, r->n_layers, c->config.diff_ids, &c->bounds, &c->stream, err) < 0)
         return -1;
     for (size_t i = 0; i < r->n_layers; i++)
         if (layer_apply(&c->image, c->stream, err) < 0)
@@ -148,6 +148,20 @@ static int run_with_bytes(struct conversion *c, struct convert_result *ret, stru
     return status;
 }
 
+static int check_diff_ids(const struct conversion *c, struct runner_error *err)
+{
+    const size_t n = c->request->n_layers;
+
+    if (!c->config.has_diff_ids && c->request->needs_diff_ids && n > 0)
+        return fail(err, RUNNER_E_INVALID, 0,
+                    "the image's configuration has no rootfs.diff_ids, and the image %zu layers", n);
+    if (c->config.has_diff_ids && c->config.n_diff_ids != n)
+        return fail(err, RUNNER_E_INVALID, 0,
+                    "the image's configuration has %zu rootfs.diff_ids, and the image %zu layers", c->config.n_diff_ids,
+                    n);
+    return 0;
+}
+
 static int convert(struct conversion *c, struct convert_result *ret, struct runner_error *err)
 {
     const struct convert_request *r = c->request;
@@ -155,7 +169,7 @@ static int convert(struct conversion *c, struct convert_result *ret, struct runn
     fill_bounds(&c->bounds);
     if (r->n_layers > c->bounds.layers)
         return fail(err, RUNNER_E_INVALID, 0, "the image has %zu layers, more than %u", r->n_layers, c->bounds.layers);
-    if (image_config_read(r->config, r->config_len, &c->config, err) < 0)
+    if (image_config_read(r->config, r->config_len, &c->config, err) < 0 || check_diff_ids(c, err) < 0)
         return -1;
     c->fd = open(r->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (c->fd < 0)

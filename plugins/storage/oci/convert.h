@@ -6,6 +6,7 @@
 #ifndef OCI_CONVERT_H
 #define OCI_CONVERT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/util/error.h"
@@ -38,10 +39,11 @@ struct convert_bounds {
 struct convert_request {
     const struct convert_layer *layers; /* bottom first; none: an empty file system */
     size_t n_layers;
-    const char *config; /* the image's configuration, JSON */
+    const char *config; /* the image's configuration, JSON; its rootfs.diff_ids are what the layers must be, unpacked */
     size_t config_len;
-    const char *path; /* of the disk: made, must not exist */
-    uint8_t uuid[16]; /* of the file system; the same request with the same one gives the same bytes */
+    bool needs_diff_ids; /* it must have them; else one that has no rootfs says nothing of the layers */
+    const char *path;    /* of the disk: made, must not exist */
+    uint8_t uuid[16];    /* of the file system; the same request with the same one gives the same bytes */
     struct convert_bounds bounds;
     runner_progress_fn *progress; /* phase "convert", bytes of blobs; by the calling thread; NULL: nobody asks */
     int (*cancelled)(void *ctx);  /* 0, or RUNNER_E_CANCELLED or RUNNER_E_TIMEOUT; asked often; may be NULL */
@@ -68,7 +70,10 @@ int convert_image(const struct convert_request *, struct convert_result *ret, st
 #define VOLUMES_MAX        256
 struct image_config {
     char *architecture, *os, *variant; /* as Go names them: amd64, arm64, linux */
-    char **volumes;                    /* paths in the image, as it says them, at most VOLUMES_MAX */
+    char (*diff_ids)[65]; /* of the layers, unpacked, as rootfs.diff_ids says them: 64 hexadecimal digits */
+    size_t n_diff_ids;
+    bool has_diff_ids; /* it says that there are none, too */
+    char **volumes;    /* paths in the image, as it says them, at most VOLUMES_MAX */
     size_t n_volumes;
     struct str members; /* image_json but for init, an object that is not closed: json_add_text(), json_close() */
 };

@@ -63,6 +63,7 @@ static int convert(const struct image *image, const char *path, struct convert_r
                                       .n_layers = image->manifest.n_layers,
                                       .config = image->config,
                                       .config_len = strlen(image->config),
+                                      .needs_diff_ids = true,
                                       .path = path,
                                       .progress = on_progress,
                                       .cancelled = is_cancelled};
