@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/util/cleanup.h"
+#include "plugins/network/bridge/names.h"
 #include "t/unit/network-stage.h"
 
 TestSuite(bridge, .init = stage_open);
@@ -250,6 +251,34 @@ Test(bridge, adopt_reserves)
     SET(nic.name, "eth0");
     cr_expect_lt(ops->adopt(self, fake_call(), "x", &nic, &err), 0);
     runner_plugin_1()->destroy(self);
+}
+
+/* As many as a host may have, each found by its name, id and address: 0.3 s, and minutes if a search went through all. */
+Test(bridge, many_are_found, .timeout = 10)
+{
+    enum { MANY = 60000 };
+    struct names *names = names_new("br0", 8);
+    char id[32], name[IFNAME_SIZE], address[16], again[IFNAME_SIZE];
+
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(id, sizeof id, "%08x-sandbox", i * 2654435761u);
+        (void)snprintf(address, sizeof address, "10.%u.%u.%u", i >> 16 & 255, i >> 8 & 255, i & 255);
+        cr_assert_eq(names_reserve(names, id, "", false, name, &err), 0, "%s", err.message);
+        names_set_address(names, name, address);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(id, sizeof id, "%08x-sandbox", i * 2654435761u);
+        (void)snprintf(address, sizeof address, "10.%u.%u.%u", i >> 16 & 255, i >> 8 & 255, i & 255);
+        cr_assert_eq(names_reserve(names, id, "", false, again, &err), 0);
+        cr_assert(names_is_reserved(names, again));
+        cr_assert_eq(names_address(names, address), (int)names_bridge(names, again, NULL));
+        names_set_address(names, again, "192.0.2.1");
+        cr_assert_eq(names_address(names, address), -1);
+        names_release(names, id);
+        cr_assert_not(names_is_reserved(names, again));
+    }
+    cr_expect_eq(names_address(names, "192.0.2.1"), -1);
+    names_free(names);
 }
 
 Test(bridge, a_gateway_of_another_network_is_refused)

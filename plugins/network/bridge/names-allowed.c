@@ -235,10 +235,12 @@ int allowed_told(const struct bridge *b, struct runner_call *call, struct runner
 
 static bool is_kept(const struct bridge *b, const struct runner_nic *const *owned, size_t n, const char *address)
 {
+    if (names_address(b->names, address) >= 0) /* as good as all */
+        return true;
     for (size_t i = 0; i < n; i++)
         if (strcmp(owned[i]->address, address) == 0)
             return true;
-    return names_address(b->names, address) >= 0;
+    return false;
 }
 
 int allowed_sweep(const struct bridge *b, struct runner_call *call, const struct runner_nic *const *owned, size_t n,

@@ -29,11 +29,7 @@ void names_free(struct names *names)
 {
     if (names == NULL)
         return;
-    while (names->entries != NULL) {
-        struct entry *e = names->entries;
-        names->entries = e->next;
-        entry_free(e);
-    }
+    names_free_all(names, entry_free);
     pthread_mutex_destroy(&names->lock);
     free(names->found);
     free(names);
@@ -86,24 +82,6 @@ void names_set_number(struct names *names, const char *name, enum number to, uns
 
 /* ---- reserved names: called with the lock held ------------------------------------------------------------------ */
 
-struct entry *names_find(const struct names *names, const char *name)
-{
-    struct entry *e = names->entries;
-
-    while (e != NULL && strcmp(e->name, name) != 0)
-        e = e->next;
-    return e;
-}
-
-static struct entry *find_id(const struct names *names, const char *id)
-{
-    struct entry *e = names->entries;
-
-    while (e != NULL && strcmp(e->id, id) != 0)
-        e = e->next;
-    return e;
-}
-
 static void add(struct names *names, const char *id, const char *name, unsigned bridge)
 {
     struct entry *e = mem_alloc(sizeof *e);
@@ -111,8 +89,7 @@ static void add(struct names *names, const char *id, const char *name, unsigned 
     (void)snprintf(e->name, sizeof e->name, "%s", name);
     e->id = mem_dup(id);
     e->bridge = (uint8_t)bridge;
-    e->next = names->entries;
-    names->entries = e;
+    names_insert(names, e);
     names_set_number(names, name, NUMBER_TAKEN, bridge);
     names->places.ours[bridge]++;
 }
@@ -178,7 +155,7 @@ int names_reserve(struct names *names, const char *id, const char *wanted, bool 
     bool is_found = true;
 
     pthread_mutex_lock(&names->lock);
-    mine = find_id(names, id);
+    mine = names_find_id(names, id);
     if (mine != NULL) {
         mine->is_leaving = false;
         memcpy(name, mine->name, sizeof name);
@@ -238,15 +215,14 @@ static void settle_numbers(struct names *names, const struct entry *e)
 
 void names_release(struct names *names, const char *id)
 {
+    struct entry *e;
+
     pthread_mutex_lock(&names->lock);
-    for (struct entry **p = &names->entries; *p != NULL; p = &(*p)->next) {
-        struct entry *e = *p;
-        if (strcmp(e->id, id) != 0)
-            continue;
-        *p = e->next;
+    e = names_find_id(names, id);
+    if (e != NULL) {
+        names_take_out(names, e);
         settle_numbers(names, e);
         entry_free(e);
-        break;
     }
     pthread_mutex_unlock(&names->lock);
 }
@@ -289,19 +265,22 @@ void names_set_address(struct names *names, const char *name, const char *addres
 
     pthread_mutex_lock(&names->lock);
     e = names_find(names, name);
-    if (e != NULL)
+    if (e != NULL) {
+        names_take_out(names, e);
         (void)snprintf(e->address, sizeof e->address, "%s", address);
+        names_insert(names, e);
+    }
     pthread_mutex_unlock(&names->lock);
 }
 
 int names_address(struct names *names, const char *address)
 {
-    int bridge = -1;
+    const struct entry *e;
+    int bridge;
 
     pthread_mutex_lock(&names->lock);
-    for (const struct entry *e = names->entries; e != NULL && bridge < 0; e = e->next)
-        if (strcmp(e->address, address) == 0)
-            bridge = e->bridge;
+    e = names_find_address(names, address);
+    bridge = e != NULL ? e->bridge : -1;
     pthread_mutex_unlock(&names->lock);
     return bridge;
 }
