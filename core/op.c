@@ -1,5 +1,6 @@
 #include "core/op.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -141,6 +142,18 @@ void op_cancel_all(struct engine *engine)
     pthread_mutex_unlock(&engine->ops_mutex);
 }
 
+const char *op_phase_of(struct engine *engine, const char *id)
+{
+    const char *phase = NULL;
+
+    pthread_mutex_lock(&engine->ops_mutex);
+    for (struct op *op = engine->running; op != NULL && phase == NULL; op = op->next_running)
+        if (strcmp(op->id, id) == 0)
+            phase = atomic_load(&op->phase);
+    pthread_mutex_unlock(&engine->ops_mutex);
+    return phase;
+}
+
 /* ---- the way through the phases ---- */
 
 static void undo(struct op *op, const struct op_type *type, size_t n_done)
@@ -164,6 +177,7 @@ static void run_phases(struct op *op)
         int64_t begin_us = num_now_us();
         int status;
 
+        atomic_store(&op->phase, type->phases[i].name);
         log_event(RUNNER_LOG_DEBUG, "op.phase", "op", type->name, "phase", type->phases[i].name, "id", op->id, NULL);
         status = type->phases[i].run(op, &op->err);
         if (op->n_timings < OP_PHASES_MAX)

@@ -68,6 +68,7 @@ struct op {
     struct runner_batch *batch; /* what the planning phases fill and the phase "host" runs */
     struct runner_batch *begun; /* what the phase "begin" carries out; NULL: nothing */
 
+    const char *_Atomic phase; /* the name of that which runs; NULL: none yet */
     struct op_timing timings[OP_PHASES_MAX];
     size_t n_timings;
     int64_t queued_us, started_us;
@@ -106,6 +107,8 @@ int op_submit(struct op *op, struct runner_error *err);
 void op_free(struct op *op); /* takes NULL */
 /* Cancels all that run but for those that are being undone already. Any thread. */
 void op_cancel_all(struct engine *engine);
+/* The phase that an operation on this sandbox is in, valid for ever; NULL: none runs, or it is being undone. Any thread. */
+const char *op_phase_of(struct engine *engine, const char *id);
 const char *op_name(enum op_kind kind);
 /* A line for each list of phases: its name as the log has it, then the phases' names. */
 void op_list(struct str *out);

@@ -49,13 +49,22 @@ static bool is_pulling(struct engine *engine, const struct sandbox *sandbox, str
     return ref != NULL && images_progress(sandbox->host->images, ref, ret);
 }
 
-static void add_members(const struct sandbox *sandbox, bool is_pulling, struct str *out)
+static bool is_on_its_way(enum sandbox_state state)
+{
+    return state == SANDBOX_CREATING || state == SANDBOX_STARTING || state == SANDBOX_STOPPING ||
+           state == SANDBOX_DESTROYING;
+}
+
+static void add_members(struct engine *engine, const struct sandbox *sandbox, bool is_pulling, struct str *out)
 {
     const struct record *record = sandbox->record;
+    const char *phase = is_on_its_way(record->state) ? op_phase_of(engine, record->id) : NULL;
 
     json_add_text(out, "id", record->id);
     json_add_text(out, "name", json_text(record->request, "name", record->id));
     json_add_text(out, "state", is_pulling ? "pulling_snapshot" : sandbox_state_name(record->state));
+    if (phase != NULL)
+        json_add_text(out, "phase", phase);
     json_add_text(out, "snapshot", record->snapshot);
     json_add_int(out, "cpus", record->cpus);
     json_add_real(out, "memoryGiB", (double)record->memory_bytes / GIB);
@@ -102,7 +111,7 @@ static void add_sandbox(struct engine *engine, struct runner_call *call, const s
     bool pulls = is_pulling(engine, look->sandbox, &progress);
 
     index_lock(engine->index);
-    add_members(look->sandbox, pulls, out);
+    add_members(engine, look->sandbox, pulls, out);
     index_unlock(engine->index);
     if (pulls) {
         json_open(out, "pull", '{');

@@ -39,6 +39,15 @@ void list_add_number(struct table *t, const struct json *sandbox, const char *ke
         table_add(t, NULL);
 }
 
+/* What is on its way says what it is at: "creating:ready". */
+static void add_state(struct table *t, const struct json *sandbox)
+{
+    const char *state = json_text(sandbox, "state", NULL), *phase = json_text(sandbox, "phase", NULL);
+    auto_free char *both = state != NULL && phase != NULL ? mem_printf("%s:%s", state, phase) : NULL;
+
+    table_add_state(t, both != NULL ? both : state);
+}
+
 static void add_row(struct table *t, const struct json *sandbox)
 {
     const char *name = json_text(sandbox, "name", NULL);
@@ -46,7 +55,7 @@ static void add_row(struct table *t, const struct json *sandbox)
 
     table_add(t, json_text(sandbox, "id", NULL));
     table_add(t, name != NULL && strcmp(name, json_text(sandbox, "id", "")) == 0 ? NULL : name);
-    table_add_state(t, json_text(sandbox, "state", NULL));
+    add_state(t, sandbox);
     table_add(t, json_text(sandbox, "snapshot", NULL));
     list_add_number(t, sandbox, "cpus");
     list_add_number(t, sandbox, "memoryGiB");

@@ -60,6 +60,10 @@ done
 # Four run at once, and each of the others begins when one has waited for 5 s.
 ok "d20: nine creates hang, with four workers" await 120 eval '[ "$(tasks)" = 9 ]'
 others_live "d20: beside creates" other
+run "$ctl" ls
+is "d20: what they wait for is shown, in the list" "$(grep -c '^mute-[1-9] .* creating:ready ' <<<"$out")" 9
+run "$ctl" info mute-1
+like "d20: and of each" "$out" '^phase +ready$'
 for i in 1 2 3 4 5 6 7 8 9; do
     kill -KILL "$(grep -Eo '^[0-9]+' "$root/sandboxes/mute-$i/vmm.pid")"
 done
