@@ -85,21 +85,20 @@ static void on_done(struct op *op, void *ctx)
     agent_job_ended(agent, job);
 }
 
-static void submit(struct agent *agent, struct job *job, struct op *op)
+static int submit(struct agent *agent, struct job *job, struct op *op, struct runner_error *err)
 {
     struct doing *doing = mem_alloc(sizeof *doing);
-    struct runner_error err = ERROR_INIT;
 
     doing->agent = agent;
     doing->job = job;
     op->done = on_done;
     op->ctx = doing;
     op->job = job->id;
-    if (op_submit(op, &err) == 0)
-        return;
+    if (op_submit(op, err) == 0)
+        return 0;
     free(doing);
     op_free(op);
-    executor_end(agent, job, &err);
+    return -1;
 }
 
 /* ---- what each type asks for ---- */
@@ -121,8 +120,7 @@ static int begin_create(struct agent *agent, struct job *job, struct runner_erro
         op_free(op);
         return -1;
     }
-    submit(agent, job, op);
-    return 0;
+    return submit(agent, job, op, err);
 }
 
 /* Of the sandbox that the job is about, or NULL. */
@@ -141,8 +139,7 @@ static int begin_op(struct agent *agent, struct job *job, enum op_kind kind, str
     if (op == NULL)
         return -1;
     op->force = kind == OP_STOP && json_bool(job->payload, "force", false);
-    submit(agent, job, op);
-    return 0;
+    return submit(agent, job, op, err);
 }
 
 /* The values are text, that of the volumes holds JSON. They repeat what the sandbox was made with, so that a start is
@@ -169,8 +166,7 @@ static int begin_start(struct agent *agent, struct job *job, struct runner_error
         return -1;
     }
     warn_of_metadata(job);
-    submit(agent, job, op);
-    return 0;
+    return submit(agent, job, op, err);
 }
 
 static int begin_stop(struct agent *agent, struct job *job, struct runner_error *err)
@@ -198,8 +194,7 @@ static int begin_recover(struct agent *agent, struct job *job, struct runner_err
         op_free(op);
         return -1;
     }
-    submit(agent, job, op);
-    return 0;
+    return submit(agent, job, op, err);
 }
 
 static int begin_resize(struct agent *agent, struct job *job, struct runner_error *err)
@@ -212,8 +207,7 @@ static int begin_resize(struct agent *agent, struct job *job, struct runner_erro
         (op = new_op(agent, job, OP_RESIZE, err)) == NULL)
         return -1;
     op->resize = to;
-    submit(agent, job, op);
-    return 0;
+    return submit(agent, job, op, err);
 }
 
 static int begin_policy(struct agent *agent, struct job *job, struct runner_error *err)
@@ -227,8 +221,7 @@ static int begin_policy(struct agent *agent, struct job *job, struct runner_erro
         op_free(op);
         return error_wrap(err, "%s", field);
     }
-    submit(agent, job, op);
-    return 0;
+    return submit(agent, job, op, err);
 }
 
 static const struct {
@@ -261,6 +254,6 @@ void executor_begin(struct agent *agent, struct job *job)
     struct runner_error err = ERROR_INIT;
 
     log_event(RUNNER_LOG_DEBUG, "job.begin", "job", job->id, "type", job->name, "resource", job->resource, NULL);
-    if (begin(agent, job, &err) < 0)
+    if (begin(agent, job, &err) < 0 && !pool_is_draining(agent->config.engine->pool)) /* the next runner finds it */
         executor_end(agent, job, &err);
 }

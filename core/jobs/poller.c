@@ -28,12 +28,15 @@ static size_t room(struct agent *agent)
     return running < limit ? limit - running : 0;
 }
 
-/* Delivered, or found in the list. */
+/* Delivered, or found in the list. What a poll brings a runner that stops is left alone: the API has it IN_PROGRESS, so
+ * the next runner finds it. */
 static void take(struct agent *agent, const struct json *from)
 {
     struct runner_error err = ERROR_INIT;
     struct job *job, *known;
 
+    if (agent_is_draining(agent))
+        return;
     if (job_parse(from, &job, &err) < 0) {
         log_event(RUNNER_LOG_ERROR, "job.unreadable", "error", err.message, NULL);
         return;

@@ -71,6 +71,17 @@ def wait_for_line(runner, event, text, seconds=60):
         time.sleep(0.01)
 
 
+def wait_for_text(runner, text, seconds=60):
+    until = time.monotonic() + seconds
+    while True:
+        with open(runner.log.name, errors="replace") as file:
+            if text in file.read():
+                return
+        if time.monotonic() > until:
+            raise RuntimeError(f"no {text!r} in the log")
+        time.sleep(0.01)
+
+
 def wish(runner, *lines):
     """Of all VMs of the runner; none: that they behave."""
     with open(os.path.join(runner.dir, "fake-qemu.conf"), "w") as file:

@@ -7,7 +7,7 @@ import time
 
 import tap
 from daytona import DaytonaApi
-from rig_jobs import JobRunner, create, do, new_id, wait_for_line, wish, words
+from rig_jobs import JobRunner, create, do, new_id, wait_for_line, wait_for_text, wish, words
 
 OP_ENDS = ("op.done", "op.failed")
 
@@ -133,13 +133,35 @@ def check_term(api, runner):
     do(api, id, "destroy")
 
 
+def check_term_with_more(api, runner):
+    """The poll of a runner that stops stays open, and brings another job."""
+    id, other = new_id(), new_id()
+    create(api, other)
+    wish(runner, "greeting-ms 1000")
+    job = api.user(id, "create", snapshot="tiny")
+    wait_for_line(runner, "op.phase", f"phase=boot id={id}")
+    polls = api.counts()["poll"]
+    runner.process.send_signal(signal.SIGTERM)
+    wait_for_text(runner, "event=runner.draining\n")
+    late = api.user(other, "stop")
+    tap.equal("SIGTERM, and a job that comes then: exit 0", runner.process.wait(), 0)
+    tap.equal("what ran was told", words(api, job), ["COMPLETED"])
+    tap.equal("of the other nothing was said", (words(api, late), api.counts()["poll"] - polls), ([], 0))
+    wish(runner)
+    runner.launch()
+    tap.equal("the next runner does it", api.result(late)["status"], "COMPLETED")
+    api.wait(60, sandbox=other, state="stopped")
+    for each in (id, other):
+        do(api, each, "destroy")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
         with DaytonaApi(base) as api, JobRunner(base, api) as runner:
             api.wait(60, runner="ready")
             for check in (check_status_answers, check_poll_answers, check_lost_poll, check_duplicates, check_stale,
-                          check_kill_in_job, check_kill_before_telling, check_term):
+                          check_kill_in_job, check_kill_before_telling, check_term, check_term_with_more):
                 begin = time.monotonic()
                 check(api, runner)
                 tap.diag(f"{check.__name__}: {time.monotonic() - begin:.1f} s")
