@@ -30,7 +30,7 @@ int api_guest_submit(void *ctx, const char *id, void (*run)(void *job), void *jo
     dial->task.run = dial_run;
     dial->run = run;
     dial->job = job;
-    if (pool_submit(api->engine->pool, lane, &dial->task, false, NULL) == 0)
+    if (pool_submit(api->engine->pool, lane, &dial->task, POOL_ASKED, NULL) == 0)
         return 0;
     free(dial);
     return -1;

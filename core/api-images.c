@@ -264,7 +264,7 @@ static void ask(struct api *api, struct http_request *request)
     if (read_request(request, a, &err) < 0) {
         http_reply_error(request, &err);
         asking_free(a);
-    } else if (pool_submit(engine->pool, NULL, &a->task, false, &err) < 0) {
+    } else if (pool_submit(engine->pool, NULL, &a->task, POOL_ASKED, &err) < 0) {
         http_reply_status(request, 503, "%s", err.message);
         asking_free(a);
     }

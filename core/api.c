@@ -284,7 +284,7 @@ static void view(struct api *api, struct http_request *request)
     v->api = api;
     v->request = request;
     call_init(&v->call, engine_pick_host(api->engine), NULL, api->engine->config->timeouts.request_ms);
-    if (pool_submit(api->engine->pool, NULL, &v->task, false, &err) == 0)
+    if (pool_submit(api->engine->pool, NULL, &v->task, POOL_ASKED, &err) == 0)
         return;
     http_reply_status(request, 503, "%s", err.message);
     call_done(&v->call);

@@ -75,7 +75,7 @@ static int64_t step(struct engine *engine, struct host *host)
     pthread_mutex_unlock(&host->mutex);
     if (checkup == NULL)
         return left_ms;
-    if (pool_submit(engine->pool, NULL, &checkup->task, false, NULL) < 0)
+    if (pool_submit(engine->pool, NULL, &checkup->task, POOL_ASKED, NULL) < 0)
         end(checkup, false); /* the runner stops, or has too much to do */
     return every_ms;
 }

@@ -47,7 +47,7 @@ void op_tell_token(struct op *op, const struct sandbox *sandbox)
     telling->nic = record->nic;
     telling->token = op->auth_token;
     op->auth_token = NULL;
-    if (pool_submit(op->engine->pool, NULL, &telling->task, false, &err) == 0)
+    if (pool_submit(op->engine->pool, NULL, &telling->task, POOL_ASKED, &err) == 0)
         return;
     log_event(RUNNER_LOG_WARN, "daemon.token_not_told", "id", telling->id, "error", err.message, NULL);
     secret_free(telling->token);

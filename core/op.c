@@ -214,12 +214,12 @@ static void report(struct op *op, int64_t us)
 
 static void run(struct task *task);
 
-static int enqueue(struct op *op, bool is_exempt, struct runner_error *err)
+static int enqueue(struct op *op, enum pool_entry entry, struct runner_error *err)
 {
     op->task.run = run;
     op->task.class = op->kind == OP_CREATE || op->kind == OP_START ? TASK_HEAVY : TASK_LIGHT;
     op->queued_us = num_now_us();
-    return pool_submit(op->engine->pool, op->id, &op->task, is_exempt, err);
+    return pool_submit(op->engine->pool, op->id, &op->task, entry, err);
 }
 
 /* What nobody asked for: what became of a machine. */
@@ -276,7 +276,7 @@ static void run(struct task *task)
     status =
         op->is_refused ? fail(&op->err, RUNNER_E_BUSY, 0, "not begun") : host_wait_up(op->host, &op->call, &op->err);
     if (status == 0 && is_before_recovery(op)) {
-        (void)enqueue(op, true, NULL); /* internal ones are always taken */
+        (void)enqueue(op, POOL_INTERNAL, NULL); /* it was taken */
         return;
     }
     if (status == 0 && !is_done(op)) {
@@ -295,6 +295,12 @@ static void run(struct task *task)
     op_free(op);
 }
 
+/* How many jobs there are at once is bounded where they are taken: none fails because others ask for much. */
+static enum pool_entry entry_of(const struct op *op)
+{
+    return is_internal(op) ? POOL_INTERNAL : op->job != NULL ? POOL_COUNTED : POOL_ASKED;
+}
+
 /* What is to be destroyed need not get its image first. */
 int op_submit(struct op *op, struct runner_error *err)
 {
@@ -302,7 +308,7 @@ int op_submit(struct op *op, struct runner_error *err)
         op->abandoned = op->host->images;
         images_abandon(op->abandoned, op->id);
     }
-    return enqueue(op, is_internal(op), err);
+    return enqueue(op, entry_of(op), err);
 }
 
 int op_find(struct op *op, struct runner_error *err)

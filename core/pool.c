@@ -175,13 +175,14 @@ struct pool *pool_new(size_t at_once, size_t limit)
     return pool;
 }
 
-int pool_submit(struct pool *pool, const char *lane_name, struct task *task, bool is_internal, struct runner_error *err)
+int pool_submit(struct pool *pool, const char *lane_name, struct task *task, enum pool_entry entry,
+                struct runner_error *err)
 {
     bool is_draining, is_refused;
 
     pthread_mutex_lock(&pool->mutex);
     is_draining = pool->is_draining;
-    is_refused = !is_internal && (is_draining || pool->n_tasks >= pool->limit);
+    is_refused = entry != POOL_INTERNAL && (is_draining || (entry == POOL_ASKED && pool->n_tasks >= pool->limit));
     if (!is_refused) {
         struct lane *lane = lanes_add(&pool->lanes, lane_name, task);
 

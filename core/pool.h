@@ -30,12 +30,19 @@ struct task {
     struct task *next; /* the pool's */
 };
 
+enum pool_entry {
+    POOL_ASKED,   /* refused where there are too many, and by a pool that drains */
+    POOL_COUNTED, /* whoever hands it over has a limit of his own: refused by a pool that drains only */
+    POOL_INTERNAL /* recovery, VMM exits: always taken */
+};
+
 /* Threads have all signals blocked. at_once: tasks of a class, see above; limit: tasks waiting or running. */
 struct pool *pool_new(size_t at_once, size_t limit);
 
 /* Hands the task over. lane: NULL for one of its own. -1: the queue is full or the pool is draining (BUSY, retry); the
- * task stays the caller's. is_internal tasks (recovery, VMM exits) pass the limit. Any thread. */
-int pool_submit(struct pool *pool, const char *lane, struct task *task, bool is_internal, struct runner_error *err);
+ * task stays the caller's. Any thread. */
+int pool_submit(struct pool *pool, const char *lane, struct task *task, enum pool_entry entry,
+                struct runner_error *err);
 
 /* From now on only internal tasks are taken, and those that wait begin at once: they ask whether it is worth it. */
 void pool_drain(struct pool *pool);

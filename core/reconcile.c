@@ -399,6 +399,6 @@ void reconcile_start(struct engine *engine)
         b->engine = engine;
         b->host = engine->hosts[i];
         call_init(&b->call, b->host, NULL, 120000);
-        (void)pool_submit(engine->pool, NULL, &b->task, true, NULL);
+        (void)pool_submit(engine->pool, NULL, &b->task, POOL_INTERNAL, NULL);
     }
 }

@@ -112,7 +112,7 @@ void trim_start(struct engine *engine)
     trim = mem_alloc(sizeof *trim);
     trim->task.run = run;
     trim->engine = engine;
-    if (pool_submit(engine->pool, NULL, &trim->task, false, NULL) == 0)
+    if (pool_submit(engine->pool, NULL, &trim->task, POOL_ASKED, NULL) == 0)
         return;
     free(trim);
     atomic_store(&engine->is_trimming, false);

@@ -152,8 +152,9 @@ static struct flight *flight_new(struct images *images, const struct image_wish 
     return flight;
 }
 
-/* A flight that runs, held for the caller, or NULL. */
-static struct flight *join(struct images *images, const struct image_wish *wish, struct runner_error *err)
+/* A flight that runs, held for the caller, or NULL. entry: of the task of one that is not under way yet. */
+static struct flight *join(struct images *images, const struct image_wish *wish, enum pool_entry entry,
+                           struct runner_error *err)
 {
     struct flight *flight;
 
@@ -167,7 +168,7 @@ static struct flight *join(struct images *images, const struct image_wish *wish,
     if (flight == NULL) {
         flight = flight_new(images, wish);
         flight->holders = 2; /* the list and the task */
-        if (flight->over_fd < 0 || pool_submit(images->engine->pool, NULL, &flight->task, false, err) < 0) {
+        if (flight->over_fd < 0 || pool_submit(images->engine->pool, NULL, &flight->task, entry, err) < 0) {
             if (flight->over_fd < 0)
                 (void)fail_errno(err, errno, "begin to fetch '%s'", wish->ref);
             flight->holders = 1;
@@ -196,7 +197,7 @@ static int check(const struct image_wish *wish, struct runner_error *err)
 
 int images_begin(struct images *images, const struct image_wish *wish, struct runner_error *err)
 {
-    struct flight *flight = check(wish, err) == 0 ? join(images, wish, err) : NULL;
+    struct flight *flight = check(wish, err) == 0 ? join(images, wish, POOL_ASKED, err) : NULL;
 
     if (flight == NULL)
         return -1;
@@ -300,7 +301,7 @@ static int fail_waiting(struct flight *flight, int saved, bool is_wanted, struct
 int images_fetch(struct images *images, struct runner_call *call, const struct image_wish *wish,
                  struct runner_error *err)
 {
-    struct flight *flight = check(wish, err) == 0 ? join(images, wish, err) : NULL;
+    struct flight *flight = check(wish, err) == 0 ? join(images, wish, POOL_COUNTED, err) : NULL;
     struct waiter waiter = {.call = call};
     bool has_waited, is_wanted;
     int saved = 0, status = 0;

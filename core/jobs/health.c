@@ -47,7 +47,7 @@ static void begin(struct agent *agent)
     gathering->task.run = gather;
     gathering->agent = agent;
     agent->health.is_gathering = true;
-    if (pool_submit(agent->config.engine->pool, NULL, &gathering->task, false, NULL) == 0)
+    if (pool_submit(agent->config.engine->pool, NULL, &gathering->task, POOL_ASKED, NULL) == 0)
         return;
     agent->health.is_gathering = false; /* the runner stops, or is full: later */
     free(gathering);

@@ -103,7 +103,7 @@ static struct image_job *image_job_new(struct agent *agent, struct job *job, int
 
 static int submit(struct image_job *j, struct runner_error *err)
 {
-    if (pool_submit(j->agent->config.engine->pool, NULL, &j->task, false, err) == 0)
+    if (pool_submit(j->agent->config.engine->pool, NULL, &j->task, POOL_COUNTED, err) == 0)
         return 0;
     image_job_free(j);
     return -1;

@@ -3,13 +3,20 @@
 import os
 import signal
 import tempfile
+import threading
 import time
 
 import tap
 from daytona import DaytonaApi
+from rig import Client
 from rig_jobs import JobRunner, create, do, new_id, wait_for_line, wait_for_text, wish, words
 
 OP_ENDS = ("op.done", "op.failed")
+QUEUE = 8
+
+
+class SmallRunner(JobRunner):
+    CONFIG = JobRunner.CONFIG.replace("queue: 4096", f"queue: {QUEUE}")
 
 
 def runs_of(runner, job):
@@ -155,6 +162,28 @@ def check_term_with_more(api, runner):
         do(api, each, "destroy")
 
 
+def check_full(api, runner):
+    """As many operations as there may be are under way, of REST clients."""
+    ids, kept = [new_id() for _ in range(QUEUE)], new_id()
+    create(api, kept)
+    wish(runner, "no-guest")
+    asking = [threading.Thread(target=Client(runner.socket).ask, args=("POST", "/sandboxes", dict(runner.body, id=id)))
+              for id in ids]
+    for thread in asking:
+        thread.start()
+    for id in ids:
+        wait_for_line(runner, "op.phase", f"phase=ready id={id}")
+    tap.equal("a full queue refuses REST clients", runner.client.ask("POST", f"/sandboxes/{kept}/stop", {})[0], 503)
+    job = api.result(api.user(kept, "stop"))
+    tap.equal("but no job fails for it", (job["status"], job.get("errorMessage")), ("COMPLETED", None))
+    tap.equal("all the while", [thread.is_alive() for thread in asking], [True] * QUEUE)
+    wish(runner)
+    for id in ids:
+        os.kill(runner.vmm_pid(id), signal.SIGKILL)
+    for thread in asking:
+        thread.join()
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
@@ -167,6 +196,9 @@ def main():
                 tap.diag(f"{check.__name__}: {time.monotonic() - begin:.1f} s")
             with open(runner.log.name) as log:
                 tap.ok("no token in the log", api.token not in log.read())
+        with DaytonaApi(base) as api, SmallRunner(base, api) as runner:
+            api.wait(60, runner="ready")
+            check_full(api, runner)
     tap.done()
 
 

@@ -54,7 +54,7 @@ static void test_lanes(void)
             n->task.run = run;
             n->lane = lane;
             n->number = i;
-            refused += pool_submit(pool, name, &n->task, false, NULL) < 0;
+            refused += pool_submit(pool, name, &n->task, POOL_ASKED, NULL) < 0;
         }
     ok(pool_wait_idle(pool, 30000) == 0, "all tasks end");
     ok(refused == 0 && atomic_load(&done) == LANES * TASKS, "each ran once");
@@ -91,22 +91,25 @@ static void test_limit(void)
     struct pool *pool = pool_new(1, 2);
     struct runner_error err = ERROR_INIT;
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    struct blocker *third = blocker(&gate);
+    struct blocker *third = blocker(&gate), *fourth = blocker(&gate);
     int status;
 
     pthread_mutex_lock(&gate);
-    status = pool_submit(pool, "a", &blocker(&gate)->task, false, &err);
-    status |= pool_submit(pool, "b", &blocker(&gate)->task, false, &err);
+    status = pool_submit(pool, "a", &blocker(&gate)->task, POOL_ASKED, &err);
+    status |= pool_submit(pool, "b", &blocker(&gate)->task, POOL_ASKED, &err);
     ok(status == 0, "up to the limit tasks are taken");
-    ok(pool_submit(pool, "c", &third->task, false, &err) == -1 && err.code == RUNNER_E_BUSY && err.retry == 1,
+    ok(pool_submit(pool, "c", &third->task, POOL_ASKED, &err) == -1 && err.code == RUNNER_E_BUSY && err.retry == 1,
        "over the limit: BUSY, to be tried again");
-    ok(pool_submit(pool, "c", &third->task, true, &err) == 0, "an internal task passes the limit");
-    ok(pool_wait_idle(pool, 1) == 3, "three are left while they block");
+    ok(pool_submit(pool, "c", &third->task, POOL_INTERNAL, &err) == 0, "an internal task passes the limit");
+    ok(pool_submit(pool, "d", &fourth->task, POOL_COUNTED, &err) == 0, "so does one that was counted before");
+    ok(pool_wait_idle(pool, 1) == 4, "four are left while they block");
     pool_drain(pool);
     pthread_mutex_unlock(&gate);
     ok(pool_wait_idle(pool, 30000) == 0, "draining lets them end");
     third = blocker(&gate);
-    ok(pool_submit(pool, "d", &third->task, false, &err) == -1, "and takes no more");
+    ok(pool_submit(pool, "d", &third->task, POOL_ASKED, &err) == -1 &&
+           pool_submit(pool, "d", &third->task, POOL_COUNTED, &err) == -1,
+       "and takes no more");
     free(third);
     pool_free(pool);
 }
@@ -170,13 +173,13 @@ static void test_one_after_the_other(void)
     for (int i = 0; i < THREADS; i++) {
         struct meeting *m = mem_alloc(sizeof *m);
         *m = (struct meeting){{.run = meet}, &barrier};
-        (void)pool_submit(pool, NULL, &m->task, false, NULL);
+        (void)pool_submit(pool, NULL, &m->task, POOL_ASKED, NULL);
     }
     ok(pool_wait_idle(pool, 30000) == 0, "as many tasks as threads run at once");
     for (int i = 0; i < VISITS; i++) {
         struct visit *v = mem_alloc(sizeof *v);
         *v = (struct visit){{.run = note_thread}, &visited[i]};
-        (void)pool_submit(pool, NULL, &v->task, false, NULL);
+        (void)pool_submit(pool, NULL, &v->task, POOL_ASKED, NULL);
         (void)pool_wait_idle(pool, 30000);
         is_same = is_same && pthread_equal(visited[i], visited[0]);
     }
@@ -204,7 +207,7 @@ static void submit_signaller(struct pool *pool, enum task_class class, sem_t *to
     struct signaller *s = mem_alloc(sizeof *s);
 
     *s = (struct signaller){{.run = signal_told, .class = class}, told};
-    (void)pool_submit(pool, NULL, &s->task, false, NULL);
+    (void)pool_submit(pool, NULL, &s->task, POOL_ASKED, NULL);
 }
 
 static int wait_told(sem_t *told)
@@ -241,7 +244,7 @@ static void test_hanging(enum task_class hanging, const char *what, const char *
     for (int i = 0; i < 3 * THREADS; i++) {
         struct blocker *b = blocker(&gate);
         b->task.class = hanging;
-        (void)pool_submit(pool, NULL, &b->task, false, NULL);
+        (void)pool_submit(pool, NULL, &b->task, POOL_ASKED, NULL);
     }
     submit_signaller(pool, hanging, &same);
     submit_signaller(pool, TASK_LIGHT, &light);
