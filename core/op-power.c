@@ -205,6 +205,7 @@ static int started(struct op *op, struct runner_error *err)
 {
     if (op_commit(op, SANDBOX_STARTED, NULL, err) < 0)
         return -1;
+    op_set_state_due(op, false);
     reaper_watch(op->engine->reaper, op->sandbox);
     op_tell_token(op, op->sandbox);
     return OP_NEXT;
@@ -275,7 +276,18 @@ static const struct op_phase stop_phases[] = {{"admit", stop_admit, NULL},
                                               {"commit", stopped, NULL}};
 const struct op_type op_stop = {"stop", stop_phases, ARRAY_LEN(stop_phases)};
 
-/* ---- pause, resume ---- */
+/* ---- pause, resume: a VMM that gave no answer may do it all the same, so what failed is taken back ---- */
+
+static int can_pause(struct op *op, struct runner_error *err)
+{
+    const struct instance *vmm = op_vmm(op, err);
+
+    if (vmm == NULL)
+        return -1;
+    if (!(vmm->plugin->desc.caps & RUNNER_VMM_CAP_PAUSE))
+        return fail(err, RUNNER_E_NOTSUP, 0, "vmm '%s' does not pause", vmm->plugin->desc.name);
+    return OP_NEXT;
+}
 
 static int call_vmm(struct op *op, bool pauses, struct runner_error *err)
 {
@@ -285,22 +297,22 @@ static int call_vmm(struct op *op, bool pauses, struct runner_error *err)
 
     if (vmm == NULL)
         return -1;
-    if (!(vmm->plugin->desc.caps & RUNNER_VMM_CAP_PAUSE))
-        return fail(err, RUNNER_E_NOTSUP, 0, "vmm '%s' does not pause", vmm->plugin->desc.name);
     status = pauses ? INSTANCE_CALL(vmm, vmm, pause, &op->call, &view.vm, err)
                     : INSTANCE_CALL(vmm, vmm, resume, &op->call, &view.vm, err);
     return status < 0 ? op_blame_host(err) : 0;
 }
 
+/* Goes on where it is not known whether it is done already. */
 static int pause_admit(struct op *op, struct runner_error *err)
 {
+    enum sandbox_state state;
+
     if (op_find(op, err) < 0)
         return -1;
-    if (op->sandbox->record->state == SANDBOX_PAUSED)
-        return OP_ENOUGH;
-    if (op->sandbox->record->state != SANDBOX_STARTED)
+    state = op->sandbox->record->state;
+    if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
         return refuse_state(op, "pause", err);
-    return OP_NEXT;
+    return state == SANDBOX_PAUSED && !op->sandbox->is_state_due ? OP_ENOUGH : can_pause(op, err);
 }
 
 static int pause_vm(struct op *op, struct runner_error *err)
@@ -308,32 +320,40 @@ static int pause_vm(struct op *op, struct runner_error *err)
     return call_vmm(op, true, err);
 }
 
-static void unpause_vm(struct op *op, struct runner_error *err)
+/* To what its record says. Where that fails as well, its VMM is asked later (follow_up in op.c). */
+static void bring_back(struct op *op, struct runner_error *err)
 {
+    bool was_paused = op->sandbox->record->state == SANDBOX_PAUSED;
     struct runner_error more = ERROR_INIT;
+    bool is_unknown = call_vmm(op, was_paused, &more) < 0;
 
-    if (call_vmm(op, false, &more) < 0)
-        error_append(err, "left paused: %s", more.message);
+    if (is_unknown)
+        error_append(err, "may be left %s: %s", was_paused ? "running" : "paused", more.message);
+    op_set_state_due(op, is_unknown);
 }
 
 static int paused(struct op *op, struct runner_error *err)
 {
-    return op_commit(op, SANDBOX_PAUSED, NULL, err);
+    if (op_commit(op, SANDBOX_PAUSED, NULL, err) < 0)
+        return -1;
+    op_set_state_due(op, false);
+    return OP_NEXT;
 }
 
 static const struct op_phase pause_phases[] = {
-    {"admit", pause_admit, NULL}, {"pause", pause_vm, unpause_vm}, {"commit", paused, NULL}};
+    {"admit", pause_admit, bring_back}, {"pause", pause_vm, NULL}, {"commit", paused, NULL}};
 const struct op_type op_pause = {"pause", pause_phases, ARRAY_LEN(pause_phases)};
 
 static int resume_admit(struct op *op, struct runner_error *err)
 {
+    enum sandbox_state state;
+
     if (op_find(op, err) < 0)
         return -1;
-    if (op->sandbox->record->state == SANDBOX_STARTED)
-        return OP_ENOUGH;
-    if (op->sandbox->record->state != SANDBOX_PAUSED)
+    state = op->sandbox->record->state;
+    if (state != SANDBOX_STARTED && state != SANDBOX_PAUSED)
         return refuse_state(op, "resume", err);
-    return OP_NEXT;
+    return state == SANDBOX_STARTED && !op->sandbox->is_state_due ? OP_ENOUGH : can_pause(op, err);
 }
 
 static int resume_vm(struct op *op, struct runner_error *err)
@@ -341,16 +361,8 @@ static int resume_vm(struct op *op, struct runner_error *err)
     return call_vmm(op, false, err);
 }
 
-static void pause_again(struct op *op, struct runner_error *err)
-{
-    struct runner_error more = ERROR_INIT;
-
-    if (call_vmm(op, true, &more) < 0)
-        error_append(err, "left running: %s", more.message);
-}
-
-static const struct op_phase resume_phases[] = {{"admit", resume_admit, NULL},
-                                                {"resume", resume_vm, pause_again},
+static const struct op_phase resume_phases[] = {{"admit", resume_admit, bring_back},
+                                                {"resume", resume_vm, NULL},
                                                 {"ready", op_ready, NULL},
                                                 {"commit", started, NULL}};
 const struct op_type op_resume = {"resume", resume_phases, ARRAY_LEN(resume_phases)};

@@ -103,9 +103,11 @@ static int adopt(struct op *op, struct runner_error *err)
 
     if (ask_status(op, &vm, err) < 0)
         log_event(RUNNER_LOG_WARN, "recover.no_answer", "id", op->id, "error", err->message, NULL);
-    else if (vm.state == RUNNER_VM_FAILED || vm.state == RUNNER_VM_ENDED)
+    else
+        op_set_state_due(op, false);
+    if (vm.state == RUNNER_VM_FAILED || vm.state == RUNNER_VM_ENDED)
         return ended(op, vm.state == RUNNER_VM_ENDED ? 0 : 1 << 8, err);
-    else if (vm.state == RUNNER_VM_PAUSED)
+    if (vm.state == RUNNER_VM_PAUSED)
         state = SANDBOX_PAUSED;
     else if (vm.state == RUNNER_VM_RUNNING)
         state = SANDBOX_STARTED;

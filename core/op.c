@@ -253,13 +253,15 @@ static bool is_done(struct op *op)
 static void follow_up(struct op *op)
 {
     enum sandbox_state state;
+    bool is_due;
 
     if (op->sandbox == NULL || op->is_refused || op->sandbox->is_foreign) /* which is its owner's to put right */
         return;
     state = op->sandbox->record->state;
-    if (op->err.code == 0 && !op->sandbox->is_policy_due)
+    is_due = op->sandbox->is_policy_due || op->sandbox->is_state_due;
+    if (op->err.code == 0 && !is_due)
         reaper_settled(op->engine->reaper, op->sandbox);
-    else if (op->sandbox->is_policy_due || is_internal(op) || state == SANDBOX_STARTING || state == SANDBOX_STOPPING ||
+    else if (is_due || is_internal(op) || state == SANDBOX_STARTING || state == SANDBOX_STOPPING ||
              state == SANDBOX_DESTROYING || (op->is_stuck && state == SANDBOX_CREATING))
         reaper_again(op->engine->reaper, op->sandbox);
 }
@@ -372,8 +374,17 @@ static void publish(struct op *op, const struct record *next)
         replace(&record->job, next->job);
     if (next->daemon_version != record->daemon_version)
         replace(&record->daemon_version, next->daemon_version);
-    if (next->state == SANDBOX_STOPPED || next->state == SANDBOX_ERROR)
+    if (next->state == SANDBOX_STOPPED || next->state == SANDBOX_ERROR) {
         sandbox_release(op->sandbox);
+        op->sandbox->is_state_due = false; /* there is no machine to ask */
+    }
+    index_unlock(op->engine->index);
+}
+
+void op_set_state_due(struct op *op, bool is_due)
+{
+    index_lock(op->engine->index);
+    op->sandbox->is_state_due = is_due;
     index_unlock(op->engine->index);
 }
 

@@ -23,6 +23,7 @@ struct sandbox {
     bool is_foreign;               /* another runner's: only OP_RECOVER and OP_DESTROY write a record for it */
     bool is_unread;                /* its record could not be read, what there is in memory is made up: as is_foreign */
     bool is_policy_due;            /* its network has not what its record says: an attempt failed */
+    bool is_state_due;             /* whether it runs or is paused is not known: its VMM did not say, and is asked again */
     int watch_fd, event_fd;        /* the reaper's: its end, its words; 0: not watched */
     bool is_heard;                 /* the reaper's: its VMM was listened to from the start of the watch */
     bool has_said_end;             /* the reaper's: and said that it ends */
