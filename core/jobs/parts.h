@@ -54,6 +54,7 @@ struct sync {
     int64_t next_us;
     struct suspect *suspects; /* sandboxes that the API did not have lately, by id */
     size_t n_suspects;
+    char reported[64], looked_at[64]; /* ids: whose state was reported last, which orphan was looked at last */
 };
 
 struct agent {

@@ -130,6 +130,16 @@ static void match(const struct agent *agent, struct locals *locals, const struct
     mark_jobs(agent, locals);
 }
 
+/* Each pass goes on behind the one before: what the API never takes is in nobody's way. */
+static size_t first_behind(const struct locals *locals, const char *id)
+{
+    size_t i = 0;
+
+    while (i < locals->n && strcmp(locals->list[i].id, id) <= 0)
+        i++;
+    return i < locals->n ? i : 0;
+}
+
 /* ---- reports ---- */
 
 static void remove_orphan(struct agent *agent, const char *id)
@@ -209,12 +219,13 @@ static bool differs(const struct local *local)
 
 static void report_states(struct agent *agent, const struct locals *locals)
 {
-    size_t n = 0;
+    size_t first = first_behind(locals, agent->sync.reported), n = 0;
 
     for (size_t i = 0; i < locals->n && n < AT_ONCE; i++) {
-        const struct local *local = &locals->list[i];
+        const struct local *local = &locals->list[(first + i) % locals->n];
         if (!differs(local) || local->has_job)
             continue;
+        memcpy(agent->sync.reported, local->id, sizeof local->id);
         log_event(RUNNER_LOG_INFO, "sync.report", "id", local->id, "state", word_for(local->state), "api",
                   local->row->state, NULL);
         put_state(agent, local, word_for(local->state), false);
@@ -282,15 +293,16 @@ static void look_at_orphan(struct agent *agent, const struct local *local)
 static void collect_orphans(struct agent *agent, const struct locals *locals, int64_t now_us)
 {
     int64_t grace_ms = agent->config.engine->config->api.orphan_grace_ms;
-    size_t n = 0;
+    size_t first = first_behind(locals, agent->sync.looked_at), n = 0;
 
     update_suspects(agent, locals, now_us);
     for (size_t i = 0; i < locals->n && n < AT_ONCE; i++) {
-        const struct local *local = &locals->list[i];
+        const struct local *local = &locals->list[(first + i) % locals->n];
         const struct suspect *suspect = find_suspect(&agent->sync, local->id);
         if (suspect == NULL || suspect->seen < SEEN_MIN || now_us - suspect->since_us < grace_ms * 1000 ||
             num_wall_ms() - local->created_ms < grace_ms)
             continue;
+        memcpy(agent->sync.looked_at, local->id, sizeof local->id);
         look_at_orphan(agent, local);
         n++;
     }

@@ -10,6 +10,7 @@ from daytona import DaytonaApi
 from rig import is_sanitized
 from rig_jobs import JobRunner, create, do, local_state, new_id
 
+AT_ONCE = 10  # in a pass
 FAST = "sync_interval: 1s, orphan_grace: 2s, healthcheck_interval: 1s"
 
 
@@ -123,6 +124,25 @@ def check_long_list(api, runner):
     runner.client.call("DELETE", f"/sandboxes/{ids[2]}")
 
 
+def check_not_taken(api, runner):
+    """As many as are looked at in a pass are refused by the API, again and again."""
+    refused = [f"{i:08x}" + new_id()[8:] for i in range(AT_ONCE)]
+    last = "ffffffff" + new_id()[8:]
+    for id in refused + [last]:
+        create(api, id)
+    for id in refused:
+        api.fault("state", "status", status=400, match=id, count=None)
+    for id in refused + [last]:
+        runner.client.call("POST", f"/sandboxes/{id}/stop", {})
+    tap.ok("what the API does not take is in nobody's way", until(lambda: api.state(last) == "stopped", 20))
+    for id in refused + [last]:
+        api.call("DELETE", f"/sandboxes/{id}")
+    tap.ok("nor are orphans that it contradicts", until(lambda: local_state(runner, last) == "destroyed", 20))
+    tap.equal("which stay", [local_state(runner, id) for id in refused], ["stopped"] * AT_ONCE)
+    api.end_faults()
+    tap.ok("until it does not any more", until(lambda: runner.client.call("GET", "/sandboxes")["sandboxes"] == []))
+
+
 def check_report(api, runner):
     id = new_id()
     create(api, id)
@@ -143,6 +163,7 @@ def main():
             tap.equal("the API was asked as it wants to be", api.violations(), [])
         with DaytonaApi(base) as api, SyncRunner(base, api) as runner:
             api.wait(60, runner="ready")
+            check_not_taken(api, runner)
             check_long_list(api, runner)
         with DaytonaApi(base) as api, ReportRunner(base, api) as runner:
             api.wait(60, runner="ready")
