@@ -12,8 +12,8 @@
 #define TEXT_MAX     1024
 
 /* What of a kept request fits into a record that can be read again, beside what operations put there. */
-#define KEPT_SIZE_MAX  (RECORD_MAX - 64 * 1024) /* bytes as printed: \u escapes may be longer than what came */
-#define KEPT_NODES_MAX (JSON_NODES_MAX - 200)
+#define KEPT_SIZE_MAX  (RECORD_MAX - RECORD_REST_MAX) /* bytes as printed: \u escapes may be longer than what came */
+#define KEPT_NODES_MAX (JSON_NODES_MAX - RECORD_REST_NODES_MAX)
 #define KEPT_DEPTH_MAX (JSON_DEPTH_MAX - 1)
 
 struct reader {

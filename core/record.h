@@ -16,6 +16,12 @@
 #define RECORD_SCHEMA 1
 #define RECORD_MAX    (1024 * 1024) /* bytes */
 
+/* What of it the request of the create leaves for the rest: an image's configuration, what a start brought, what the
+ * sandbox may reach, paths, an error. Bytes as printed, and values. */
+#define RECORD_REST_MAX       (192 * 1024)
+#define RECORD_REST_NODES_MAX 40000
+#define RECORD_IMAGE_MAX      (64 * 1024)
+
 enum sandbox_state {
     SANDBOX_CREATING, /* not acknowledged yet: undone at start-up */
     SANDBOX_STARTED,

@@ -4,6 +4,7 @@
 
 #include "core/batch.h"
 #include "core/call.h"
+#include "core/record.h"
 #include "core/util/error.h"
 #include "core/util/json.h"
 #include "core/util/text.h"
@@ -109,6 +110,15 @@ static int read_kernel(const struct json *from, const char *dir, struct snapshot
     return 0;
 }
 
+/* It becomes a part of records, where escapes may be longer than what they stand for here. */
+static bool fits_record(const struct json *image)
+{
+    auto_str struct str text = STR_INIT;
+
+    json_add_tree(&text, NULL, image);
+    return text.len <= RECORD_IMAGE_MAX;
+}
+
 /* What a pull knows of it. */
 static int read_image(const struct json *from, struct snapshot *snapshot, struct runner_error *err)
 {
@@ -119,6 +129,8 @@ static int read_image(const struct json *from, struct snapshot *snapshot, struct
         return wrong("base", "the name of a directory in bases/", err);
     if (!is_absent(image) && image->type != JSON_OBJECT)
         return wrong("image", "an object", err);
+    if (!is_absent(image) && !fits_record(image))
+        return wrong("image", "at most 64 KiB, escapes included", err);
     snapshot->base = mem_dup(base);
     snapshot->config = is_absent(image) ? NULL : json_copy(image);
     snapshot->digest = mem_dup(json_text(from, "digest", NULL));

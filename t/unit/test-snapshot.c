@@ -178,6 +178,28 @@ Test(snapshot, what_was_pulled)
     cr_expect_str_eq(snapshot->kernel, "/r/boot/vmlinux");
 }
 
+/* Each byte is six where it is written as an escape. */
+Test(snapshot, an_image_that_would_not_fit_into_a_record)
+{
+    static const struct {
+        size_t n;
+        int status;
+    } cases[] = {{10000, 0}, {11000, -1}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        auto_str struct str text = STR_INIT;
+        auto_snapshot struct snapshot *snapshot = NULL;
+        struct runner_error err = ERROR_INIT;
+        str_add(&text, "{\"schema\":1,\"base\":\"0a-oci-1.0\",\"disk\":{\"file\":\"d\",\"format\":\"raw\","
+                       "\"sizeBytes\":512},\"image\":{\"user\":\"");
+        for (size_t n = 0; n < cases[i].n; n++)
+            str_add_char(&text, '\x7f');
+        str_add(&text, "\"}}");
+        cr_expect_eq(parse(str_text(&text), &snapshot, &err), cases[i].status, "%s", err.message);
+        cr_expect(err.code == 0 || strstr(err.message, "64 KiB") != NULL, "%s", err.message);
+    }
+}
+
 Test(snapshot, a_base_that_is_none)
 {
     static const char *const bases[] = {"\"\"", "\"../x\"", "\".x\"", "\"a/b\"", "\"A\"", "7"};
