@@ -129,23 +129,38 @@ static int running_mark(struct op *op, struct runner_error *err)
     return -1;
 }
 
-static void running_unmark(struct op *op, struct runner_error *err)
-{
-    struct runner_error more = ERROR_INIT;
-
-    index_restore_size(op->engine->index, op->sandbox, &op->was);
-    if (op_mark(op, SANDBOX_STARTED, &more) < 0)
-        error_append(err, "%s", more.message);
-}
-
-static int running_machine(struct op *op, struct runner_error *err)
+static int resize_machine(struct op *op, uint32_t cpus, int64_t memory_bytes, struct runner_error *err)
 {
     auto_vm_view struct vm_view view = {0};
     struct instance *vmm = op_vmm_view(op, &view, err);
 
     if (vmm == NULL)
         return -1;
-    if (INSTANCE_CALL(vmm, vmm, resize, &op->call, &view.vm, err) == 0)
+    view.vm.cpus = cpus;
+    view.vm.memory_bytes = memory_bytes;
+    return INSTANCE_CALL(vmm, vmm, resize, &op->call, &view.vm, err);
+}
+
+/* That it has nothing of it, the machine says: one that has more than it had refuses to have that again. */
+static void running_unmark(struct op *op, struct runner_error *err)
+{
+    const struct resize *was = &op->was;
+    struct runner_error more = ERROR_INIT;
+
+    if (err->code != RUNNER_E_NOTSUP && resize_machine(op, was->cpus, was->memory_bytes, &more) < 0) {
+        error_append(err, "the machine may have some of it, and counts as if it had all: %s", more.message);
+        return;
+    }
+    index_restore_size(op->engine->index, op->sandbox, was);
+    if (op_mark(op, SANDBOX_STARTED, &more) < 0)
+        error_append(err, "%s", more.message);
+}
+
+static int running_machine(struct op *op, struct runner_error *err)
+{
+    const struct record *record = op->sandbox->record;
+
+    if (resize_machine(op, record->cpus, record->memory_bytes, err) == 0)
         return OP_NEXT;
     if (err->code != RUNNER_E_NOTSUP)
         return op_blame_host(err);

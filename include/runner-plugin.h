@@ -708,10 +708,10 @@ struct runner_vmm_ops {
      * it runs with, *ret_status: its state; nobody there: ABSENT, and no pid file. -1: none of it happened. */
     int (*adopt)(void *self, struct runner_call *, const struct runner_vm *, struct runner_machine *ret_machine,
                  struct runner_vm_status *ret_status, struct runner_error *);
-    /* CAP_RESIZE. Gives a machine that runs the cpus and memory_bytes of vm, which are no less than what it has; its
-     * cgroup's limit follows. The guest is told, and takes them into use by itself, in its time. Idempotent. NOTSUP: not
-     * without a new start, and nothing was changed: more than what max_cpus and max_memory_bytes were at its boot (those
-     * of vm here are not looked at). Another error: some of it may be done. */
+    /* CAP_RESIZE. Gives a machine that runs the cpus and memory_bytes of vm; its cgroup's limit follows. The guest is told,
+     * and takes them into use by itself, in its time. Idempotent. NOTSUP: not without a new start, and nothing was
+     * changed: less than what it has, or more than what max_cpus and max_memory_bytes were at its boot (those of vm here
+     * are not looked at). Another error: some of it may be done; core then asks for what it had, to know. */
     int (*resize)(void *self, struct runner_call *, const struct runner_vm *, struct runner_error *);
 };
 enum {

@@ -1,5 +1,5 @@
-"""A VMM that pauses a machine, or lets it go on, after nobody waits for its answer any more: what the runner says is what
-the machine does, and every request leads on.
+"""A VMM that pauses a machine, lets it go on, or makes it larger after nobody waits for its answer any more: what the
+runner says is what the machine does, what its host promised it stays promised, and every request leads on.
 """
 
 import errno
@@ -29,8 +29,8 @@ class Scene:
             file.write("".join(line + "\n" for line in wishes))
         runner.client.call("POST", "/sandboxes", dict(runner.body, id=id))
 
-    def ask(self, what):
-        status, text = self.runner.client.ask("POST", f"/sandboxes/{self.id}/{what}")
+    def ask(self, what, body=None):
+        status, text = self.runner.client.ask("POST", f"/sandboxes/{self.id}/{what}", body)
         return status, text.decode(errors="replace")
 
     def ask_once(self, what):
@@ -39,8 +39,11 @@ class Scene:
                         id=self.id)
         return self.ask(what)
 
+    def look(self):
+        return self.runner.client.call("GET", f"/sandboxes/{self.id}")
+
     def state(self):
-        return self.runner.client.call("GET", f"/sandboxes/{self.id}")["state"]
+        return self.look()["state"]
 
     def await_state(self, state):
         until = time.monotonic() + SECONDS
@@ -93,10 +96,27 @@ def check_unknown(scene):
     tap.equal("a resume does not take its word for it", (scene.state(), scene.answers()), ("started", 200))
 
 
+def resize(scene):
+    """The status, whether it is said that it may be done, and how many processors it counts as."""
+    status, text = scene.ask("resize", {"cpu": 2})
+    return status, "may have some of it" in text, scene.look()["cpus"]
+
+
+def check_resize_too_late(scene):
+    tap.equal("a machine that grows too late counts as large as it may be", resize(scene), (408, True, 2))
+    tap.equal("and the same again succeeds", resize(scene), (200, False, 2))
+
+
+def check_resize_refused(scene):
+    tap.equal("one that does not grow counts as it did", resize(scene), (500, False, 1))
+
+
 SCENES = {"late-pause": (check_pause_taken_back, "stall vm.pause 1500 1"),
           "lost-pause": (check_pause_found_out, "stall vm.pause 1500 1"),
           "lost-resume": (check_resume_found_out, "stall vm.resume 1500 1"),
-          "unknown": (check_unknown, "stall vm.pause 1500 1")}
+          "unknown": (check_unknown, "stall vm.pause 1500 1"),
+          "late-resize": (check_resize_too_late, "stall vm.resize 1500 1"),
+          "no-resize": (check_resize_refused, "fail vm.resize no")}
 
 
 def main():
