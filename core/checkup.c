@@ -1,6 +1,7 @@
 #include "core/checkup.h"
 
 #include "core/mend.h"
+#include "core/reconcile.h"
 #include "core/util/error.h"
 #include "core/util/num.h"
 #include "core/util/str.h"
@@ -29,10 +30,9 @@ static void end(struct checkup *checkup, bool is_doubtful)
     free(checkup);
 }
 
-static void run(struct task *task)
+/* Whether it is to be looked at again soon. */
+static bool check(struct checkup *checkup)
 {
-    struct checkup *checkup = (struct checkup *)task;
-
     struct runner_error err = ERROR_INIT;
     bool is_doubtful = host_check_again(checkup->host, &checkup->call);
 
@@ -40,7 +40,19 @@ static void run(struct task *task)
         checkup->host->is_network_lost = false;
     else if (call_cancelled(&checkup->call) == 0)
         is_doubtful = mend_network(checkup->engine, checkup->host, &checkup->call, &err) == 0 || is_doubtful;
-    end(checkup, is_doubtful);
+    return is_doubtful;
+}
+
+static void run(struct task *task)
+{
+    struct checkup *checkup = (struct checkup *)task;
+
+    if (!host_is_down(checkup->host)) {
+        end(checkup, check(checkup));
+        return;
+    }
+    reconcile_again(checkup->engine, checkup->host, &checkup->call);
+    end(checkup, host_is_down(checkup->host));
 }
 
 /* Under the host's mutex. */

@@ -11,6 +11,8 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 
+#define DOWN_MS 5000 /* until one that did not come up is tried again */
+
 int host_new(const struct config_host *config, struct host **ret, struct runner_error *err)
 {
     auto_host struct host *host = mem_alloc(sizeof *host);
@@ -294,8 +296,28 @@ void host_set_up(struct host *host, const char *problem)
     host->up_us = num_now_us();
     free(host->problem);
     host->problem = mem_dup(problem);
+    if (problem != NULL)
+        host->check_at_ms = num_now_ms() + DOWN_MS;
     pthread_cond_broadcast(&host->changed);
     pthread_mutex_unlock(&host->mutex);
+}
+
+void host_set_coming(struct host *host)
+{
+    pthread_mutex_lock(&host->mutex);
+    free(host->problem);
+    host->problem = NULL;
+    pthread_mutex_unlock(&host->mutex);
+}
+
+bool host_is_down(struct host *host)
+{
+    bool is_down;
+
+    pthread_mutex_lock(&host->mutex);
+    is_down = !host->is_up && host->problem != NULL;
+    pthread_mutex_unlock(&host->mutex);
+    return is_down;
 }
 
 /* Not woken by a cancel: bounded by the deadline, and bringing a host up is short. */

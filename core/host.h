@@ -72,8 +72,11 @@ bool host_check_again(struct host *host, struct runner_call *call);
 /* Whether the last check of its network found something wrong. Any thread. */
 bool host_is_network_ill(struct host *host);
 
-/* The host is usable from now on, or is not because of problem. */
+/* The host is usable from now on, or is not because of problem: then checkup.c tries again, by and by. */
 void host_set_up(struct host *host, const char *problem);
+/* It is not, and is tried again: until host_set_up() it is waited for as at first. */
+void host_set_coming(struct host *host);
+bool host_is_down(struct host *host);
 /* Waits until host_set_up(): 0, or -1 with UNREACHABLE and the problem. */
 int host_wait_up(struct host *host, struct runner_call *call, struct runner_error *err);
 

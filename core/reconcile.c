@@ -13,6 +13,7 @@
 #include "core/util/text.h"
 
 #define RECORDS_A_BATCH 64
+#define BRING_UP_MS     120000
 
 struct bring_up {
     struct task task;
@@ -362,9 +363,9 @@ static void recover(const struct sandbox *sandbox, void *ctx)
         op_free(op);
 }
 
-static void run(struct task *task)
+/* What goes wrong as a whole goes wrong before anything is known of a sandbox. */
+static void bring_up(struct bring_up *b)
 {
-    struct bring_up *b = (struct bring_up *)task;
     struct recovery recovery = {b->engine, b->host};
     struct runner_error err = ERROR_INIT;
     char found[32], foreign[32], ms[32];
@@ -387,7 +388,21 @@ static void run(struct task *task)
     }
     (void)host_check(b->host, &b->call, NULL);
     call_done(&b->call);
-    free(b);
+}
+
+static void run(struct task *task)
+{
+    bring_up((struct bring_up *)task);
+    free(task);
+}
+
+void reconcile_again(struct engine *engine, struct host *host, struct runner_call *call)
+{
+    struct bring_up b = {.engine = engine, .host = host};
+
+    call_init_child(&b.call, call, BRING_UP_MS);
+    host_set_coming(host);
+    bring_up(&b);
 }
 
 void reconcile_start(struct engine *engine)
@@ -398,7 +413,7 @@ void reconcile_start(struct engine *engine)
         b->task.run = run;
         b->engine = engine;
         b->host = engine->hosts[i];
-        call_init(&b->call, b->host, NULL, 120000);
+        call_init(&b->call, b->host, NULL, BRING_UP_MS);
         (void)pool_submit(engine->pool, NULL, &b->task, POOL_INTERNAL, NULL);
     }
 }
