@@ -305,8 +305,18 @@ void reaper_again(struct reaper *reaper, struct sandbox *sandbox)
 void reaper_settled(struct reaper *reaper, struct sandbox *sandbox)
 {
     pthread_mutex_lock(&reaper->mutex);
-    sandbox->retry_ms = 0;
+    if (!sandbox->is_unwatched)
+        sandbox->retry_ms = 0;
     pthread_mutex_unlock(&reaper->mutex);
+}
+
+/* It is looked at again, and its retries get no shorter by what else succeeds. */
+static void set_unwatched(struct reaper *reaper, struct sandbox *sandbox)
+{
+    pthread_mutex_lock(&reaper->mutex);
+    sandbox->is_unwatched = true;
+    pthread_mutex_unlock(&reaper->mutex);
+    reaper_again(reaper, sandbox);
 }
 
 /* Puts it into the table; its descriptor becomes the sandbox's. -1: it is not watched, and freed. */
@@ -336,22 +346,22 @@ static struct watch *watch_new(const char *id)
     return watch;
 }
 
-static void watch_exit(struct reaper *reaper, struct sandbox *sandbox, struct runner_call *call)
+/* 0, or -1: its end cannot be noticed. One that has ended already is noticed at once. */
+static int watch_exit(struct reaper *reaper, struct sandbox *sandbox, struct runner_call *call)
 {
     const char *id = sandbox->record->id;
     auto_free char *pid_path = host_sandbox_path(sandbox->host, id, "vmm.pid");
     struct runner_error err = ERROR_INIT;
     int fd;
 
-    if (host_watch(sandbox->host, call, pid_path, &fd, &err) == 0) {
-        if (watch_add(reaper, watch_new(id), fd_park(fd), &sandbox->watch_fd) < 0)
-            reaper_again(reaper, sandbox);
-    } else if (err.code == RUNNER_E_NOTFOUND) {
+    if (host_watch(sandbox->host, call, pid_path, &fd, &err) == 0)
+        return watch_add(reaper, watch_new(id), fd_park(fd), &sandbox->watch_fd);
+    if (err.code == RUNNER_E_NOTFOUND) {
         submit(reaper, OP_EXITED, id);
-    } else {
-        log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", err.message, NULL);
-        reaper_again(reaper, sandbox);
+        return 0;
     }
+    log_event(RUNNER_LOG_ERROR, "reaper.watch_failed", "id", id, "error", err.message, NULL);
+    return -1;
 }
 
 /* A machine whose words are not heard is watched all the same: its end is. */
@@ -387,7 +397,8 @@ void reaper_watch(struct reaper *reaper, struct sandbox *sandbox)
     reaper_forget(reaper, sandbox);
     call_init_alone(&call, sandbox->host, sandbox->record->id, 10000);
     watch_events(reaper, sandbox, &call);
-    watch_exit(reaper, sandbox, &call);
+    if (watch_exit(reaper, sandbox, &call) < 0)
+        set_unwatched(reaper, sandbox);
     call_done(&call);
 }
 
@@ -411,7 +422,7 @@ void reaper_forget(struct reaper *reaper, struct sandbox *sandbox)
     pthread_mutex_lock(&reaper->mutex);
     exit_watch = forget(reaper, sandbox->record->id, &sandbox->watch_fd);
     events = forget(reaper, sandbox->record->id, &sandbox->event_fd);
-    sandbox->is_heard = sandbox->has_said_end = false;
+    sandbox->is_heard = sandbox->has_said_end = sandbox->is_unwatched = false;
     pthread_mutex_unlock(&reaper->mutex);
     watch_free(exit_watch);
     watch_free(events);

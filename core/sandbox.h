@@ -27,6 +27,7 @@ struct sandbox {
     int watch_fd, event_fd;        /* the reaper's: its end, its words; 0: not watched */
     bool is_heard;                 /* the reaper's: its VMM was listened to from the start of the watch */
     bool has_said_end;             /* the reaper's: and said that it ends */
+    bool is_unwatched;             /* the reaper's: its end cannot be noticed */
     int64_t retry_ms;              /* the reaper's: until it is looked at again; 0: nothing of it went wrong */
     int64_t trimmed[SANDBOX_LOGS]; /* bytes of each log that are given back; of trim.c's one task */
     struct sandbox *next;

@@ -1,5 +1,8 @@
-"""A host that does not come up when the runner starts: it is tried again, and its sandboxes are taken over then."""
+"""A host that does not come up when the runner starts: it is tried again, and its sandboxes are taken over then. And one
+on which the ends of processes cannot be watched: that is tried again, less and less often.
+"""
 
+import datetime
 import errno
 import os
 import signal
@@ -50,6 +53,34 @@ def check(runner, faults):
     tap.ok("and all goes on", True)
 
 
+def await_lines(runner, event, n):
+    """The seconds at which these lines of the log were written."""
+    until = time.monotonic() + SECONDS
+    while True:
+        with open(runner.log.name, errors="replace") as log:
+            times = [line.split()[0] for line in log if f"event={event} " in line]
+        if len(times) >= n or time.monotonic() > until:
+            return [datetime.datetime.fromisoformat(text.rstrip("Z")).timestamp() for text in times]
+        time.sleep(0.05)
+
+
+def check_unwatched(runner, faults):
+    runner.client.call("POST", "/sandboxes", dict(runner.body, id="three"))
+    runner.end(signal.SIGTERM)
+    faults.arm(fault.FAIL, kinds=fault.CHANGE | fault.ASK, name="epoll_ctl", error=errno.ENOSPC, times=0)
+    runner.launch()
+    at = await_lines(runner, "reaper.watch_failed", 8)  # two a try: its end, its words
+    tap.ok("a process that cannot be watched is tried again, and again later", len(at) >= 8 and at[6] - at[4] > 0.9, at)
+    faults.disarm()
+    runner.wait_idle()
+    os.kill(pid_of(runner, "three"), signal.SIGKILL)
+    until = time.monotonic() + SECONDS
+    while runner.client.call("GET", "/sandboxes/three")["state"] == "started" and time.monotonic() < until:
+        time.sleep(0.05)
+    tap.ok("then its end is noticed", runner.client.call("GET", "/sandboxes/three")["state"] in ("error", "stopped"))
+    runner.client.call("DELETE", "/sandboxes/three")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
@@ -57,6 +88,7 @@ def main():
         try:
             with LoopbackRunner(base, faults.env()) as runner:
                 check(runner, faults)
+                check_unwatched(runner, faults)
         except Skip as reason:
             tap.skip_all(reason)
     tap.done()
