@@ -305,8 +305,8 @@ static void drain(struct engine *engine, struct api *api)
 
     log_event(RUNNER_LOG_INFO, "runner.draining", NULL);
     agent_drain(engine->agent);
+    pool_drain(engine->pool); /* before what is under way is cancelled: no more of it begins */
     checkup_cancel(engine);
-    pool_drain(engine->pool);
     stop_fetching(engine);
     (void)http_drain(api->server, left_ms(end_ms));
     left = pool_wait_idle(engine->pool, left_ms(end_ms));
@@ -322,13 +322,48 @@ static void drain(struct engine *engine, struct api *api)
     agent_stop(engine->agent, TELL_MS);
 }
 
-static int serve(struct engine *engine)
+/* Its threads run from now on. */
+static int start_engine(struct engine *engine, struct runner_error *err)
 {
     const struct config *config = engine->config;
+
+    engine->index = index_new();
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        engine->hosts[i]->images = images_new(engine, engine->hosts[i]);
+    engine->pool = pool_new((size_t)config->workers, (size_t)config->limits.queue);
+    engine->reaper = engine->pool != NULL ? reaper_new(engine) : NULL;
+    return engine->reaper != NULL ? 0 : fail(err, RUNNER_E_IO, 0, "cannot start threads");
+}
+
+/* Until one of these signals. The reaper's thread has ended then. */
+static void serve_until(const sigset_t *stop, struct engine *engine, struct api *api)
+{
+    int signal_number;
+
+    log_listeners(api, engine->config);
+    reconcile_start(engine); /* before any request can be: those wait on workers until it is through */
+    http_listen(api->server);
+    sigwait(stop, &signal_number);
+    drain(engine, api);
+}
+
+static void free_all(struct engine *engine, struct api *api)
+{
+    http_stop(api->server);
+    if (engine->pool != NULL)
+        pool_free(engine->pool);
+    reaper_free(engine->reaper);
+    for (size_t i = 0; i < engine->n_hosts; i++)
+        images_free(engine->hosts[i]->images);
+    index_free(engine->index);
+}
+
+static int serve(struct engine *engine)
+{
     struct api api = {.engine = engine};
     struct runner_error err = ERROR_INIT;
     sigset_t stop;
-    int signal_number;
+    int status = 0;
 
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
@@ -336,31 +371,17 @@ static int serve(struct engine *engine)
     sigprocmask(SIG_BLOCK, &stop, NULL);
     raise_descriptor_limit();
     (void)mallopt(M_ARENA_MAX, ARENAS); /* threads that mostly wait; an arena each would keep what each once needed */
-    engine->index = index_new();
-    for (size_t i = 0; i < engine->n_hosts; i++)
-        engine->hosts[i]->images = images_new(engine, engine->hosts[i]);
-    engine->pool = pool_new((size_t)config->workers, (size_t)config->limits.queue);
-    engine->reaper = reaper_new(engine);
-    if (engine->pool == NULL || engine->reaper == NULL) {
-        log_event(RUNNER_LOG_ERROR, "runner.failed", "error", "cannot start threads", NULL);
-        return EXIT_SERVER;
-    }
-    if (start_server(&api, config, &err) < 0 || jobs_start(engine, api.server, &err) < 0) {
+    if (start_engine(engine, &err) == 0 && start_server(&api, engine->config, &err) == 0 &&
+        jobs_start(engine, api.server, &err) == 0) {
+        serve_until(&stop, engine, &api);
+    } else {
         log_event(RUNNER_LOG_ERROR, "runner.failed", "error", err.message, NULL);
-        return EXIT_SERVER;
+        status = EXIT_SERVER;
+        if (engine->reaper != NULL)
+            reaper_stop(engine->reaper);
     }
-    log_listeners(&api, config);
-    reconcile_start(engine); /* before any request can be: those wait on workers until it is through */
-    http_listen(api.server);
-    sigwait(&stop, &signal_number);
-    drain(engine, &api);
-    http_stop(api.server);
-    pool_free(engine->pool);
-    reaper_free(engine->reaper);
-    for (size_t i = 0; i < engine->n_hosts; i++)
-        images_free(engine->hosts[i]->images);
-    index_free(engine->index);
-    return 0;
+    free_all(engine, &api);
+    return status;
 }
 
 static const char *default_config(void)
