@@ -31,9 +31,9 @@ make_image() {
 ok "an image is made a disk" make_image || done_testing
 ok "a hypervisor host boots" start_host || done_testing
 diag "$(grep -a '^host: ready' "$host_dir/console" | tr -d '\r'), $((SECONDS - begin)) s"
-there 200 t/run/90-lifecycle.t
-there 200 t/host/cloud-hypervisor.t
-there 200 t/host/images.t
+there 300 t/run/90-lifecycle.t
+there 300 t/host/cloud-hypervisor.t
+there 300 t/host/images.t
 
 # What doctor says of it: a KVM that runs guests for a user of its own, limits, devices.
 run on_host 120 "$host_prefix/sbin/runner-ch doctor"
