@@ -247,6 +247,18 @@ ok "d23: no descriptors are left" await 60 eval '[ "$(descriptors)" -le "$fds" ]
 ok "of 60 operations no more than 20 pairs of sockets are kept, for reuse" await 60 eval '[ "$(sockets)" -le $((open + 42)) ]'
 ok "d23: no threads are left" await 60 eval '[ "$(threads)" -le "$tasks" ]'
 
+# ---- a second one, which cannot listen ----
+second() {
+    timeout 60 "$top_builddir/runner-ch" --config "$dir/runner.yaml" --plugin-dir "$runner_plugins" >"$dir/second" 2>&1
+}
+codes=
+for _ in 1 2 3 4 5 6 7 8 9 10; do # its threads run for a moment
+    second
+    codes+="$? "
+done
+is "a second runner ends: exit status" "$codes" "1 1 1 1 1 1 1 1 1 1 "
+like "and says why" "$(cat "$dir/second")" "event=runner.failed .*is in use by a running server"
+
 # ---- the end ----
 "$ctl" create stays >"$dir/x"
 stop_runner
