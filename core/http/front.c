@@ -282,6 +282,12 @@ static bool front_is_finished(const struct front *front)
     return front->is_stopping && front->n_dials == 0 && front->n_requests == 0 && front->n_pairs == 0;
 }
 
+/* A tunnel is no request that has an end: nobody waits for it. */
+static bool front_has_only_tunnels(const struct front *front)
+{
+    return front->n_conns == atomic_load_explicit(&front->count.upgraded, memory_order_relaxed);
+}
+
 static void *front_main(void *arg)
 {
     struct front *front = arg;
@@ -292,7 +298,7 @@ static void *front_main(void *arg)
         turns_run(front);
         timers_run(front);
         graves_empty(front);
-        if (front->is_draining && !front->is_quiet && list_is_empty(&front->conns)) {
+        if (front->is_draining && !front->is_quiet && front_has_only_tunnels(front)) {
             front->is_quiet = true;
             server_note_quiet(front->server);
         }

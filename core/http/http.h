@@ -76,8 +76,8 @@ int http_start(const struct http_config *config, const struct http_backend *back
 void http_listen(struct http_server *server);
 /* The TCP port of a listener, 0 for a unix socket. */
 int http_port(const struct http_server *server, size_t listener);
-/* Stops accepting, closes idle connections, lets running requests finish: true when all did within timeout_ms. Blocks.
- */
+/* Stops accepting, closes idle connections, lets running requests finish: true when all did within timeout_ms. What an
+ * upgrade has made of requests (WebSockets) goes on, and is not waited for. Blocks. */
 bool http_drain(struct http_server *server, int64_t timeout_ms);
 /* Closes what is left, waits for dials under way and for every owed answer, frees. Takes NULL. */
 void http_stop(struct http_server *server);

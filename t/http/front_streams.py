@@ -4,11 +4,12 @@ import ctypes
 import hashlib
 import os
 import select
+import signal
 import socket
 import threading
 import time
 
-from front_lib import AUTH, PATIENCE, Front, exchange, get, same, sandbox, test
+from front_lib import AUTH, OK, PATIENCE, Front, exchange, get, same, sandbox, test
 
 
 def closes_at_once(server):
@@ -140,6 +141,19 @@ def tunnel_carries_both_ways(front, guest):
     client, server = tunnel(front, guest)
     client.close(reset=True)
     assert server.ends()
+
+
+@test
+def drain_does_not_wait_for_tunnels(front, guest):
+    other = Front(guest, loops=1, drain_ms=PATIENCE * 1000)
+    client, server = tunnel(other, guest)
+    waiting, held, _ = exchange(other, guest)
+    other.process.send_signal(signal.SIGTERM)
+    held.send(OK)
+    same(waiting.answer()[0], 200)
+    same(other.line(), "drained", "the request was waited for, the tunnel was not")
+    same(client.rest(), "reset")
+    same(other.process.wait(PATIENCE), 0)
 
 
 @test
