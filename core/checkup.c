@@ -17,6 +17,7 @@ struct checkup {
     int64_t every_ms;
 };
 
+/* When a host is tried again that did not come up, host_set_up() has said. */
 static void end(struct checkup *checkup, bool is_doubtful)
 {
     struct host *host = checkup->host;
@@ -24,7 +25,8 @@ static void end(struct checkup *checkup, bool is_doubtful)
 
     pthread_mutex_lock(&host->mutex);
     host->checking = NULL;
-    host->check_at_ms = num_now_ms() + in_ms;
+    if (host->is_up)
+        host->check_at_ms = num_now_ms() + in_ms;
     pthread_mutex_unlock(&host->mutex);
     call_done(&checkup->call);
     free(checkup);
@@ -47,12 +49,13 @@ static void run(struct task *task)
 {
     struct checkup *checkup = (struct checkup *)task;
 
-    if (!host_is_down(checkup->host)) {
-        end(checkup, check(checkup));
-        return;
-    }
-    reconcile_again(checkup->engine, checkup->host, &checkup->call);
-    end(checkup, host_is_down(checkup->host));
+    bool is_doubtful = false;
+
+    if (host_is_down(checkup->host))
+        reconcile_again(checkup->engine, checkup->host, &checkup->call);
+    else
+        is_doubtful = check(checkup);
+    end(checkup, is_doubtful);
 }
 
 /* Under the host's mutex. */

@@ -11,7 +11,8 @@
 #include "core/util/error.h"
 #include "core/util/num.h"
 
-#define DOWN_MS 5000 /* until one that did not come up is tried again */
+#define DOWN_MS     5000 /* until one that did not come up is tried again, then twice that ... */
+#define DOWN_MAX_MS 160000
 
 int host_new(const struct config_host *config, struct host **ret, struct runner_error *err)
 {
@@ -296,8 +297,10 @@ void host_set_up(struct host *host, const char *problem)
     host->up_us = num_now_us();
     free(host->problem);
     host->problem = mem_dup(problem);
-    if (problem != NULL)
-        host->check_at_ms = num_now_ms() + DOWN_MS;
+    if (problem != NULL) {
+        host->down_ms = host->down_ms == 0 ? DOWN_MS : host->down_ms < DOWN_MAX_MS ? 2 * host->down_ms : DOWN_MAX_MS;
+        host->check_at_ms = num_now_ms() + host->down_ms;
+    }
     pthread_cond_broadcast(&host->changed);
     pthread_mutex_unlock(&host->mutex);
 }

@@ -52,6 +52,7 @@ struct host {
     bool is_tried;          /* host_check() has ended: the plugins' checks are checkup.c's from now on */
     struct runner_call *checking; /* those that run, or NULL; and when they began, when they begin again */
     int64_t check_begun_ms, check_at_ms;
+    int64_t down_ms;              /* of the last time that it did not come up, until it was tried again */
 
     struct mends mends;
     bool is_network_lost; /* and was neither made again nor found well since; the check's that runs */
