@@ -6,6 +6,7 @@
 
 #include "core/util/cleanup.h"
 #include "core/util/num.h"
+#include "plugins/vmm/cloud-hypervisor/vmconfig.h"
 #include "t/unit/ch-stage.h"
 
 TestSuite(real_ch, .init = ch_open, .fini = stage_close, .timeout = 60);
@@ -125,6 +126,51 @@ Test(real_ch, disks_and_counters)
     cr_expect_eq(ops->describe(self, text, sizeof text), 0);
     cr_log_info("%s; %s", text, fake_host_log());
     cr_expect_eq(strncmp(text, "cloud-hypervisor v", 18), 0, "%s", text);
+}
+
+/* A path as long as that in a folder that is there. */
+static char *long_path(int folders)
+{
+    auto_str struct str path = STR_INIT;
+
+    str_add(&path, dir);
+    for (int i = 0; i < folders; i++)
+        str_addf(&path, "/%0200d", i);
+    RUN("mkdir", "-p", str_text(&path));
+    str_add(&path, "/disk");
+    return str_steal(&path);
+}
+
+/* As many disks as there may be, all of them one file, which nobody writes to. */
+static void add_many_disks(const char *path)
+{
+    static struct runner_image image;
+    static const struct runner_image *list[VMCONFIG_DISKS_MAX];
+
+    RUN("qemu-img", "create", "-q", "-f", "raw", path, "1M");
+    image = (struct runner_image){.size = sizeof image, .flags = RUNNER_I_READONLY, .path = path, .format = "raw"};
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        list[i] = &image;
+    vm.n_disks = ARRAY_LEN(list);
+    vm.disks = list;
+}
+
+/* Too long an answer kills it: the configuration that it tells again is refused before there is a machine. */
+Test(real_ch, long_answers)
+{
+    auto_free char *path = long_path(5), *longer = long_path(14);
+
+    add_many_disks(path);
+    start();
+    for (int i = 0; i < 100; i++)
+        cr_assert_eq(state(), RUNNER_VM_RUNNING, "asked %d times", i);
+    kill_vm(SIGKILL);
+    await_end();
+    cleanup();
+    add_many_disks(longer);
+    cr_assert_eq(spawn(), 0, "%s", err.message);
+    cr_expect_eq(ops->boot(self, fake_call(), &vm, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_INVALID, "%s", err.message);
 }
 
 /* The room for hot-plugging is enough to get to the ceiling, in one step and in eight. */

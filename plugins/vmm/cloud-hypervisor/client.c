@@ -329,7 +329,7 @@ static int talk_once(struct talk *talk, const struct runner_vm *vm, struct clien
 static int check_size(const struct client_request *request, struct runner_error *err)
 {
     if (request->body != NULL && strlen(request->body) > HTTP_REQUEST_BODY_MAX)
-        return fail(err, RUNNER_E_INVALID, 0, "%s: a body of %zu bytes, and " CH_NAME " takes %d", request->action,
+        return fail(err, RUNNER_E_INVALID, 0, "%s: a body of %zu bytes: " CH_NAME " is safe with %d", request->action,
                     strlen(request->body), HTTP_REQUEST_BODY_MAX);
     return 0;
 }
