@@ -55,13 +55,16 @@ static int query_size(const struct on *on, struct size *ret, struct runner_error
     return read_size(info, ret, err);
 }
 
-static int ask_for(const struct on *on, const char *what, int64_t value, struct runner_error *err)
+/* *ret_status: of HTTP; 0: no answer came. */
+static int ask_for(const struct on *on, const char *what, int64_t value, int *ret_status, struct runner_error *err)
 {
     auto_free char *body = mem_printf("{\"%s\":%" PRId64 "}", what, value);
     const struct client_request request = {.action = "vm.resize", .body = body, .fd = -1, .timeout_ms = RESIZE_MS};
     auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
+    int result = client_call(on->ch, on->call, on->vm, &request, &reply, err);
 
-    return client_call(on->ch, on->call, on->vm, &request, &reply, err);
+    *ret_status = reply.status;
+    return result;
 }
 
 /* Of the cgroup, for a machine with that much memory. */
@@ -96,14 +99,19 @@ static bool is_ceiling(const char *message)
     return false;
 }
 
-static int plug_in(const struct on *on, struct runner_error *err)
+/* *ret_is_open: it may have been plugged in, or may be yet, as no answer came and the machine does not tell. */
+static int plug_in(const struct on *on, bool *ret_is_open, struct runner_error *err)
 {
-    struct runner_error cause = ERROR_INIT;
-    struct size now;
+    struct runner_error cause = ERROR_INIT, ignored = ERROR_INIT;
+    struct size now = {0};
+    int status;
 
-    if (ask_for(on, "desired_ram", on->vm->memory_bytes, &cause) == 0)
+    *ret_is_open = false;
+    if (ask_for(on, "desired_ram", on->vm->memory_bytes, &status, &cause) == 0)
         return 0;
-    if (cause.code == RUNNER_E_TIMEOUT && query_size(on, &now, err) == 0 && now.memory_bytes == on->vm->memory_bytes)
+    if (status == 0)
+        *ret_is_open = query_size(on, &now, &ignored) < 0;
+    if (now.memory_bytes == on->vm->memory_bytes)
         return 0;
     error_copy(err, &cause);
     if (is_ceiling(cause.message))
@@ -111,10 +119,12 @@ static int plug_in(const struct on *on, struct runner_error *err)
     return -1;
 }
 
-/* The limit first: what is plugged in may be used at once. */
+/* The limit first: what is plugged in may be used at once. It stays where that is not known: a guest that got the memory
+ * would be killed of the old one. */
 static int grow_memory(const struct on *on, const struct size *has, struct runner_error *err)
 {
     struct runner_error ignored = ERROR_INIT;
+    bool is_open;
 
     if (on->vm->memory_bytes == has->memory_bytes)
         return set_limit(on, has->memory_bytes, err);
@@ -122,9 +132,10 @@ static int grow_memory(const struct on *on, const struct size *has, struct runne
         return fail(err, RUNNER_E_NOTSUP, 0, "the machine was started without room to plug memory in");
     if (set_limit(on, on->vm->memory_bytes, err) < 0)
         return -1;
-    if (plug_in(on, err) == 0)
+    if (plug_in(on, &is_open, err) == 0)
         return 0;
-    (void)set_limit(on, has->memory_bytes, &ignored);
+    if (!is_open)
+        (void)set_limit(on, has->memory_bytes, &ignored);
     return error_wrap(err, "memory of %" PRId64 " MiB instead of %" PRId64, on->vm->memory_bytes / MIB,
                       has->memory_bytes / MIB);
 }
@@ -133,12 +144,13 @@ static int grow_memory(const struct on *on, const struct size *has, struct runne
 
 static int grow_cpus(const struct on *on, const struct size *has, struct runner_error *err)
 {
-    struct runner_error cause = ERROR_INIT;
+    struct runner_error cause = ERROR_INIT, ignored = ERROR_INIT;
     struct size now;
+    int status;
 
-    if (on->vm->cpus == has->cpus || ask_for(on, "desired_vcpus", on->vm->cpus, &cause) == 0)
+    if (on->vm->cpus == has->cpus || ask_for(on, "desired_vcpus", on->vm->cpus, &status, &cause) == 0)
         return 0;
-    if (cause.code == RUNNER_E_TIMEOUT && query_size(on, &now, err) == 0 && now.cpus == on->vm->cpus)
+    if (status == 0 && query_size(on, &now, &ignored) == 0 && now.cpus == on->vm->cpus)
         return 0;
     error_copy(err, &cause);
     return error_wrap(err, "%u processors instead of %" PRId64, on->vm->cpus, has->cpus);
