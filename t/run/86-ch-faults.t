@@ -36,9 +36,9 @@ for call in vm.create vm.boot; do
     fails "$call is refused" "something is broken" "fail $call something is broken"
     fails "$call kills it" "signal 9|ended|closed" "crash $call"
     fails "$call kills it when done" "signal 6|ended|closed" "crash-after $call 6"
-    fails "$call is answered with garbage" "." "garbage $call"
     fails "$call is answered without end" "." "big $call"
 done
+fails "vm.create is answered with garbage" "." "garbage vm.create"
 fails "it ends at once" "no KVM here" "exit 1 no KVM here"
 fails "it crashes at once" "signal 11|Segmentation|ended" "signal 11"
 
@@ -58,10 +58,22 @@ create slow
 is "a slow boot is waited for" "$code" 201
 http POST /sandboxes/slow/destroy
 
-vm_wish odd "garbage vm.pause"
+# Whether a machine runs or stands still it says itself, when the answer to what was asked of it is none.
+for wish in "garbage vm.pause" "lose vm.pause" "garbage vm.boot"; do
+    vm_wish odd "$wish"
+    create odd
+    is "$wish: it runs" "$code $(state odd)" "201 started"
+    http POST /sandboxes/odd/pause
+    is "$wish: it is paused, and said to be" "$code $(state odd)" "200 paused"
+    vm_wish odd
+    http POST /sandboxes/odd/resume
+    ok "$wish: and it goes on" "$ctl" exec odd -- true
+    http POST /sandboxes/odd/destroy
+done
+vm_wish odd "fail vm.pause something is broken"
 create odd
 http POST /sandboxes/odd/pause
-like "a pause that is answered with garbage is no fault of who asked" "$code $(message)" "^500 .*vm.pause"
+like "a pause that is refused is no fault of who asked" "$code $(message)" "^500 .*vm.pause"
 is "it is what it was" "$(state odd)" started
 vm_wish odd
 http POST /sandboxes/odd/destroy

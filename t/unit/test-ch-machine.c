@@ -50,6 +50,29 @@ Test(ch_machine, d06_pause_whose_answer_is_lost)
     cr_expect_eq(n_dialled, 2);
 }
 
+/* Its connection broke on the way, as one through ssh may. */
+Test(ch_machine, d06_pause_whose_connection_is_lost)
+{
+    (void)script_add(true);
+    expect_text(info("Paused"));
+    cr_expect_eq(machine_pause(&ch, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_not_null(strstr(heard(0), "vm.pause"));
+    cr_expect_not_null(strstr(heard(1), "vm.info"));
+}
+
+/* It is done, and what is said of it is no answer. */
+Test(ch_machine, d06_pause_that_is_answered_with_garbage)
+{
+    expect_text("\x16\x03 no HTTP\r\n\r\n");
+    expect_text(info("Paused"));
+    cr_expect_eq(machine_pause(&ch, fake_call(), &vm, &err), 0, "%s", err.message);
+    script_renew();
+    expect_text("\x16\x03 no HTTP\r\n\r\n");
+    expect_text(info("Running"));
+    cr_expect_eq(machine_pause(&ch, fake_call(), &vm, &err), -1);
+    cr_expect_eq(err.code, RUNNER_E_INVALID, "%s", err.message);
+}
+
 Test(ch_machine, pause_that_hangs)
 {
     (void)script_add(false);
@@ -336,6 +359,34 @@ Test(ch_machine, status_of_none)
     cr_expect_eq(machine_status(&ch, fake_call(), &vm, &status, &err), 0);
     cr_expect_eq(status.state, RUNNER_VM_ENDED);
     cr_expect_str_eq(status.text, "no machine");
+}
+
+/* Who refuses is there: no word of a refusal makes a machine absent. */
+Test(ch_machine, d05_status_that_is_refused)
+{
+    struct runner_vm_status status = {.size = sizeof status};
+
+    expect_text(with_body(500, "[\"Error from API\",\"No such file or directory (os error 2)\"]"));
+    cr_expect_eq(machine_status(&ch, fake_call(), &vm, &status, &err), -1);
+    cr_expect_not_null(strstr(err.message, "refuses vm.info"), "%s", err.message);
+}
+
+/* The VMM thread panicked: its HTTP thread says so, for a moment, and the process ends. */
+Test(ch_machine, boot_of_which_the_vmm_dies)
+{
+    struct script *script = script_add(false);
+    const char *dying =
+        with_body(500, "[\"Error from API\",\"API request send error\",\"sending on a closed channel\"]");
+
+    script->pieces[0] = EMPTY;
+    script->pieces[1] =
+        with_body(500, "[\"Error from API\",\"API response receive error\",\"receiving on a closed channel\"]");
+    script->pieces[2] = dying;
+    fake_host_answer(RUNNER_ALIVE, "", 1, 0, NULL);
+    fake_host_answer(RUNNER_READ, "", 0, 0, "thread 'vmm' panicked");
+    cr_expect_eq(machine_boot(&ch, fake_call(), &vm, &err), -1);
+    cr_expect_not_null(strstr(err.message, "Cloud Hypervisor ended with status 0: thread 'vmm' panicked"), "%s",
+                       err.message);
 }
 
 /* Silence is no death. */

@@ -253,6 +253,8 @@ static int code_of(int status, const char *causes)
 {
     if (strstr(causes, "already locked") != NULL || status == 429 || status == 503)
         return RUNNER_E_BUSY;
+    if (strstr(causes, "on a closed channel") != NULL) /* its VMM thread panicked, and the process ends of it */
+        return RUNNER_E_UNREACHABLE;
     if (status >= 400 && status < 500)
         return status == 404 ? RUNNER_E_NOTFOUND : RUNNER_E_INVALID;
     if (strstr(causes, "Failed to validate config") != NULL)

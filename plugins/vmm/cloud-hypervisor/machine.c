@@ -74,7 +74,10 @@ static int query_state(struct on *on, struct runner_vm_status *ret, struct runne
     const struct client_request request = {.action = "vm.info", .is_get = true, .fd = -1, .timeout_ms = STATUS_MS};
     auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
 
-    if (client_call(on->ch, on->call, on->vm, &request, &reply, err) == 0)
+    int status = client_call(on->ch, on->call, on->vm, &request, &reply, err);
+
+    on->status = reply.status;
+    if (status == 0)
         return read_info(&reply, ret, err);
     if (reply.status != 404)
         return -1;
@@ -95,7 +98,10 @@ static bool is_state(struct on *on, const char *word)
     return query_state(on, &status, &ignored) == 0 && strcmp(status.text, word) == 0;
 }
 
-/* A call whose effect is that the machine is in that state. Nobody there: no use in asking what became of it. */
+/*
+ * A call whose effect is that the machine is in that state. Core undoes nothing of a pause that failed: one whose answer
+ * did not get through, by whatever mishap on its way, must not leave a machine standing still that is said to run.
+ */
 static int bring_to(struct on *on, const char *action, int64_t timeout_ms, const char *state, struct runner_error *err)
 {
     struct runner_error cause = ERROR_INIT;
@@ -104,7 +110,7 @@ static int bring_to(struct on *on, const char *action, int64_t timeout_ms, const
     if (put(on, action, NULL, -1, timeout_ms, &cause) == 0)
         return 0;
     status = on->status;
-    if ((status != 0 || cause.code == RUNNER_E_TIMEOUT) && is_state(on, state))
+    if (cause.code != RUNNER_E_CANCELLED && is_state(on, state))
         return 0;
     on->status = status;
     error_copy(err, &cause);
@@ -297,7 +303,8 @@ static int boot_over(struct on *on, struct runner_error *err)
 }
 
 /* The socket listens since before the process, so the first call waits until it is served. Asked again for what runs
- * already: fine. A refusal is an answer: only where none came the process may have ended. */
+ * already: fine. A refusal is an answer: only where none came, or the last one of a thread that is gone, the process may
+ * have ended. */
 int machine_boot(void *self, struct runner_call *call, const struct runner_vm *vm, struct runner_error *err)
 {
     const struct runner_vm whole = request_vm(vm);
@@ -308,7 +315,7 @@ int machine_boot(void *self, struct runner_call *call, const struct runner_vm *v
         return 0;
     if (strstr(cause.message, "VM is already created") != NULL && is_state(&on, "Running"))
         return 0;
-    if (on.status == 0)
+    if (on.status == 0 || cause.code == RUNNER_E_UNREACHABLE)
         (void)ending_explain(on.ch->host, call, vm, CH_NAME, &cause);
     error_copy(err, &cause);
     return -1;
@@ -345,8 +352,8 @@ int machine_status(void *self, struct runner_call *call, const struct runner_vm 
 
     if (query_state(&on, ret, &cause) == 0)
         return 0;
-    if (cause.code != RUNNER_E_UNREACHABLE && cause.code != RUNNER_E_NOTFOUND) {
-        error_copy(err, &cause);
+    if (cause.code != RUNNER_E_UNREACHABLE && (on.status != 0 || cause.code != RUNNER_E_NOTFOUND)) {
+        error_copy(err, &cause); /* who refuses is there, whatever was not found */
         return -1;
     }
     ret->state = RUNNER_VM_ABSENT;
