@@ -22,6 +22,7 @@ struct device {
     int slot;
     int fd; /* of a disk; -1: none */
     bool is_locked_rw;
+    bool has_backing;
     int64_t size, eject_at_ms; /* 0: not due */
     bool is_leaving;
 };
@@ -58,8 +59,13 @@ static struct device *device_new(const char *id, const char *type, enum kind kin
     else
         while (slot < SLOTS && devices[slot].id != NULL)
             slot++;
+    if (device_of(id) != NULL) {
+        cause_setf(c, NULL, "Invalid identifier as it is not unique: %s", id);
+        return NULL;
+    }
     if (slot == SLOTS || devices[slot].id != NULL) {
-        cause_set(c, "Failed to find an available PCI device ID", NULL);
+        cause_set(c, "Failed to find an available PCI device ID",
+                  "Could not find an available device slot on the PCI bus", NULL);
         return NULL;
     }
     devices[slot] =
@@ -79,25 +85,6 @@ static const char *give_id(struct json *config, const char *prefix)
 
 /* ---- disks ------------------------------------------------------------------------------------------------------- */
 
-static int disk_errno(struct cause *c, const char *path, int number)
-{
-    auto_free char *text = mem_printf("I/O error (path=%s op=open)", path);
-
-    return cause_errno(c, number, "Cannot open disk path", text, NULL);
-}
-
-static int disk_type(struct cause *c, const char *path, int fd, const char *wanted)
-{
-    char head[8] = "";
-    bool is_qcow2 = pread(fd, head, sizeof head, 0) >= 4 && memcmp(head, "QFI\xfb", 4) == 0;
-
-    if ((strcmp(wanted, "Raw") != 0 || !is_qcow2) && (strcmp(wanted, "Qcow2") != 0 || is_qcow2))
-        return 0;
-    (void)path;
-    return cause_setf(c, NULL, "Disk image type does not match expected type: specified = %s, detected = %s",
-                      is_qcow2 ? "raw" : "qcow2", is_qcow2 ? "qcow2" : "raw");
-}
-
 static int disk_open(struct json *config, struct device *d, struct cause *c)
 {
     const char *path = json_text(config, "path", NULL);
@@ -108,14 +95,16 @@ static int disk_open(struct json *config, struct device *d, struct cause *c)
         return 0;
     if (path == NULL)
         return cause_set(c, "No disk path was specified when one was expected", NULL);
+    if (!landlock_allows(path, !is_readonly))
+        return image_errno(c, path, EACCES);
     d->fd = open(path, (is_readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (d->fd < 0)
-        return disk_errno(c, path, errno);
+        return image_errno(c, path, errno);
     d->is_locked_rw = !is_readonly;
     if (is_readonly)
         guest_read_seed(path);
     d->size = fstat(d->fd, &st) == 0 ? st.st_size : 0;
-    return disk_type(c, path, d->fd, json_text(config, "image_type", ""));
+    return image_check(c, config, d->fd, &d->has_backing);
 }
 
 static int disk_lock(const struct device *d, const char *path, struct cause *c)
@@ -212,8 +201,13 @@ static void net_drop_fds(const struct json *config)
 
 static int vsock_open(struct json *config, struct cause *c)
 {
-    int r = vsock_bind(json_text(config, "socket", ""));
+    const char *path = json_text(config, "socket", "");
+    int r = landlock_allows(path, true) ? vsock_bind(path) : EACCES;
 
+    vm.is_vsock_taken = true;
+    if (r == ENAMETOOLONG)
+        return cause_set(c, "Cannot create virtio-vsock backend", "Error binding to the host-side Unix socket",
+                         "path must be shorter than SUN_LEN", NULL);
     return r == 0 ? 0
                   : cause_errno(c, r, "Cannot create virtio-vsock backend",
                                 "Error binding to the host-side Unix socket", NULL);
@@ -411,6 +405,9 @@ int device_resize(const char *id, int64_t size, struct cause *c)
         cause_setf(c, NULL, "Failed to find device corresponding to the given identifier: %s", id);
     else if (size % 512 != 0)
         cause_set(c, "Disk resize error", "Disk image size is not a multiple of 512", NULL);
+    else if (d->has_backing)
+        cause_set(c, "Disk resize error", "Disk resize failed", "Unsupported feature (op=resize)", "Resize failed",
+                  "resize not supported with backing files", NULL);
     else if (ftruncate(d->fd, size) < 0)
         cause_errno(c, errno, "Disk resize error", NULL);
     else

@@ -17,6 +17,7 @@ static struct {
     bool is_probe, is_toy, has_halted;
     bool has_acted;                                                                 /* the wish "guest" is done once */
     bool is_button_due;                                                             /* pressed while paused */
+    bool is_device_due, is_event_due;                                               /* plugged meanwhile */
     int64_t up_at_ms, end_at_ms, act_at_ms, vcpus_at_ms, balloon_at_ms, tick_at_ms; /* 0: never */
     int64_t balloon;                                                                /* what it is asked for */
     int vcpus, ticks, restored_ticks;
@@ -158,8 +159,14 @@ void fguest_power_button(void)
 
 void fguest_plug(bool is_new)
 {
-    if (guest.is_toy && vm.state == VM_RUNNING)
+    if (!guest.is_toy)
+        return;
+    if (vm.state == VM_RUNNING) {
         toy_event(is_new);
+    } else { /* it is interrupted once, and looks for a new device first */
+        guest.is_device_due = guest.is_device_due || is_new;
+        guest.is_event_due = true;
+    }
 }
 
 void fguest_remove_vcpus(int left)
@@ -174,6 +181,12 @@ void fguest_balloon(int64_t bytes)
 {
     guest.balloon = bytes;
     guest.balloon_at_ms = fguest_delay_ms() < 0 ? 0 : fake_now_ms() + fguest_delay_ms();
+}
+
+void fguest_plug_memory(int64_t bytes)
+{
+    if (fguest_delay_ms() >= 0) /* the toy has no driver */
+        vm.plugged = bytes;
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
@@ -198,7 +211,7 @@ void fguest_start(bool is_restored)
     guest.ticks = is_restored ? guest.restored_ticks : 0;
     if (is_restored && guest.is_toy)
         guest.tick_at_ms = fake_now_ms();
-    guest.is_button_due = guest.has_halted = false;
+    guest.is_button_due = guest.is_device_due = guest.is_event_due = guest.has_halted = false;
     guest.balloon = json_int(tree_member(vm.config, "balloon"), "size", 0);
     guest.up_at_ms = is_restored ? 0 : fake_now_ms() + fake_wish_ms("boot-ms");
     if (ms != NULL && !guest.has_acted)
@@ -253,7 +266,7 @@ int64_t fguest_wake_at_ms(void)
 {
     if (!vm.exists || vm.state != VM_RUNNING)
         return 0;
-    if (guest.is_button_due)
+    if (guest.is_button_due || guest.is_event_due)
         return fake_now_ms();
     return earlier(earlier(earlier(guest.up_at_ms, guest.end_at_ms), guest.tick_at_ms),
                    earlier(guest.act_at_ms, earlier(guest.vcpus_at_ms, guest.balloon_at_ms)));
@@ -275,6 +288,12 @@ void fguest_tick(void)
     if (runs && guest.is_button_due) {
         guest.is_button_due = false;
         fguest_power_button();
+    }
+    if (runs && guest.is_event_due) {
+        bool is_new = guest.is_device_due;
+
+        guest.is_event_due = guest.is_device_due = false;
+        toy_event(is_new);
     }
     if (runs && is_due(&guest.up_at_ms))
         up();

@@ -1,4 +1,6 @@
 /* vm.resize, vm.resize-zone, vm.resize-disk. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "t/fake/fake-ch.h"
@@ -24,6 +26,20 @@ static int resize_vcpus(struct json *cpus, int64_t wanted, struct cause *c)
     return 0;
 }
 
+static int __attribute__((format(printf, 3, 4)))
+no_virtio_mem(struct cause *c, int64_t extra, const char *format, ...)
+{
+    char text[64] = "";
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    cause_setf(c, NULL, "Failed to update virtio configuration: ResizeError(new size 0x%llx %s)", (long long)extra, text);
+    cause_wrap(c, "Memory manager error", "Failed to virtio-mem resize", "Resize invalid argument", NULL);
+    return -1;
+}
+
 static int resize_virtio_mem(struct json *memory, int64_t wanted, struct cause *c)
 {
     int64_t boot = json_int(memory, "size", 0), extra = wanted - boot, ceiling = json_int(memory, "hotplug_size", 0);
@@ -34,9 +50,14 @@ static int resize_virtio_mem(struct json *memory, int64_t wanted, struct cause *
                           (long long)boot);
     if (ceiling == 0)
         return cause_set(c, "Memory manager error", "No virtio-mem resizing handler found", NULL);
-    if (extra > ceiling || extra % (2 << 20) != 0 || extra == vm.plugged)
-        return cause_set(c, "Memory manager error", "Failed to virtio-mem resize", NULL);
-    vm.plugged = extra;
+    if (extra == vm.wanted_plugged)
+        return no_virtio_mem(c, extra, "and requested_size are identical");
+    if (extra > ceiling)
+        return no_virtio_mem(c, extra, "is bigger than region_size 0x%llx", (long long)ceiling);
+    if (extra % (2 << 20) != 0)
+        return no_virtio_mem(c, extra, "is not aligned on block_size 0x200000");
+    vm.wanted_plugged = extra;
+    fguest_plug_memory(extra);
     tree_set_text(memory, "hotplugged_size", NULL);
     if (extra > 0)
         tree_set_int(memory, "hotplugged_size", extra);

@@ -36,8 +36,10 @@ static int file_new(const char *dir, const char *name, const char *what, int *re
 {
     auto_free char *path = mem_printf("%s/%s", dir, name);
     auto_free char *text = mem_printf("Error creating %s", what);
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = landlock_allows(dir, true) ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
 
+    if (!landlock_allows(dir, true))
+        errno = EACCES;
     if (fd < 0)
         return cause_errno(c, errno, "Cannot send VM snapshot", "Failed to send migratable component snapshot", text,
                            NULL);

@@ -1,4 +1,5 @@
 /* The machine: consoles, boot and end. */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,6 +28,8 @@ static int console_bind(const char *path, struct cause *c)
     if (strlen(path) >= sizeof address.sun_path)
         return cause_set(c, "Error creating console devices", "Error creating console device",
                          "path must be shorter than SUN_LEN", NULL);
+    if (!landlock_allows(path, true))
+        return cause_errno(c, EACCES, "Error creating console devices", "Error creating console device", NULL);
     memcpy(address.sun_path, path, strlen(path));
     console.serial = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (bind(console.serial, (struct sockaddr *)&address, sizeof address) < 0 || listen(console.serial, 1) < 0)
@@ -36,9 +39,17 @@ static int console_bind(const char *path, struct cause *c)
     return 0;
 }
 
+static int open_allowed(const char *path, int flags)
+{
+    if (landlock_allows(path, (flags & O_ACCMODE) != O_RDONLY))
+        return open(path, flags, 0666);
+    errno = EACCES;
+    return -1;
+}
+
 static int console_create(const char *path, int *ret_fd, struct cause *c)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open_allowed(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
 
     if (fd < 0)
         return cause_errno(c, errno, "Error creating console devices", "Error creating console device", NULL);
@@ -91,26 +102,51 @@ int vm_consoles_open(struct cause *c)
 
 /* ---- payload ----------------------------------------------------------------------------------------------------- */
 
-/* What makes a kernel of a file: ELF or bzImage. */
+/* Where the last byte of an ELF file comes to lie, of what is found in its first bytes. */
+static int64_t elf_end(const char *head, size_t len)
+{
+    Elf64_Ehdr elf;
+    int64_t end = 0;
+
+    memcpy(&elf, head, sizeof elf);
+    for (size_t i = 0; i < elf.e_phnum && elf.e_phoff + (i + 1) * sizeof(Elf64_Phdr) <= len; i++) {
+        Elf64_Phdr part;
+
+        memcpy(&part, head + elf.e_phoff + i * sizeof part, sizeof part);
+        if (part.p_type == PT_LOAD && (int64_t)(part.p_paddr + part.p_memsz) > end)
+            end = (int64_t)(part.p_paddr + part.p_memsz);
+    }
+    return end;
+}
+
+/* What makes a kernel of a file: ELF or bzImage. An ELF file that the memory has no room for is taken for the latter. */
+static bool is_kernel(const char *head, size_t len)
+{
+    if (len >= sizeof(Elf64_Ehdr) && memcmp(head, ELFMAG, SELFMAG) == 0)
+        return elf_end(head, len) <= config_memory(vm.config);
+    return (len >= SELFMAG && memcmp(head, ELFMAG, SELFMAG) == 0) ||
+           (len >= 0x206 && memcmp(head + 0x202, "HdrS", 4) == 0);
+}
+
 static int payload_load(struct cause *c)
 {
     struct json *payload = tree_member(vm.config, "payload");
     const char *kernel = json_text(payload, "kernel", json_text(payload, "firmware", ""));
     const char *initramfs = json_text(payload, "initramfs", NULL);
     auto_free char *head = mem_alloc(65536);
-    auto_close int fd = open(kernel, O_RDONLY | O_CLOEXEC);
+    auto_close int fd = open_allowed(kernel, O_RDONLY | O_CLOEXEC);
     ssize_t n;
 
     if (fd < 0)
         return cause_errno(c, errno, "Cannot open kernel file", NULL);
     n = read(fd, head, 65535);
     fguest_know(head, n > 0 ? (size_t)n : 0);
-    if (n < 4 || (memcmp(head, "\177ELF", 4) != 0 && (n < 0x206 || memcmp(head + 0x202, "HdrS", 4) != 0)))
+    if (n < 0 || !is_kernel(head, (size_t)n))
         return cause_set(c, "Cannot load the kernel into memory",
                          "Kernel Loader: failed to load bzImage kernel image: Kernel Loader: Invalid bzImage",
                          "Kernel Loader: Invalid bzImage", NULL);
-    if (initramfs != NULL && access(initramfs, R_OK) < 0)
-        return cause_errno(c, errno, "Cannot open initramfs file", NULL);
+    if (initramfs != NULL && (access(initramfs, R_OK) < 0 || !landlock_allows(initramfs, false)))
+        return cause_errno(c, landlock_allows(initramfs, false) ? errno : EACCES, "Cannot open initramfs file", NULL);
     return 0;
 }
 
@@ -124,7 +160,7 @@ int vm_confine(struct cause *c)
         return cause_set(c, "Failed to apply landlock config during vm_create",
                          "Error creating/adding/restricting ruleset",
                          "partially incompatible access-rights: BitFlags<AccessFs>(0b100000000000000, Truncate)", NULL);
-    vm.is_confined = true;
+    landlock_apply();
     return 0;
 }
 
@@ -143,10 +179,26 @@ static void sizes_set(void)
     vm.present_vcpus = 0;
     vm.removing_vcpus = false;
     vm.dimms = 0;
-    vm.plugged = 0;
+    vm.plugged = vm.wanted_plugged = 0;
     vm.balloon = 0;
     vm.ram = config_memory(vm.config);
     vm.ram_max = vm.ram + json_int(memory, "hotplug_size", 0);
+}
+
+/* Sizes that are no whole pages are refused, and of those too small for what lies in the first MiB its thread panics. */
+static int check_sizes(struct cause *c)
+{
+    struct json *memory = tree_member(vm.config, "memory"), *zones = tree_member(memory, "zones");
+    bool is_odd = json_int(memory, "size", 0) % 4096 != 0;
+
+    for (struct json *zone = zones != NULL ? zones->first : NULL; zone != NULL; zone = zone->next)
+        is_odd = is_odd || json_int(zone, "size", 0) % 4096 != 0;
+    if (is_odd)
+        return cause_set(c, "Memory manager error",
+                         "Memory size is misaligned with default page size or its hugepage size", NULL);
+    if (config_memory(vm.config) < 1 << 20)
+        ch_panic("the guest has no memory for its tables");
+    return 0;
 }
 
 static int check_zones(struct cause *c)
@@ -163,19 +215,28 @@ static int check_zones(struct cause *c)
 
 int vm_start(struct cause *c, bool is_restored)
 {
+    struct json *before;
+
     if (!console.is_open && vm_consoles_open(c) < 0)
         return -1;
     if (config_validate(vm.config, c) < 0) {
         cause_wrap(c, "Failed to validate config", NULL);
         return -1;
     }
-    if (check_zones(c) < 0)
+    if (check_zones(c) < 0 || check_sizes(c) < 0)
         return -1;
     sizes_set();
+    vm.is_vsock_taken = false;
+    before = json_copy(vm.config);
     if (device_start_all(c) < 0) {
+        json_free(vm.config); /* no name of a device that it gave is kept, and a vsock that it came to neither (sic) */
+        vm.config = before;
+        if (vm.is_vsock_taken)
+            json_free(json_take(vm.config, "vsock"));
         cause_wrap(c, "Error from device manager", NULL);
         return -1;
     }
+    json_free(before);
     vm.exists = true; /* what fails from here on leaves an object */
     vm.state = is_restored ? VM_PAUSED : VM_CREATED;
     if (device_locks(c) < 0)

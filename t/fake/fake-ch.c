@@ -45,6 +45,12 @@ _Noreturn void ch_stop(void)
     ch_exit(0);
 }
 
+_Noreturn void ch_panic(const char *text)
+{
+    (void)fprintf(stderr, "thread 'vmm' panicked: %s\n", text);
+    exit(1);
+}
+
 _Noreturn void ch_signal_self(int number)
 {
     (void)signal(number, SIG_DFL);

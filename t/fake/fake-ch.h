@@ -74,6 +74,7 @@ extern struct ch ch;
 
 _Noreturn void ch_exit(int status);
 _Noreturn void ch_stop(void); /* as SIGTERM: the VM is deleted, events, status 0 */
+_Noreturn void ch_panic(const char *text); /* of the VMM thread: no answer, no event, nothing removed, status 1 */
 void ch_fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ch_signal_self(int number) __attribute__((noreturn));
 
@@ -148,9 +149,11 @@ struct vm {
     bool is_confined;    /* by landlock, until the process ends */
     enum vm_state state;
     int64_t balloon;      /* bytes, as the guest has it */
-    int64_t plugged;      /* by virtio-mem */
+    int64_t plugged;      /* by virtio-mem, as the guest has it */
+    int64_t wanted_plugged;
     int64_t ram, ram_max; /* present, and with all that may be hot-plugged */
     int present_vcpus;
+    bool is_vsock_taken; /* out of the configuration, at this boot */
     bool removing_vcpus; /* the guest has not given them up yet */
     int dimms;           /* hot-plugged so far */
 };
@@ -167,6 +170,17 @@ void vm_info(struct str *out);
 void vm_counters(struct str *out);
 int vm_reboot(struct cause *c);
 
+/* ---- fake-ch-image.c ---- */
+
+/* Of what is open, to a disk as it is configured. */
+int image_check(struct cause *c, const struct json *disk, int fd, bool *ret_has_backing);
+int image_errno(struct cause *c, const char *path, int number); /* it cannot be opened */
+
+/* ---- fake-ch-landlock.c ---- */
+
+void landlock_apply(void);                           /* what the configuration names, from now on */
+bool landlock_allows(const char *path, bool writes); /* always, where nothing was applied */
+
 /* ---- fake-ch-guest.c: what runs in it ---- */
 
 void fguest_know(const char *kernel, size_t len); /* the beginning of the kernel's file */
@@ -180,6 +194,7 @@ void fguest_power_button(void);
 void fguest_plug(bool is_new);      /* a device came, or is to go */
 void fguest_remove_vcpus(int left); /* what it is asked for, it does later, or never */
 void fguest_balloon(int64_t bytes);
+void fguest_plug_memory(int64_t bytes); /* what virtio-mem has */
 int64_t fguest_delay_ms(void); /* how long it takes; -1: it never does */
 
 /* ---- fake-ch-device.c: devices of a machine ---- */

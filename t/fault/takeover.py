@@ -50,7 +50,8 @@ class Host:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
                         os.path.join(self.runner.root, "snapshots/tiny/disk.raw"),
                         os.path.join(self.dir, "disk.qcow2"), "1G"], check=True)
-        for name, text in (("config.json", self.text("vm.json")), ("ip", "127.9.9.9\n"), ("cloud-init.iso", "seed")):
+        for name, text in (("config.json", self.text("vm.json")), ("ip", "127.9.9.9\n"),
+                           ("cloud-init.iso", "seed".ljust(2048))):
             with open(os.path.join(self.dir, name), "w") as file:
                 file.write(text)
         self.vmm = self.boot() if runs else None

@@ -7,6 +7,7 @@
 #include "t/run/check-ch-run.h"
 
 #include <dirent.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -57,6 +58,26 @@ static bool write_file(const char *path, const char *text)
     return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
+/* An overlay of 1 MiB with nothing in it: header, refcount table, refcount block, L1 table, a cluster of 64 KiB each. */
+static bool make_qcow2(const char *path, const char *backing)
+{
+    enum { CLUSTER = 1 << 16, CLUSTERS = 4, NAME_AT = 512 };
+    uint32_t words[26] = {[0] = 0x514649fb, [1] = 3, [3] = NAME_AT, [5] = 16, [7] = 1 << 20, [9] = 1,
+                          [11] = 3 * CLUSTER, [13] = CLUSTER, [14] = 1, [24] = 4, [25] = sizeof words};
+    auto_free unsigned char *image = mem_alloc(CLUSTERS * CLUSTER);
+    auto_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    words[4] = (uint32_t)strlen(backing);
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        words[i] = htobe32(words[i]);
+    memcpy(image, words, sizeof words);
+    memcpy(image + NAME_AT, backing, strlen(backing));
+    image[CLUSTER + 5] = 2 * CLUSTER >> 16; /* of 64 bits */
+    for (int i = 0; i < CLUSTERS; i++)
+        image[2 * CLUSTER + 2 * i + 1] = 1;
+    return fd >= 0 && write(fd, image, CLUSTERS * CLUSTER) == CLUSTERS * CLUSTER;
+}
+
 static bool do_prepare(char *words)
 {
     char *verb = strtok_r(words, " ", &words), *path = strtok_r(NULL, " ", &words);
@@ -69,6 +90,8 @@ static bool do_prepare(char *words)
         return write_file(path, "") && truncate(path, strtol(words, NULL, 10)) == 0;
     if (strcmp(verb, "write") == 0)
         return write_file(path, words);
+    if (strcmp(verb, "qcow2") == 0)
+        return make_qcow2(path, words);
     if (strcmp(verb, "bind") == 0)
         return make_stale_socket(path);
     if (strcmp(verb, "lock") == 0)
