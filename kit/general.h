@@ -31,6 +31,8 @@ extern const struct op general_values;
 
 /* leftover.c */
 void point_memory(struct subject *s, const struct point *point);
+int64_t open_descriptors(void); /* of this process, and one more */
+int64_t open_descriptors(void); /* of this process, and the count's own */
 void point_descriptors(struct subject *s, const struct point *point);
 void point_threads(struct subject *s, const struct point *point);
 void point_hands_off(struct subject *s, const struct point *point);

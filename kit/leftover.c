@@ -25,7 +25,7 @@ static int64_t count_in(const char *path)
     return n;
 }
 
-static int64_t descriptors(void)
+int64_t open_descriptors(void)
 {
     return count_in("/proc/self/fd");
 }
@@ -125,7 +125,7 @@ void point_memory(struct subject *s, const struct point *point)
 
 static void find_descriptors(struct subject *s, const struct op *op)
 {
-    find_growth(s, op, descriptors, "descriptors");
+    find_growth(s, op, open_descriptors, "descriptors");
 }
 
 void point_descriptors(struct subject *s, const struct point *point)

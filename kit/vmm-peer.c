@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "core/util/num.h"
+#include "kit/general.h"
+#include "kit/heap.h"
 #include "kit/vmm.h"
 
-enum { CONNECTIONS_MAX = 16, DEADLINE_MS = 250, GRACE_MS = 10000, GROWTH_MAX_MIB = 256 };
+enum { CONNECTIONS_MAX = 16, DEADLINE_MS = 250, GRACE_MS = 10000, GROWTH_MAX_MIB = 256, AGAIN = 2, CLOSE_MS = 1000 };
 
 static const struct {
     const char *name, *text; /* text: said, and with is_endless again and again */
@@ -45,8 +47,15 @@ struct post {
 static bool speak(enum peer peer, int fd)
 {
     char buffer[4096];
+    const char *text = peers[peer].text;
+    size_t len = strlen(text);
 
-    while (peers[peer].is_endless && send(fd, peers[peer].text, strlen(peers[peer].text), MSG_NOSIGNAL) > 0)
+    if (peer == PEER_ENDLESS) { /* more at once than who takes it byte by byte has taken before there is more again */
+        memset(buffer, text[0], sizeof buffer);
+        text = buffer;
+        len = sizeof buffer;
+    }
+    while (peers[peer].is_endless && send(fd, text, len, MSG_NOSIGNAL) > 0)
         ;
     if (errno == EPIPE || errno == ECONNRESET)
         return false;
@@ -152,6 +161,51 @@ static void call_with_deadline(struct subject *s, const struct op *op, enum peer
         flaw("it keeps %lld MiB of what the peer says", (long long)(resident_mib() - before));
 }
 
+/* The peer's end of a connection that was closed is open for a moment. */
+static int64_t descriptors_settled(int64_t wanted)
+{
+    int64_t end_ms = num_now_ms() + CLOSE_MS;
+    const struct timespec moment = {.tv_nsec = 1000000};
+
+    while (open_descriptors() > wanted && num_now_ms() < end_ms)
+        nanosleep(&moment, NULL);
+    return open_descriptors();
+}
+
+/* What the first call kept may be there to stay, what each one adds may not. */
+static void check_growth(struct subject *s, const struct op *op, enum peer peer)
+{
+    bool grows = true, heap_grows = true;
+
+    for (int i = 0; i < AGAIN; i++) {
+        struct trial t = {.layout = TODAY};
+        int64_t open_before = open_descriptors(), heap_before = heap_in_use();
+
+        fake_host_deadline(DEADLINE_MS);
+        op->call(s, &t);
+        grows = grows && descriptors_settled(open_before) > open_before;
+        heap_grows = heap_grows && heap_in_use() > heap_before;
+    }
+    if (grows)
+        flaw("each time it leaves a descriptor when the peer %s", peers[peer].name);
+    if (heap_grows)
+        flaw("each time it leaves memory when the peer %s", peers[peer].name);
+}
+
+/* Who says nothing that is understood says least of all that a machine runs. */
+static void check_state(struct subject *s, const struct machine *m, enum peer peer)
+{
+    struct runner_vm_status status = {.size = sizeof status};
+    struct runner_error err = ERROR_INIT;
+
+    fake_host_deadline(DEADLINE_MS);
+    if (vmm_ops_of(s)->status(s->self, fake_call(), &m->vm, &status, &err) == 0 &&
+        (status.state == RUNNER_VM_RUNNING || status.state == RUNNER_VM_PAUSED))
+        flaw("it says %s when the peer %s", status.state == RUNNER_VM_RUNNING ? "that it runs" : "that it is paused",
+             peers[peer].name);
+}
+
+/* Its events come from the peer too, wherever they are listened for. */
 static void talk(struct subject *s, const struct op *op, enum peer peer)
 {
     struct machine m;
@@ -159,7 +213,11 @@ static void talk(struct subject *s, const struct op *op, enum peer peer)
     subject_renew(s);
     machine_init(s, &m);
     peer_start(peer, m.vm.socket_path);
+    fake_host_dial_to(m.vm.socket_path);
     call_with_deadline(s, op, peer);
+    check_growth(s, op, peer);
+    if (strcmp(op->name, "status") == 0)
+        check_state(s, &m, peer);
 }
 
 static void point_silent(struct subject *s, const struct point *point)
@@ -169,7 +227,7 @@ static void point_silent(struct subject *s, const struct point *point)
 
 static void point_garbage(struct subject *s, const struct point *point)
 {
-    for (enum peer peer = PEER_CLOSES; peer < PEERS; peer++)
+    for (enum peer peer = PEER_CLOSES; peer < PEERS && flaws_so_far() == 0; peer++)
         talk(s, point->op, peer);
 }
 
@@ -190,9 +248,12 @@ static void point_waiting(struct subject *s, const struct point *point)
     pthread_t thread;
     int fd = eventfd(0, EFD_CLOEXEC);
 
+    if (point_is_fatal(point->op, DEADLINE))
+        skip_point("it does not even end at a deadline: see the point silent");
     subject_renew(s);
     machine_init(s, &m);
     peer_start(PEER_SILENT, m.vm.socket_path);
+    fake_host_dial_to(m.vm.socket_path);
     fake_host_cancel_fd(fd);
     if (fd < 0 || pthread_create(&thread, NULL, cancel_soon, &fd) != 0)
         stop_point("pthread_create: %m");

@@ -1,6 +1,7 @@
 /* VMMs: what planning promises, and talking when there is nobody to talk to. */
 #include "kit/vmm.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 
@@ -243,6 +244,8 @@ static void op_adopt(struct subject *s, struct trial *t)
     look_at_machine("adopt", t, ret);
 }
 
+#define FIRST_WORD_MS 20
+
 /* With what it says first, when it says something. */
 static void op_listen(struct subject *s, struct trial *t)
 {
@@ -255,8 +258,10 @@ static void op_listen(struct subject *s, struct trial *t)
     for (int i = 0; t->status == 0 && i < 100; i++) {
         struct runner_vm_event event = {.size = sizeof event};
         struct runner_error err = ERROR_INIT;
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int n = vmm_ops_of(s)->next(s->self, stream, &event, &err);
 
-        if (vmm_ops_of(s)->next(s->self, stream, &event, &err) <= 0)
+        if (n < 0 || (n == 0 && poll(&p, 1, FIRST_WORD_MS) <= 0))
             break;
         if (memchr(event.text, '\0', sizeof event.text) == NULL)
             flaw("the text of an event has no end");

@@ -155,6 +155,8 @@ int fake_dial(struct runner_call *call, const char *address, int *ret_fd, struct
         return fail(err, RUNNER_E_CANCELLED, 0, "cancelled");
     if (fake.transport != NULL && fake.transport->dial != NULL)
         return fake.transport->dial(fake.transport_self, call, address, ret_fd, err);
+    if (fake.dial_to != NULL && (text_starts(address, "fifo:", NULL) || text_starts(address, "unix:", NULL)))
+        return dial_socket(fake.dial_to, ret_fd, err);
     if (text_starts(address, "fifo:", &path))
         return dial_fifo(path, ret_fd, err);
     if (text_starts(address, "tap:", NULL))
@@ -165,6 +167,12 @@ int fake_dial(struct runner_call *call, const char *address, int *ret_fd, struct
 }
 
 /* ---- what the tests call ---- */
+
+void fake_host_dial_to(const char *path)
+{
+    free(fake.dial_to);
+    fake.dial_to = path != NULL ? mem_printf("unix:%s", path) : NULL;
+}
 
 struct runner_call *fake_call(void)
 {

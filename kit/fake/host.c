@@ -121,6 +121,7 @@ void fake_host_reset(void)
     }
     free(fake.answers);
     free(fake.root);
+    free(fake.dial_to);
     str_done(&fake.ran);
     str_done(&fake.log);
     str_done(&fake.added);

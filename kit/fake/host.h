@@ -45,6 +45,8 @@ void fake_host_gate(fake_gate_fn *fn, void *arg);
 
 /* Batches run on this transport; dial too, when it has one. NULL: none. */
 void fake_host_transport(const struct runner_transport_ops *ops, void *self);
+/* Sockets and FIFOs that are dialled are this unix socket, which the test listens at; NULL: what they are. Copied. */
+void fake_host_dial_to(const char *path);
 /* Runs the operation's batch as core would. */
 int fake_host_run_batch(struct runner_batch *batch, struct runner_error *err);
 /* Undoes, on the transport, a batch that ran; what could not be undone, a line each. */

@@ -44,6 +44,7 @@ struct fake {
     void *gate_arg;
     const struct runner_transport_ops *transport;
     void *transport_self;
+    char *dial_to; /* NULL: none */
 };
 extern struct fake fake;
 

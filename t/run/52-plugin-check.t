@@ -146,7 +146,14 @@ caught policy.undo network forgets-policy-undo
 caught counters.absent network counts-nobody
 limit=$hanging
 caught boot.waiting vmm sleeps-on
+caught listen.garbage vmm drinks-flood
+caught listen.silent vmm awaits-events
 limit=60s
+caught boot.garbage vmm keeps-hold
+like "and it says of what peer" "$out" '^#   each time it leaves a descriptor when the peer hangs up'
+caught boot.garbage vmm keeps-words
+caught boot.silent vmm keeps-waiting
+caught status.garbage vmm sees-life
 caught status.absent vmm mistakes-absence
 caught describe.bounds vmm describes-on
 caught caps vmm hides-pause

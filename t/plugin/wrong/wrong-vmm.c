@@ -63,6 +63,8 @@ static int await_answer(struct runner_call *call, int fd, bool is_boot, struct r
         return refuse(err, errno == ECANCELED ? RUNNER_E_CANCELLED : RUNNER_E_TIMEOUT, "no answer");
     if (recv(fd, &answer, 1, 0) != 1)
         return refuse(err, RUNNER_E_UNREACHABLE, "it hung up");
+    if (is_boot && is_wrong("keeps-words"))
+        (void)host_text("what it said, for nobody");
     return answer == 'k' || is_wrong("believes-all") ? 0 : refuse(err, RUNNER_E_INVALID, "not an answer");
 }
 
@@ -76,6 +78,8 @@ static int ask(struct runner_call *call, const struct runner_vm *vm, bool is_boo
         return -1;
     status = send(fd, "?", 1, MSG_NOSIGNAL) == 1 ? await_answer(call, fd, is_boot, err)
                                                  : refuse(err, RUNNER_E_UNREACHABLE, "it hung up");
+    if (status < 0 && is_boot && is_wrong(err->code == RUNNER_E_TIMEOUT ? "keeps-waiting" : "keeps-hold"))
+        return -1;
     close(fd);
     return status;
 }
@@ -102,12 +106,62 @@ static int status(void *self, struct runner_call *call, const struct runner_vm *
     (void)self;
     ret->state = RUNNER_VM_RUNNING;
     (void)snprintf(ret->text, sizeof ret->text, "it answers");
-    if (ask(call, vm, false, err) == 0)
+    if (ask(call, vm, false, err) == 0 || (is_wrong("sees-life") && err->code == RUNNER_E_INVALID))
         return 0;
     if (err->code != RUNNER_E_UNREACHABLE && err->code != RUNNER_E_NOTFOUND)
         return -1;
     ret->state = is_wrong("mistakes-absence") ? RUNNER_VM_ENDED : RUNNER_VM_ABSENT;
     return 0;
+}
+
+/* ---- events: a byte each ---- */
+
+static int listen_to(void *self, struct runner_call *call, const struct runner_vm *vm, void **ret_stream, int *ret_fd,
+                     struct runner_error *err)
+{
+    char address[200];
+    int *stream = malloc(sizeof *stream);
+
+    (void)self;
+    (void)snprintf(address, sizeof address, "unix:%s", vm->socket_path);
+    if (stream == NULL || host->dial(call, address, stream, err) < 0) {
+        free(stream);
+        return -1;
+    }
+    *ret_stream = stream;
+    *ret_fd = *stream;
+    return 0;
+}
+
+static int next(void *self, void *stream, struct runner_vm_event *ret, struct runner_error *err)
+{
+    static bool has_heard;
+    const int *fd = stream;
+    struct pollfd p = {.fd = *fd, .events = POLLIN};
+    char byte;
+    ssize_t n;
+
+    (void)self;
+    if (!has_heard && is_wrong("awaits-events"))
+        (void)poll(&p, 1, -1);
+    do
+        n = recv(*fd, &byte, 1, MSG_DONTWAIT);
+    while (n == 1 && byte != 'e' && is_wrong("drinks-flood") && poll(&p, 1, 200) > 0); /* the rest comes soon */
+    has_heard = true;
+    ret->kind = RUNNER_VM_EVENT_OTHER;
+    (void)snprintf(ret->text, sizeof ret->text, "a byte");
+    return n == 1 ? 1 : n < 0 && errno == EAGAIN ? 0 : refuse(err, RUNNER_E_UNREACHABLE, "it hung up");
+}
+
+static void unlisten(void *self, void *stream)
+{
+    int *fd = stream;
+
+    (void)self;
+    if (fd == NULL)
+        return;
+    close(*fd);
+    free(fd);
 }
 
 static int describe(void *self, char *ret_text, size_t size)
@@ -125,10 +179,14 @@ static struct runner_vmm_ops ops = {.spawn = spawn,
                                     .power_button = power_button,
                                     .status = status,
                                     .describe = describe,
-                                    .cleanup = cleanup};
+                                    .cleanup = cleanup,
+                                    .listen = listen_to,
+                                    .next = next,
+                                    .unlisten = unlisten};
 
 static struct runner_plugin plugin = {
     RUNNER_PLUGIN_INIT(RUNNER_VMM, NULL, ops),
+    .caps = RUNNER_VMM_CAP_EVENTS,
     .threads = RUNNER_PARALLEL,
     .version = "0.1",
     .summary = "a VMM of one byte, in a wrong way",
