@@ -167,6 +167,13 @@ Test(user_ch, tap_by_descriptor)
     life();
 }
 
+/* Without a right to change a TAP. */
+Test(user_ch, tap_with_an_mtu)
+{
+    nic.mtu = 1400;
+    life();
+}
+
 /* The first time, which is boot's. */
 static int no_taps(void *arg, enum fake_site site, struct runner_call *call, const void *subject)
 {
@@ -181,6 +188,7 @@ Test(user_ch, tap_by_name)
 {
     int n = 0;
 
+    nic.mtu = 1400;
     fake_host_gate(no_taps, &n);
     life();
     fake_host_gate(NULL, NULL);

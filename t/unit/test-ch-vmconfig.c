@@ -103,6 +103,10 @@ Test(ch_vmconfig, nic_with_descriptor)
     vmconfig_build_nic(&vm, 0, &s);
     cr_expect_str_eq(str_text(&s), "{\"id\":\"net0\",\"mac\":\"02:00:00:00:00:01\",\"mtu\":1450}");
     expect_no("\"net\"");
+    vm.uid = 1000;
+    str_clear(&s);
+    vmconfig_build_nic(&vm, 0, &s);
+    cr_expect_str_eq(str_text(&s), "{\"id\":\"net0\",\"mac\":\"02:00:00:00:00:01\"}");
 }
 
 Test(ch_vmconfig, nic_by_name)

@@ -147,8 +147,11 @@ static void add_disk(struct str *s, const struct runner_image *disk, unsigned i)
     json_close(s, '}');
 }
 
-static void add_nic(struct str *s, const struct runner_nic *nic, unsigned i, bool is_named)
+/* Of an MTU that it is told Cloud Hypervisor sets the TAP's, which is set already, and which a user of its own may not:
+ * there the guest has it from its seed alone. */
+static void add_nic(struct str *s, const struct runner_vm *vm, unsigned i, bool is_named)
 {
+    const struct runner_nic *nic = vm->nics[i];
     auto_free char *id = mem_printf("net%u", i);
 
     json_open(s, NULL, '{');
@@ -156,14 +159,14 @@ static void add_nic(struct str *s, const struct runner_nic *nic, unsigned i, boo
     if (is_named && nic->name[0] != '\0')
         json_add_text(s, "tap", nic->name);
     json_add_text(s, "mac", nic->mac);
-    if (nic->mtu != 0)
+    if (nic->mtu != 0 && vm->uid == 0)
         json_add_int(s, "mtu", nic->mtu);
     json_close(s, '}');
 }
 
 void vmconfig_build_nic(const struct runner_vm *vm, unsigned i, struct str *ret)
 {
-    add_nic(ret, vm->nics[i], i, false);
+    add_nic(ret, vm, i, false);
 }
 
 /* ---- devices ---- */
@@ -250,7 +253,7 @@ void vmconfig_build(const struct ch *ch, const struct runner_vm *vm, const struc
     if (how->opens_taps && vm->n_nics > 0) {
         json_open(ret, "net", '[');
         for (unsigned i = 0; i < vm->n_nics; i++)
-            add_nic(ret, vm->nics[i], i, true);
+            add_nic(ret, vm, i, true);
         json_close(ret, ']');
     }
     add_console(ret, vm);
