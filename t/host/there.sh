@@ -21,17 +21,17 @@ found_there() {
     host_last_words
 }
 
-# Such a machine, or a guest in it, stands still now and then: a script that has no end, and found no fault until then, is
-# what the boot of a machine is (README.md).
-stood_still() { [ "$there_status" -gt 1 ] && ! grep -q '^not ok' "$there_out"; }
+# Such a machine panics, or a guest in it stands still, now and then: a script that has no end, and found no fault until then,
+# is what the boot of a machine is (README.md).
+broke_off() { [ "$there_status" -gt 1 ] && ! grep -q '^not ok' "$there_out"; }
 
 run_there_surely() { # SECONDS SCRIPT
     run_there "$@"
     [ "$there_status" -gt 1 ] || return 0
     diag "${2##*/} did not come to its end, status $there_status:"$'\n'"$(found_there 2>&1 | tr -d '\0\r')"
     restart_host # nothing of it is in the way of the next script
-    if stood_still; then
-        skip "${2##*/} stood still in a first machine and runs in a second: the test's log has what was found" 1
+    if broke_off; then
+        skip "${2##*/} broke off in a first machine and ran in a second: the log of the test has what was found" 1
         run_there "$@"
     fi
 }
