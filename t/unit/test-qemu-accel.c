@@ -404,8 +404,8 @@ Test(accel, diagnose_without_qemu)
 {
     scene(false, NULL);
     fake_host_refuse(RUNNER_RUN, "[--version]", RUNNER_E_NOTFOUND, "not installed");
-    expect_findings("FAIL qemu: QEMU '/opt/qemu': not installed [apt-get install -y --no-install-recommends "
-                    "qemu-system-x86]\n");
+    expect_findings("FAIL qemu: QEMU '/opt/qemu': not installed (vmm: {binary: /opt/qemu} in the configuration; without "
+                    "it, the first qemu-system-x86_64 of PATH) []\n");
 }
 
 /* What is remembered says that KVM works: it is tried all the same. */
