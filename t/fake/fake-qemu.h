@@ -27,6 +27,7 @@ extern struct fake fake;
  *   signal N               kill itself at start by that signal
  *   no-greeting            accept and say nothing;  greeting-ms N: greet late
  *   silent CMD             never answer this command
+ *   lose CMD               do it, and close without an answer
  *   cut CMD                half a line, then close;  garbage CMD: a line that is no JSON
  *   big CMD                an answer of 1 MiB;       refuse CMD TEXT: an error answer
  *   state WORD             the state after start

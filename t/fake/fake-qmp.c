@@ -29,9 +29,13 @@ static void client_close(void)
     client.fd = -1;
 }
 
+static bool is_mute; /* by the wish "lose" */
+
 /* Blocking: the answers are small, or the test wants one that is not. */
 static void say(const char *data, size_t len)
 {
+    if (is_mute)
+        return;
     while (len > 0 && client.fd >= 0) {
         ssize_t n = send(client.fd, data, len, MSG_NOSIGNAL);
 
@@ -213,7 +217,7 @@ static bool misbehave(const struct command *c)
     return false;
 }
 
-static void do_command(const struct command *c)
+static void carry_out(const struct command *c)
 {
     bool is_capabilities = strcmp(c->name, "qmp_capabilities") == 0;
     char text[200];
@@ -242,6 +246,15 @@ static void do_command(const struct command *c)
     if (snprintf(text, sizeof text, "The command %s has not been found", c->name) >= (int)sizeof text)
         abort();
     refuse(c, "CommandNotFound", text);
+}
+
+static void do_command(const struct command *c)
+{
+    is_mute = fake_wish_for("lose", c->name) != NULL;
+    carry_out(c);
+    if (is_mute)
+        client_close();
+    is_mute = false;
 }
 
 /* ---- the stream ---- */

@@ -335,11 +335,22 @@ Test(qemu, refusal)
 
 Test(qemu, big_and_garbage)
 {
-    wish("big query-status\ngarbage cont\n");
+    wish("big query-status\ngarbage stop\n");
     start();
     cr_expect_eq(state(), RUNNER_VM_RUNNING, "a reply of 1 MiB is read");
-    cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), -1);
+    cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), -1);
     cr_expect_eq(err.code, RUNNER_E_INVALID, "%s", err.message);
+}
+
+/* The effect is there, whatever became of the answer. */
+Test(qemu, d06_answers_that_are_lost)
+{
+    wish("lose stop\nlose cont\n");
+    start();
+    cr_expect_eq(ops->pause(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(state(), RUNNER_VM_PAUSED);
+    cr_expect_eq(ops->resume(self, fake_call(), &vm, &err), 0, "%s", err.message);
+    cr_expect_eq(state(), RUNNER_VM_RUNNING);
 }
 
 Test(qemu, ignored_power_button)

@@ -7,6 +7,7 @@
 #include "plugins/vmm/qemu/qmp.h"
 
 #define BOOT_MS    60000 /* QEMU greets after 20 to 110 ms; twenty at once on a busy host take seconds */
+#define PAUSE_MS   45000 /* requests to disks are waited for */
 #define COMMAND_MS 10000
 #define STATUS_MS  5000
 
@@ -87,28 +88,45 @@ int machine_boot(void *self, struct runner_call *call, const struct runner_vm *v
 }
 
 static int command(struct qemu *qemu, struct runner_call *call, const struct runner_vm *vm, const char *name,
-                   struct runner_error *err)
+                   int64_t timeout_ms, struct runner_error *err)
 {
     auto_qmp struct qmp qmp = QMP_INIT;
 
-    if (qmp_open(&qmp, qemu->host, call, vm->socket_path, COMMAND_MS, NULL, NULL, err) < 0)
+    if (qmp_open(&qmp, qemu->host, call, vm->socket_path, timeout_ms, NULL, NULL, err) < 0)
         return -1;
     return qmp_execute(&qmp, name, NULL, err);
 }
 
+/* A command whose answer is late, lost or none may have had its effect: what the machine says of itself decides. */
+static int bring_to(struct qemu *qemu, struct runner_call *call, const struct runner_vm *vm, const char *name,
+                    int64_t timeout_ms, uint32_t state, struct runner_error *err)
+{
+    struct runner_vm_status status = {.size = sizeof status};
+    struct runner_error cause = ERROR_INIT, ignored = ERROR_INIT;
+    auto_qmp struct qmp qmp = QMP_INIT;
+
+    if (command(qemu, call, vm, name, timeout_ms, &cause) == 0)
+        return 0;
+    if (cause.code != RUNNER_E_CANCELLED && open_for_state(&qmp, qemu, call, vm, STATUS_MS, &status, &ignored) == 0 &&
+        status.state == state)
+        return 0;
+    error_copy(err, &cause);
+    return -1;
+}
+
 int machine_power_button(void *self, struct runner_call *call, const struct runner_vm *vm, struct runner_error *err)
 {
-    return command(self, call, vm, "system_powerdown", err);
+    return command(self, call, vm, "system_powerdown", COMMAND_MS, err);
 }
 
 int machine_pause(void *self, struct runner_call *call, const struct runner_vm *vm, struct runner_error *err)
 {
-    return command(self, call, vm, "stop", err);
+    return bring_to(self, call, vm, "stop", PAUSE_MS, RUNNER_VM_PAUSED, err);
 }
 
 int machine_resume(void *self, struct runner_call *call, const struct runner_vm *vm, struct runner_error *err)
 {
-    return command(self, call, vm, "cont", err);
+    return bring_to(self, call, vm, "cont", COMMAND_MS, RUNNER_VM_RUNNING, err);
 }
 
 int machine_status(void *self, struct runner_call *call, const struct runner_vm *vm, struct runner_vm_status *ret,
