@@ -30,8 +30,9 @@ void client_reply_done(struct client_reply *reply);
 
 /*
  * One call. 0: it succeeded (2xx). -1: err says why, and ret->status whether it was refused (with its causes) or no
- * answer came. Codes: NOTFOUND or UNREACHABLE: nobody listens, it hung up, or is about to end; TIMEOUT: no answer in time; CANCELLED;
- * INVALID: no reply of Cloud Hypervisor's, or it refuses the request as wrong; else by its words, see ending_code().
+ * answer came. Codes: NOTFOUND or UNREACHABLE: nobody listens, it hung up, or is about to end; TIMEOUT: no answer in
+ * time; CANCELLED; INVALID: no reply of Cloud Hypervisor's, or it refuses the request as wrong; else by its words, see
+ * ending_code().
  * Blocks.
  */
 int client_call(struct ch *self, struct runner_call *call, const struct runner_vm *vm,

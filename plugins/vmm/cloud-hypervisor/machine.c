@@ -73,7 +73,6 @@ static int query_state(struct on *on, struct runner_vm_status *ret, struct runne
 {
     const struct client_request request = {.action = "vm.info", .is_get = true, .fd = -1, .timeout_ms = STATUS_MS};
     auto_reply struct client_reply reply = CLIENT_REPLY_INIT;
-
     int status = client_call(on->ch, on->call, on->vm, &request, &reply, err);
 
     on->status = reply.status;
