@@ -345,19 +345,31 @@ int op_end_vm(struct op *op, int64_t grace_ms, struct runner_error *err)
     return ended < 0 ? -1 : 0;
 }
 
+/* Of a VMM that is not configured any more, what every one has: nothing else leads out of that. */
+static int plan_cleanup(struct op *op, struct runner_batch *batch, struct runner_error *err)
+{
+    struct instance *vmm = host_vmm(op->host, op->sandbox->record->vmm.plugin);
+    auto_free char *socket = host_socket_path(op->host, op->id);
+    const struct runner_step drop = {.size = RUNNER_STEP_INIT, .kind = RUNNER_REMOVE, .path = socket};
+    auto_vm_view struct vm_view view = {0};
+
+    if (vmm == NULL)
+        return batch_add(batch, &drop, err) < 0 ? -1 : 0;
+    vm_view_init(&view, op->host, op->sandbox->record);
+    return INSTANCE_CALL(vmm, vmm, cleanup, &op->call, batch, &view.vm, err);
+}
+
 int op_tear_down(struct op *op, struct runner_error *err)
 {
     auto_batch struct runner_batch *batch = batch_new(&op->call);
     struct runner_step del = {
         .size = RUNNER_STEP_INIT, .kind = RUNNER_CGROUP_DEL, .path = op->sandbox->record->vmm.cgroup};
-    auto_vm_view struct vm_view view = {0};
-    struct instance *vmm = op_vmm_view(op, &view, err);
 
-    if (vmm == NULL || op_end_vm(op, 0, err) < 0)
+    if (op_end_vm(op, 0, err) < 0)
         return -1;
     if (op->engine->vm_gone != NULL)
         op->engine->vm_gone(op->engine->vm_gone_ctx, op->id);
-    if (INSTANCE_CALL(vmm, vmm, cleanup, &op->call, batch, &view.vm, err) < 0 ||
+    if (plan_cleanup(op, batch, err) < 0 ||
         (del.path != NULL && batch_add(batch, &del, err) < 0) || plan_detach(op, batch, err) < 0 ||
         batch_run(&op->call, batch, err) < 0)
         return -1;

@@ -1,5 +1,6 @@
 """A host that does not come up when the runner starts: it is tried again, and its sandboxes are taken over then. And one
-on which the ends of processes cannot be watched: that is tried again, less and less often.
+on which the ends of processes cannot be watched: that is tried again, less and less often. And one whose VMM has been
+taken out of the configuration: what that ran can be ended.
 """
 
 import datetime
@@ -28,6 +29,14 @@ def await_answer(runner, path):
 def pid_of(runner, id):
     with open(os.path.join(runner.root, "sandboxes", id, "vmm.pid")) as file:
         return int(file.readline())
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def check(runner, faults):
@@ -81,6 +90,33 @@ def check_unwatched(runner, faults):
     runner.client.call("DELETE", "/sandboxes/three")
 
 
+def check_vmm_gone(runner):
+    ids = ("runs", "stops", "stopped", "starts")
+    for id in ids:
+        runner.client.call("POST", "/sandboxes", dict(runner.body, id=id))
+    for id in ids[2:]:
+        runner.client.call("POST", f"/sandboxes/{id}/stop")
+    pids = {id: pid_of(runner, id) for id in ids[:2]}
+    runner.end(signal.SIGTERM)
+    for id in ids:
+        path = os.path.join(runner.root, "sandboxes", id, "runner.json")
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write(text.replace('"plugin":"cloud-hypervisor"', '"plugin":"gone"'))
+    runner.launch()
+    runner.wait_idle()
+    tap.equal("what a VMM runs that is not configured any more goes on", [is_alive(pids[id]) for id in pids],
+              [True, True])
+    tap.equal("one is stopped", runner.client.ask("POST", "/sandboxes/stops/stop", {"force": True})[0], 200)
+    tap.equal("a stopped one starts by another VMM", runner.client.ask("POST", "/sandboxes/starts/start", {})[0], 200)
+    tap.equal("all are removed", [runner.client.ask("DELETE", f"/sandboxes/{id}")[0] for id in ids], [200] * 4)
+    runner.wait_idle()
+    tap.equal("nothing is left of them", [os.listdir(at) for at in (os.path.join(runner.root, "sandboxes"),
+                                                                    os.path.join(runner.dir, "run"))] +
+              [is_alive(pid) for pid in pids.values()], [[], [], False, False])
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="runner-t.") as base:
         os.chmod(base, 0o711)
@@ -89,6 +125,7 @@ def main():
             with LoopbackRunner(base, faults.env()) as runner:
                 check(runner, faults)
                 check_unwatched(runner, faults)
+                check_vmm_gone(runner)
         except Skip as reason:
             tap.skip_all(reason)
     tap.done()
