@@ -48,7 +48,6 @@ static bool check(struct checkup *checkup)
 static void run(struct task *task)
 {
     struct checkup *checkup = (struct checkup *)task;
-
     bool is_doubtful = false;
 
     if (host_is_down(checkup->host))

@@ -129,7 +129,8 @@ static int running_mark(struct op *op, struct runner_error *err)
     return -1;
 }
 
-static int resize_machine(struct op *op, uint32_t cpus, int64_t memory_bytes, struct runner_error *err)
+static int resize_machine(struct op *op, struct runner_call *call, uint32_t cpus, int64_t memory_bytes,
+                          struct runner_error *err)
 {
     auto_vm_view struct vm_view view = {0};
     struct instance *vmm = op_vmm_view(op, &view, err);
@@ -138,7 +139,7 @@ static int resize_machine(struct op *op, uint32_t cpus, int64_t memory_bytes, st
         return -1;
     view.vm.cpus = cpus;
     view.vm.memory_bytes = memory_bytes;
-    return INSTANCE_CALL(vmm, vmm, resize, &op->call, &view.vm, err);
+    return INSTANCE_CALL(vmm, vmm, resize, call, &view.vm, err);
 }
 
 /* That it has nothing of it, the machine says: one that has more than it had refuses to have that again. */
@@ -146,8 +147,10 @@ static void running_unmark(struct op *op, struct runner_error *err)
 {
     const struct resize *was = &op->was;
     struct runner_error more = ERROR_INIT;
+    struct runner_call soon;
 
-    if (err->code != RUNNER_E_NOTSUP && resize_machine(op, was->cpus, was->memory_bytes, &more) < 0) {
+    call_init_child(&soon, &op->call, OP_BACK_MS);
+    if (err->code != RUNNER_E_NOTSUP && resize_machine(op, &soon, was->cpus, was->memory_bytes, &more) < 0) {
         error_append(err, "the machine may have some of it, and counts as if it had all: %s", more.message);
         return;
     }
@@ -160,7 +163,7 @@ static int running_machine(struct op *op, struct runner_error *err)
 {
     const struct record *record = op->sandbox->record;
 
-    if (resize_machine(op, record->cpus, record->memory_bytes, err) == 0)
+    if (resize_machine(op, &op->call, record->cpus, record->memory_bytes, err) == 0)
         return OP_NEXT;
     if (err->code != RUNNER_E_NOTSUP)
         return op_blame_host(err);

@@ -289,7 +289,7 @@ static int can_pause(struct op *op, struct runner_error *err)
     return OP_NEXT;
 }
 
-static int call_vmm(struct op *op, bool pauses, struct runner_error *err)
+static int call_vmm(struct op *op, struct runner_call *call, bool pauses, struct runner_error *err)
 {
     auto_vm_view struct vm_view view = {0};
     struct instance *vmm = op_vmm_view(op, &view, err);
@@ -297,8 +297,8 @@ static int call_vmm(struct op *op, bool pauses, struct runner_error *err)
 
     if (vmm == NULL)
         return -1;
-    status = pauses ? INSTANCE_CALL(vmm, vmm, pause, &op->call, &view.vm, err)
-                    : INSTANCE_CALL(vmm, vmm, resume, &op->call, &view.vm, err);
+    status = pauses ? INSTANCE_CALL(vmm, vmm, pause, call, &view.vm, err)
+                    : INSTANCE_CALL(vmm, vmm, resume, call, &view.vm, err);
     return status < 0 ? op_blame_host(err) : 0;
 }
 
@@ -317,16 +317,19 @@ static int pause_admit(struct op *op, struct runner_error *err)
 
 static int pause_vm(struct op *op, struct runner_error *err)
 {
-    return call_vmm(op, true, err);
+    return call_vmm(op, &op->call, true, err);
 }
 
-/* To what its record says. Where that fails as well, its VMM is asked later (follow_up in op.c). */
+/* To what its record says. Where that fails as well, its VMM is asked later (follow_up in op.c), so that the client, and a
+ * runner that stops, need not wait for one that answers nothing. */
 static void bring_back(struct op *op, struct runner_error *err)
 {
-    bool was_paused = op->sandbox->record->state == SANDBOX_PAUSED;
+    bool was_paused = op->sandbox->record->state == SANDBOX_PAUSED, is_unknown;
     struct runner_error more = ERROR_INIT;
-    bool is_unknown = call_vmm(op, was_paused, &more) < 0;
+    struct runner_call soon;
 
+    call_init_child(&soon, &op->call, OP_BACK_MS);
+    is_unknown = call_vmm(op, &soon, was_paused, &more) < 0;
     if (is_unknown)
         error_append(err, "may be left %s: %s", was_paused ? "running" : "paused", more.message);
     op_set_state_due(op, is_unknown);
@@ -358,7 +361,7 @@ static int resume_admit(struct op *op, struct runner_error *err)
 
 static int resume_vm(struct op *op, struct runner_error *err)
 {
-    return call_vmm(op, false, err);
+    return call_vmm(op, &op->call, false, err);
 }
 
 static const struct op_phase resume_phases[] = {{"admit", resume_admit, bring_back},

@@ -145,6 +145,8 @@ int op_plan_policy(struct op *op, struct runner_batch *batch, struct runner_erro
 int op_apply_policy(struct op *op, struct runner_error *err);
 void op_enforce_policy(struct op *op);
 void op_set_policy_due(struct op *op, bool is_due);
+/* How long a VMM is waited for to take back what failed: less than a runner that stops has for what it interrupts. */
+#define OP_BACK_MS 5000
 /* Whether it runs or is paused, its record may not say. */
 void op_set_state_due(struct op *op, bool is_due);
 /* The record gets op->policy, and the operation what the record had. */
