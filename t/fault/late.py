@@ -64,36 +64,36 @@ class Scene:
 
 def check_pause_taken_back(scene):
     status, text = scene.ask("pause")
-    tap.equal("a pause that comes too late fails", (status, "does not answer vm.pause" in text), (408, True))
-    tap.equal("and is taken back: it is started, as it says", (scene.state(), scene.answers()), ("started", 200))
+    tap.equal("d06: a pause that comes too late fails", (status, "does not answer vm.pause" in text), (408, True))
+    tap.equal("d06: and is taken back: it is started, as it says", (scene.state(), scene.answers()), ("started", 200))
 
 
 def check_pause_found_out(scene):
     status, text = scene.ask_once("pause")
-    tap.equal("one that cannot be taken back says so", (status, "may be left paused" in text), (408, True))
+    tap.equal("d06: one that cannot be taken back says so", (status, "may be left paused" in text), (408, True))
     scene.faults.disarm()
-    tap.equal("and is found out", scene.await_state("paused"), "paused")
-    tap.equal("a resume leads on", (scene.ask("resume")[0], scene.state(), scene.answers()), (200, "started", 200))
+    tap.equal("d06: and is found out", scene.await_state("paused"), "paused")
+    tap.equal("d06: a resume leads on", (scene.ask("resume")[0], scene.state(), scene.answers()), (200, "started", 200))
 
 
 def check_resume_found_out(scene):
     scene.ask("pause")
     status, text = scene.ask_once("resume")
-    tap.equal("a resume that comes too late, and cannot be taken back", (status, "may be left running" in text),
+    tap.equal("d06: a resume that comes too late, and cannot be taken back", (status, "may be left running" in text),
               (408, True))
     scene.faults.disarm()
-    tap.equal("is found out", scene.await_state("started"), "started")
-    tap.equal("it runs", scene.answers(), 200)
+    tap.equal("d06: is found out", scene.await_state("started"), "started")
+    tap.equal("d06: it runs", scene.answers(), 200)
 
 
 def check_unknown(scene):
-    tap.equal("a pause of which nobody knows", scene.ask_once("pause")[0], 408)
-    tap.equal("while that is so, it says what it said", scene.state(), "started")
+    tap.equal("d06: a pause of which nobody knows", scene.ask_once("pause")[0], 408)
+    tap.equal("d06: while that is so, it says what it said", scene.state(), "started")
     scene.faults.disarm()
     until = time.monotonic() + SECONDS
     while scene.ask("resume")[0] != 200 and time.monotonic() < until:
         pass  # its VMM does not answer yet
-    tap.equal("a resume does not take its word for it", (scene.state(), scene.answers()), ("started", 200))
+    tap.equal("d06: a resume does not take its word for it", (scene.state(), scene.answers()), ("started", 200))
 
 
 def resize(scene):
@@ -103,12 +103,12 @@ def resize(scene):
 
 
 def check_resize_too_late(scene):
-    tap.equal("a machine that grows too late counts as large as it may be", resize(scene), (408, True, 2))
-    tap.equal("and the same again succeeds", resize(scene), (200, False, 2))
+    tap.equal("d06: a machine that grows too late counts as large as it may be", resize(scene), (408, True, 2))
+    tap.equal("d06: and the same again succeeds", resize(scene), (200, False, 2))
 
 
 def check_resize_refused(scene):
-    tap.equal("one that does not grow counts as it did", resize(scene), (500, False, 1))
+    tap.equal("d06: one that does not grow counts as it did", resize(scene), (500, False, 1))
 
 
 SCENES = {"late-pause": (check_pause_taken_back, "stall vm.pause 1500 1"),
