@@ -82,7 +82,7 @@ says 'grep MemTotal /proc/meminfo'
 memory=$(tr -cd 0-9 <<<"$out")
 ok "it gets another" qmp '{"execute": "device_add", "arguments": {"driver": "max-x86_64-cpu", "id": "c1", "socket-id": 1, "core-id": 0, "thread-id": 0}}'
 ok "which its processes can use" await 60 has_cpus 2
-like "as its first process says" "$(tr -d '\r\0' <"$dir/serial")" 'runner-guestd: processor 1 is online'
+ok "as its first process says" await 60 grep -q 'runner-guestd: processor 1 is online' "$dir/serial"
 ok "it gets memory" qmp '{"execute": "object-add", "arguments": {"qom-type": "memory-backend-ram", "id": "m1", "size": 268435456}}' \
     '{"execute": "device_add", "arguments": {"driver": "pc-dimm", "id": "d1", "memdev": "m1"}}'
 ok "all of which is there" await 60 has_memory $((memory + (256 << 10)))
