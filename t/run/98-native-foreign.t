@@ -16,7 +16,6 @@ state() { json state "$("$ctl" info --json "$1")"; }
 pid_of() { json pid "$("$ctl" info --json "$1")"; }
 is_state() { [ "$(state "$1")" = "$2" ]; }
 error_of() { json error "$("$ctl" info --json "$1")"; }
-has_ticked() { [ "$(ticks "$1")" -gt "$2" ]; }
 has_ended() { [ ! -d "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status"; }
 record() { json "$2" "$(cat "$root/sandboxes/$1/runner.json")"; }
 settled() { ! "$ctl" ls --json | grep -Eq '"state": *"unknown"'; }

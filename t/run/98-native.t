@@ -15,7 +15,6 @@ start_native_runner || die_early "the runner comes up"
 state() { json state "$("$ctl" info --json "$1")"; }
 pid_of() { json pid "$("$ctl" info --json "$1")"; }
 is_state() { [ "$(state "$1")" = "$2" ]; }
-has_ticked() { [ "$(ticks "$1")" -gt "$2" ]; }
 has_ended() { [ ! -d "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status"; }
 create() { "$ctl" create "$1" --snapshot "$2"; }
 
@@ -69,6 +68,7 @@ like "the VMM's counters" "$(json counters.diskReads)" '^[0-9]+$'
 toy_snapshot toy-grows nobutton
 http POST /sandboxes -d '{"id": "grows", "userId": "u", "osUser": "root", "snapshot": "toy-grows", "cpuQuota": 1, "memoryQuota": 1, "storageQuota": 1}'
 is "one that is to grow" $code 201
+ok "it ticks" await 60 has_ticked grows 1
 in_cgroup() { # FILE
     local at
     at=$(sed -n 's/^0:://p' "/proc/$(pid_of grows)/cgroup")

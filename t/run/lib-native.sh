@@ -4,7 +4,8 @@
 #   toy_snapshot REF CMDLINE   a snapshot of the toy, ready with its first line of serial output
 #   start_native_runner        bridge network in a namespace of its own, users of their own for the VMMs
 #   vm_api ID METHOD CALL [BODY]    asks the VMM itself; sets $code, $out
-#   ticks ID                   the last tick that the guest has written
+#   ticks ID                   the last tick that the guest has written, -1 before the first
+#   has_ticked ID N            it has written one beyond N
 ch=${CLOUD_HYPERVISOR:-cloud-hypervisor}
 
 need_native() {
@@ -85,5 +86,12 @@ vm_api() {
 }
 
 ticks() {
-    grep -ao '^tick [0-9]*' "$root/sandboxes/$1/serial.log" | tail -n 1 | cut -d' ' -f2
+    local last
+    last=$(grep -ao '^tick [0-9][0-9]*' "$root/sandboxes/$1/serial.log" | tail -n 1)
+    last=${last#tick }
+    echo "${last:--1}"
+}
+
+has_ticked() {
+    [ "$(ticks "$1")" -gt "$2" ]
 }
