@@ -185,6 +185,7 @@ int agent_start(const struct agent_config *config, struct agent **ret, struct ru
     const struct config_otlp *otlp = &engine->config->otlp;
     struct trace_config trace = {.endpoint = otlp->traces ? otlp->endpoint : NULL, .headers = otlp->headers};
     struct agent *agent = mem_alloc(sizeof *agent);
+    struct runner_error damage = ERROR_INIT;
     int64_t now_us = num_now_us();
 
     agent->config = *config;
@@ -194,10 +195,12 @@ int agent_start(const struct agent_config *config, struct agent **ret, struct ru
     agent->poller = (struct poller){.page = 1, .list_often_until_us = now_us + ABANDONED_US};
     pthread_mutex_init(&agent->mutex, NULL);
     if (client_new(&client, &agent->client, err) < 0 ||
-        ledger_open(engine->config->state_dir, &agent->ledger, err) < 0) {
+        ledger_open(engine->config->state_dir, &agent->ledger, &damage, err) < 0) {
         agent_free(agent);
         return -1;
     }
+    if (damage.code != 0)
+        log_event(RUNNER_LOG_ERROR, "jobs.journal", "error", damage.message, NULL);
     agent->trace = trace_new(&trace, agent->client);
     if (ledger_start_writer(agent->ledger, on_written, agent->client, err) < 0 || start_thread(agent, err) < 0) {
         agent_free(agent);

@@ -8,6 +8,7 @@
 #define LINE_MAX  (64 * 1024) /* an error of 10 000 characters, each escaped, fits */
 #define GROWTH    (4 << 20)   /* bytes since the last rewrite that make another worth it */
 #define FILE_NAME "jobs.journal"
+#define DAMAGED   ".damaged"
 
 struct journal {
     char *path, *fresh_path;
@@ -81,7 +82,25 @@ static int parse_line(const char *line, size_t len, struct job **ret, struct run
     return 0;
 }
 
-static int read_lines(struct journal *journal, void (*found)(void *, struct job *), void *ctx, struct runner_error *err)
+/* The first that is damaged is told; jobs behind it count. */
+static void read_line(const char *line, size_t len, size_t number, void (*found)(void *, struct job *), void *ctx,
+                      struct runner_error *damage)
+{
+    struct runner_error err = ERROR_INIT;
+    struct job *job = NULL;
+
+    if (len > LINE_MAX)
+        (void)fail(&err, RUNNER_E_INVALID, 0, "too long");
+    else if (parse_line(line, len, &job, &err) == 0)
+        found(ctx, job);
+    if (err.code != 0 && damage->code == 0) {
+        (void)error_wrap(&err, "line %zu", number);
+        error_copy(damage, &err);
+    }
+}
+
+static int read_lines(struct journal *journal, void (*found)(void *, struct job *), void *ctx,
+                      struct runner_error *damage, struct runner_error *err)
 {
     auto_fclose FILE *file = fopen(journal->path, "re");
     auto_free char *line = NULL;
@@ -91,22 +110,36 @@ static int read_lines(struct journal *journal, void (*found)(void *, struct job 
     if (file == NULL)
         return errno == ENOENT ? 0 : fail_errno(err, errno, "open '%s'", journal->path);
     while ((len = getline(&line, &size, file)) > 0) {
-        struct job *job = NULL;
-        number++;
         if (line[len - 1] != '\n')
-            return 0; /* cut short by a crash: it was not told either */
-        if (len > LINE_MAX || parse_line(line, (size_t)len, &job, err) < 0)
-            return len > LINE_MAX ? fail(err, RUNNER_E_INVALID, 0, "'%s', line %zu: too long", journal->path, number)
-                                  : error_wrap(err, "'%s', line %zu", journal->path, number);
-        found(ctx, job);
+            break; /* cut short by a crash: it was not told either */
+        read_line(line, (size_t)len, ++number, found, ctx, damage);
     }
     return ferror(file) ? fail_errno(err, EIO, "read '%s'", journal->path) : 0;
+}
+
+/* What will be replaced keeps a name, the last of its kind: somebody may want to look at it. */
+static int keep_damaged(const struct journal *journal, struct runner_error *damage, struct runner_error *err)
+{
+    auto_free char *kept = mem_printf("%s" DAMAGED, journal->path);
+
+    if ((unlink(kept) < 0 && errno != ENOENT) || link(journal->path, kept) < 0)
+        return fail_errno(err, errno, "keep the damaged '%s' as '%s'", journal->path, kept);
+    (void)error_wrap(damage, "'%s', now '" FILE_NAME DAMAGED "'", journal->path);
+    return 0;
+}
+
+static int read_file(struct journal *journal, void (*found)(void *, struct job *), void *ctx,
+                     struct runner_error *damage, struct runner_error *err)
+{
+    if (read_lines(journal, found, ctx, damage, err) < 0)
+        return -1;
+    return damage->code == 0 ? 0 : keep_damaged(journal, damage, err);
 }
 
 /* ---- the file ---- */
 
 int journal_open(const char *dir, void (*found)(void *ctx, struct job *job), void *ctx, struct journal **ret,
-                 struct runner_error *err)
+                 struct runner_error *damage, struct runner_error *err)
 {
     struct journal *journal;
 
@@ -122,7 +155,7 @@ int journal_open(const char *dir, void (*found)(void *ctx, struct job *job), voi
     } else if (flock(journal->dir_fd, LOCK_EX | LOCK_NB) < 0) {
         (void)fail(err, RUNNER_E_BUSY, errno == EWOULDBLOCK ? 0 : errno, "directory '%s' is in use by another runner",
                    dir);
-    } else if (read_lines(journal, found, ctx, err) == 0) {
+    } else if (read_file(journal, found, ctx, damage, err) == 0) {
         *ret = journal;
         return 0;
     }

@@ -10,11 +10,11 @@
 
 struct journal;
 
-/* dir is made (0700). found() gets each job that the file has, ENDED or TOLD, in order, and takes it over. A last
- * line that was cut short is dropped, one that is damaged is an error (INVALID, with its number): nothing is
- * overwritten then. */
+/* dir is made (0700). found() gets each job that the file has, ENDED or TOLD, in order, and takes it over. A last line
+ * that was cut short is dropped. Damaged lines (a crash of the machine tears what was not durable yet, anywhere in it)
+ * are passed over: damage (cleared before) then names the first, and a copy of the file is kept beside it. */
 int journal_open(const char *dir, void (*found)(void *ctx, struct job *job), void *ctx, struct journal **ret,
-                 struct runner_error *err);
+                 struct runner_error *damage, struct runner_error *err);
 void journal_close(struct journal *journal); /* takes NULL */
 
 /* Both only put it into memory. */

@@ -220,13 +220,13 @@ static void found(void *ctx, struct job *line)
     bound(ledger);
 }
 
-int ledger_open(const char *state_dir, struct ledger **ret, struct runner_error *err)
+int ledger_open(const char *state_dir, struct ledger **ret, struct runner_error *damage, struct runner_error *err)
 {
     struct ledger *ledger = mem_alloc(sizeof *ledger);
 
     for (int state = 0; state < JOB_STATES; state++)
         TAILQ_INIT(&ledger->lists[state]);
-    if (journal_open(state_dir, found, ledger, &ledger->journal, err) < 0 || rewrite(ledger, err) < 0) {
+    if (journal_open(state_dir, found, ledger, &ledger->journal, damage, err) < 0 || rewrite(ledger, err) < 0) {
         ledger_close(ledger);
         return -1;
     }

@@ -11,8 +11,8 @@
 
 struct ledger;
 
-/* Reads what an earlier runner left: outcomes that it did not tell are ENDED jobs again. */
-int ledger_open(const char *state_dir, struct ledger **ret, struct runner_error *err);
+/* Reads what an earlier runner left: outcomes that it did not tell are ENDED jobs again. damage: as journal_open(). */
+int ledger_open(const char *state_dir, struct ledger **ret, struct runner_error *damage, struct runner_error *err);
 void ledger_close(struct ledger *ledger); /* takes NULL; frees all jobs */
 
 struct job *ledger_find(const struct ledger *ledger, const char *id);

@@ -15,7 +15,9 @@ static char dir[64]; /* in memory where there is such a place; gone at the end *
 static void dir_remove(void)
 {
     auto_free char *file = mem_printf("%s/jobs.journal", dir), *fresh = mem_printf("%s.new", file);
+    auto_free char *damaged = mem_printf("%s.damaged", file);
 
+    (void)unlink(damaged);
     (void)unlink(file);
     (void)unlink(fresh);
     (void)rmdir(dir);
@@ -82,7 +84,7 @@ static void need_same(const struct job *a, const struct job *b)
 static void need_kept(struct journal *journal, const struct found *found)
 {
     struct found again = {NULL, NULL, 0};
-    struct runner_error err = ERROR_INIT;
+    struct runner_error damage = ERROR_INIT, err = ERROR_INIT;
 
     journal_rewrite_begin(journal);
     for (const struct job *job = found->first; job != NULL; job = job->next)
@@ -92,7 +94,7 @@ static void need_kept(struct journal *journal, const struct found *found)
             journal_add(journal, job);
     need(journal_rewrite_end(journal, &err) == 0);
     journal_close(journal);
-    need(journal_open(dir, on_found, &again, &journal, &err) == 0 && again.n == found->n);
+    need(journal_open(dir, on_found, &again, &journal, &damage, &err) == 0 && damage.code == 0 && again.n == found->n);
     for (const struct job *a = found->first, *b = again.first; a != NULL; a = a->next, b = b->next)
         need_same(a, b);
     journal_close(journal);
@@ -103,13 +105,13 @@ static void read_journal(const char *text, size_t len)
 {
     struct found found = {NULL, NULL, 0};
     struct journal *journal = NULL;
-    struct runner_error err = ERROR_INIT;
+    struct runner_error damage = ERROR_INIT, err = ERROR_INIT;
 
     put_journal(text, len);
-    if (journal_open(dir, on_found, &found, &journal, &err) < 0)
-        need_reason(&err);
-    else
-        need_kept(journal, &found);
+    need(journal_open(dir, on_found, &found, &journal, &damage, &err) == 0);
+    if (damage.code != 0)
+        need_reason(&damage);
+    need_kept(journal, &found);
     found_done(&found);
 }
 
@@ -118,7 +120,7 @@ static void read_journal(const char *text, size_t len)
 static void read_job(const struct json *from)
 {
     struct found found = {NULL, NULL, 0};
-    struct runner_error err = ERROR_INIT;
+    struct runner_error damage = ERROR_INIT, err = ERROR_INIT;
     struct journal *journal = NULL;
     struct job *job = NULL;
 
@@ -130,7 +132,7 @@ static void read_job(const struct json *from)
     job_fail(job, job->payload_problem != NULL ? job->payload_problem : job->resource);
     job->state = JOB_ENDED;
     put_journal("", 0);
-    need(journal_open(dir, on_found, &found, &journal, &err) == 0 && found.n == 0);
+    need(journal_open(dir, on_found, &found, &journal, &damage, &err) == 0 && found.n == 0);
     found = (struct found){job, job, 1};
     need_kept(journal, &found);
     job_free(job);
