@@ -11,6 +11,7 @@ from fault import Fault
 from rig import Client, Runner
 
 STALL_MS = 500
+TRIES = 10  # at a time to look: a test that stands still for a second sees nothing of it
 ORDER = {"start": ["stopped", "starting", "started"], "stop": ["started", "stopping", "stopped"],
          "pause": ["started", "paused"], "resume": ["paused", "started"]}
 
@@ -30,8 +31,8 @@ def ask(runner, what):
     client.close()
 
 
-def check(runner, what):
-    """Each state is told after it was written, and every one of them is told."""
+def watch(runner, what):
+    """Asks, and looks meanwhile; the states that were told, and lines of those that were told too early."""
     order, told, early = ORDER[what], set(), []
     asking = threading.Thread(target=ask, args=(runner, what))
     asking.start()
@@ -42,8 +43,26 @@ def check(runner, what):
         if order.index(state) > order.index(written):
             early.append(f"told {state}, written {written}")
     asking.join()
+    return told, early
+
+
+def check(runner, faults, what, back):
+    """Each state is told after it was written, and every one of them is told. back: what undoes it, for another try."""
+    told, early = watch(runner, what)
+    for _ in range(TRIES):
+        if len(told) >= len(ORDER[what]) - 1:
+            break
+        faults.disarm()
+        ask(runner, back)
+        stall(faults)
+        told, more = watch(runner, what)
+        early += more
     tap.ok(f"d23: {what}: nothing is told before it is written", not early, *early[:3])
-    tap.ok(f"{what}: there was time to look", len(told) >= len(order) - 1, told)
+    tap.ok(f"{what}: there was time to look", len(told) >= len(ORDER[what]) - 1, told)
+
+
+def stall(faults):
+    faults.arm(fault.STALL, name="fsync", stall_ms=STALL_MS, times=0)
 
 
 def main():
@@ -52,9 +71,9 @@ def main():
         faults = Fault(os.path.join(base, "faults"))
         with SlowRunner(base, faults.env()) as runner:
             runner.client.call("POST", "/sandboxes", dict(runner.body, id="one"))
-            faults.arm(fault.STALL, name="fsync", stall_ms=STALL_MS, times=0)
-            for what in ("stop", "start", "pause", "resume"):
-                check(runner, what)
+            stall(faults)
+            for what, back in (("stop", "start"), ("start", "stop"), ("pause", "resume"), ("resume", "pause")):
+                check(runner, faults, what, back)
             faults.disarm()
             runner.client.call("DELETE", "/sandboxes/one")
     tap.done()
