@@ -3,7 +3,9 @@
 import http.client
 import json
 import random
+import select
 import threading
+import time
 
 import model as m
 from rig import Client
@@ -118,12 +120,20 @@ class Talk:
             self.http.close()
         self.http = None
 
-    def ask(self, method, path, text, seconds, is_toolbox=False):
-        """After ready(): the status and the body. Only a toolbox request may be cut off by a runner that goes on."""
+    def await_answer(self, seconds, may_be_silent):
+        until = time.monotonic() + self.host.answer_s
+        while not select.select([self.http.sock], [], [], seconds)[0]:
+            if may_be_silent() or time.monotonic() > until:
+                raise TimeoutError
+
+    def ask(self, method, path, text, seconds, is_toolbox=False, may_be_silent=lambda: True):
+        """After ready(): the status and the body. Only a toolbox request may be cut off by a runner that goes on.
+        may_be_silent: asked after so many seconds: whether the answer may stay away, or the machine is slow."""
         headers = {"Content-Type": "application/json"} if text is not None else {}
         try:
             self.http.sock.settimeout(seconds)
             self.http.request(method, path, text, headers)
+            self.await_answer(seconds, may_be_silent)
             reply = self.http.getresponse()
             return reply.status, reply.read()
         except TimeoutError:
@@ -205,7 +215,8 @@ class ClientThread(threading.Thread):
             path = f"/sandboxes/{id}{path}"
         try:
             status, text = self.talk.ask(method, path, None if body is None else json.dumps(body),
-                                         *((self.host.toolbox_s, True) if kind == "toolbox" else (self.host.answer_s,)))
+                                         *((self.host.toolbox_s, True, op.may_be_silent) if kind == "toolbox" else
+                                           (self.host.answer_s,)))
         except Lost:
             self.model.answer(op, m.LOST)
             return

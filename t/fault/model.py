@@ -102,6 +102,10 @@ class Operation:
             all |= {(FAILED, state), (REFUSED, state)}
         return all
 
+    def may_be_silent(self):
+        """Of the toolbox: whether a guest that never answers explains it."""
+        return self.is_troubled or self.is_on_ill_host or self.is_disturbed
+
     def __str__(self):
         return f"#{self.number} {self.kind}{' skipStart' if self.skips_start else ''}"
 
