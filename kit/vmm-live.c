@@ -127,7 +127,7 @@ static void counters(struct subject *s, const struct machine *m)
         expect(vmm_ops_of(s)->counters(s->self, fake_call(), &m->vm, &counted, &err) == 0, "counters");
 }
 
-/* To its ceilings, twice; beyond them it says that a new start is needed. */
+/* To its ceilings, twice; beyond them, and back, it says that a new start is needed. */
 static void resize(struct subject *s, const struct machine *m)
 {
     const struct runner_vmm_ops *ops = vmm_ops_of(s);
@@ -147,6 +147,8 @@ static void resize(struct subject *s, const struct machine *m)
     more.memory_bytes = more.max_memory_bytes = 2 * m->vm.max_memory_bytes + (INT64_C(1) << 30);
     expect(ops->resize(s->self, fake_call(), &more, &err) < 0 && err.code == RUNNER_E_NOTSUP,
            "resize beyond its memory is NOTSUP");
+    expect(ops->resize(s->self, fake_call(), &m->vm, &err) < 0 && err.code == RUNNER_E_NOTSUP,
+           "resize to less than it has is NOTSUP, by which core knows that it has more");
 }
 
 static void end(struct subject *s, const struct machine *m, struct runner_batch *spawned)
