@@ -14,7 +14,7 @@
 #include "core/util/num.h"
 #include "core/util/str.h"
 
-#define ANSWER_MS  1000
+#define ANSWER_MS  3000
 #define ANSWER_MAX 4096
 
 /* ---- who listens there ------------------------------------------------------------------------------------------ */

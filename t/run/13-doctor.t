@@ -127,7 +127,7 @@ print(t.getsockname()[1], flush=True)
 while True:
     time.sleep(60)' "$RUNNER_SOCKET" >"$dir/port" &
     other=$!
-    at_exit kill "$other"
+    at_exit eval 'kill $other'
     await 60 test -s "$dir/port"
     write_config
     sed -i "s/127.0.0.1:0/127.0.0.1:$(cat "$dir/port")/" "$doctor_config"
@@ -137,6 +137,7 @@ while True:
     like "and how to see which" "$out" "fix: ss -tlnp sport = :$(cat "$dir/port")"
     kill "$other"
     wait "$other" 2>/dev/null
+    other= # its number may be another's by the end
     write_config
     doctor
     says "a socket left behind is no matter" listen ok "$RUNNER_SOCKET: free"
