@@ -67,6 +67,17 @@ class Rig:
                 raise Wrong(f"after {seconds} s it is {self.state(id)}, not {' or '.join(sorted(states))}")
             time.sleep(0.003)
 
+    def is_gone_on_with(self, id, seconds=60):
+        """Whether the runner has done again, by itself, what had failed: its log says so a moment after the state."""
+        until, line = time.monotonic() + seconds, f" event=op.done op=recover id={id} "
+        while True:
+            with open(self.runner.log.name, errors="replace") as log:
+                if any(line in told for told in log):
+                    return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+
     def await_record(self, id, state, seconds=60):
         """By the disk: nobody asks the runner, which would make calls of its own."""
         until = time.monotonic() + seconds

@@ -31,6 +31,7 @@ class Subject:
     def __init__(self, name, request, done, after, before=(), is_asked_again=True):
         self.name, self.request, self.done, self.after, self.before = name, request, done, after, before
         self.is_asked_again = is_asked_again  # when it has succeeded
+        self.is_gone_on_with = bool(after & {"stopping", "destroying"})  # by the runner itself, a quarter of a second later
 
     def prepare(self, rig, id):
         for request in self.before:
