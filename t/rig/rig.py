@@ -20,6 +20,7 @@ SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 FAKE_QEMU = os.path.join(BUILD, "t/fake/fake-qemu")
 GIB = 1 << 30
+IDLE_S = 75  # after which the runner ends a connection (core/http/server.c)
 
 
 @functools.cache
@@ -129,14 +130,23 @@ class Client(http.client.HTTPConnection):
         """seconds: how long an answer may take."""
         super().__init__("runner")
         self.path, self.seconds = path, seconds
+        self.used = 0  # when; of a connection
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.seconds)
         self.sock.connect(self.path)
+        self.used = time.monotonic()
+
+    def renew(self):
+        """A connection that the runner may have ended by now is not used again."""
+        if self.sock is not None and time.monotonic() - self.used > IDLE_S / 2:
+            self.close()
+        self.used = time.monotonic()
 
     def ask(self, method, path, body=None):
         """The status and the body as it came."""
+        self.renew()
         text = None if body is None else json.dumps(body)
         self.request(method, path, text, {"Content-Type": "application/json"})
         reply = self.getresponse()
@@ -170,6 +180,7 @@ class Client(http.client.HTTPConnection):
         text = "" if body is None else json.dumps(body)
         request = (f"{method} {path} HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\n"
                    f"Content-Length: {len(text)}\r\n\r\n{text}").encode()
+        self.renew()
         if self.sock is None:
             self.connect()
         reply, ms = exchange(self.sock, request, self.reply_length)
