@@ -3,6 +3,7 @@ the API's: what it is registered as."""
 
 import json
 import os
+import signal
 import tempfile
 import time
 
@@ -34,14 +35,29 @@ def wait_for_beats(api, job, n, seconds=60):
         time.sleep(0.02)
 
 
+def wait_for_vmm(runner, id, seconds=60):
+    """Its process, which has begun."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return runner.vmm_pid(id)
+        except (FileNotFoundError, ValueError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
 def check_heartbeat(api, runner):
     """A create that takes two of the API's half hours, of which it is told something within each."""
     id = new_id()
     wish(runner, "greeting-ms 6000")
     job = api.user(id, "create", snapshot="tiny")
+    vmm = wait_for_vmm(runner, id)
+    os.kill(vmm, signal.SIGSTOP)  # it takes as long as the test wants
     for n in (1, 2, 3):
         wait_for_beats(api, job, n)
         api.advance(20 * 60)
+    os.kill(vmm, signal.SIGCONT)
     said = beats(api, job)
     tap.equal("signs of life of a long job differ, or they do not count", len(set(said)), len(said))
     tap.ok("they are text that holds JSON", all(json.loads(text)["heartbeat"] == n + 1 for n, text in enumerate(said)), said)
