@@ -20,11 +20,13 @@ def check_life(api, runner):
                         ("stop", "stopped"), ("start", "started")):
         job = do(api, id, what)
         tap.equal(f"{what}: done, here too", (job["status"], local_state(runner, id)), ("COMPLETED", state))
-    tap.equal("all of it is told once", [len(job["posts"]) for job in api.call("GET", "/jobs")], [1] * 7)
+    told = [len(job["posts"]) for job in api.call("GET", "/jobs")]
+    tap.equal("all of it is told once, but a resume, which is told again where nothing follows it soon",
+              (told[:4] + told[5:], told[4] in (1, 2)), ([1] * 6, True))
     do(api, id, "pause")
     resume = do(api, id, "start")["id"]
-    api.wait(60, posts=10)
-    tap.equal("but a resume once more, since the API may lose the first word",
+    api.wait(60, posts=sum(told) + 3)
+    tap.equal("once more, since the API may lose the first word",
               [post["body"]["status"] for post in api.job(resume)["posts"]], ["COMPLETED"] * 2)
     tap.equal("destroy", do(api, id, "destroy")["status"], "COMPLETED")
     tap.equal("gotcha 22: so is that of what is not there", api.result(api.add_job("DESTROY_SANDBOX", id))["status"],
