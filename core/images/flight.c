@@ -366,7 +366,8 @@ bool images_progress(struct images *images, const char *ref, struct image_progre
 
     pthread_mutex_lock(&images->mutex);
     TAILQ_FOREACH(flight, &images->flights, link)
-        if (!flight->is_over && (is_same(flight->ref, ref) || is_same(flight->other_ref, ref))) {
+        if (!flight->is_over && (is_same(flight->ref, ref) || is_same(flight->other_ref, ref)) &&
+            (!is_found || flight->progress.done_bytes >= ret->done_bytes)) {
             *ret = flight->progress;
             ret->seconds = (num_now_us() - flight->begun_us) / 1000000;
             is_found = true;

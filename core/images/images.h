@@ -95,7 +95,7 @@ struct image_progress { /* of a fetch under way */
     uint64_t done_bytes, total_bytes;
     int64_t seconds; /* since it began */
 };
-/* false: none is. */
+/* false: none is. Of several, which bring other accounts and wait for one of them: of the one that is furthest. */
 bool images_progress(struct images *images, const char *ref, struct image_progress *ret);
 /* Refs of fetches that run or failed lately, a line each. */
 void images_busy_refs(struct images *images, struct str *ret);
