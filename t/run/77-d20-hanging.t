@@ -60,8 +60,11 @@ done
 # Four run at once, and each of the others begins when one has waited for 5 s.
 ok "d20: nine creates hang, with four workers" await 120 eval '[ "$(tasks)" = 9 ]'
 others_live "d20: beside creates" other
-run "$ctl" ls
-is "d20: what they wait for is shown, in the list" "$(grep -c '^mute-[1-9] .* creating:ready ' <<<"$out")" 9
+all_wait() {
+    run "$ctl" ls
+    [ "$(grep -c '^mute-[1-9] .* creating:ready ' <<<"$out")" = 9 ]
+}
+ok "d20: what they wait for is shown, in the list" await 60 all_wait
 run "$ctl" info mute-1
 like "d20: and of each" "$out" '^phase +ready$'
 for i in 1 2 3 4 5 6 7 8 9; do
@@ -103,7 +106,10 @@ run "$ctl" create another
 is "d20: a create beside recoveries that get no answer" "$code $(state another)" "0 started"
 kill -CONT "${pids[@]}"
 ok "d20: what had hung answers again" await 60 eval '[ "$(tasks)" = 0 ] && [ "$(state stuck-9)" = started ]'
-is "d20: stops that were asked for are done" "$(for i in 1 2 3 4 5; do state stuck-$i; done | sort -u)" stopped
+are_stopped() {
+    [ "$(for i in 1 2 3 4 5; do state stuck-$i; done | sort -u)" = stopped ]
+}
+ok "d20: stops that were asked for are done" await 60 are_stopped
 run "$ctl" rm -f --all
 is "all of it goes" "$code $(find "$root/sandboxes" "$dir/run" -mindepth 1) $(vms)" "0  0"
 stop_runner

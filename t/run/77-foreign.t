@@ -55,9 +55,11 @@ run "$top_builddir/runner-ch" doctor --config "$dir/runner.yaml" --plugin-dir "$
 like "doctor counts them" "$out" '^warn +sandboxes-foreign +8 of another runner'
 
 # ---- killed in the middle ----
+kill -STOP ${pids[$S]} # slower than the test
 start_runner "timeouts: {stop_grace: 1s}"
 ok "the slow one's process is being taken over" await 60 test -s "$root/sandboxes/$S/vmm.pid"
 stop_runner KILL
+kill -CONT ${pids[$S]}
 not_ok "there is no record of it yet" test -e "$root/sandboxes/$S/runner.json"
 ok "its VMM goes on" kill -0 ${pids[$S]}
 
