@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import threading
 
 import tap
 from registries import TOP, Host, Layout, Proxy, Registry, need
@@ -39,11 +40,14 @@ def mounts(pid):
 
 # ---- while it works ----
 
-slow = Proxy(registry, lambda r: {"rate": 2 << 20} if r.command == "GET" and "/blobs/" in r.path else None)
+go = threading.Event()
+slow = Proxy(registry, lambda r: {"hold": go} if r.command == "GET" and "/blobs/" in r.path else None)
 host = Host()
 operation = host.begin("pull", f"{slow.server}/images/plain:1", None, "max_layers=100", "memory=256M")
 operation.until("fetch")
 watcher, worker = subprocess.run(["pgrep", "-f", f"runner-oci {host.root}/"], stdout=subprocess.PIPE, text=True).stdout.split()
+if fields(watcher, "status")["PPid"] == [worker]:  # their numbers have begun anew between them
+    watcher, worker = worker, watcher
 status = fields(worker, "status")
 tap.equal("it has no capability, and gets none", {k: status[k] for k in ("CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")},
           {**{k: ["0" * 16] for k in ("CapInh", "CapPrm", "CapEff", "CapAmb")}, "NoNewPrivs": ["1"]})
@@ -67,6 +71,7 @@ if ROOT:
     tap.ok("it sees nothing of other parts", not any(p.startswith(("/home", "/root", "/var", "/run/runner", *([] if SANITIZED else ["/proc"]))) for p in seen), seen)
 else:
     tap.skip("only root can give it a user of its own", 5)
+go.set()
 answer = operation.wait()
 tap.equal("so it works", (answer["status"], stat.S_IMODE(os.stat(f"{host.dir}/disk.raw").st_mode)), (0, 0o444))
 slow.close()

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import http.server
 import io
+import itertools
 import json
 import os
 import shutil
@@ -22,15 +23,11 @@ import time
 import urllib.parse
 
 import tap
+from rig import own_ports
 
 TOP = os.environ.get("top_builddir", ".")
 WAIT_S = 60
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+ports = itertools.count(own_ports())  # that nobody else takes while a registry is not up, or is down
 
 
 def need(*programs):
@@ -48,7 +45,7 @@ class Registry:
     """users: {name: password}; tokens: a TokenServer; tls: (certificate, key)."""
 
     def __init__(self, users=None, tokens=None, tls=None, deletes=True):
-        self.port = free_port()
+        self.port = next(ports)
         self.server = f"127.0.0.1:{self.port}"
         self.dir = tempfile.mkdtemp(prefix="registry-")
         config = {
@@ -186,8 +183,9 @@ class TokenServer:
 class Proxy:
     """Before a registry. rule(request) may return an answer of its own, a dict of any of: status, headers, body; cut (bytes
     of the body, then the connection ends), corrupt (byte at that place), pause (seconds of nothing after `after` bytes),
-    rate (bytes a second); drop (that many bytes of the request's body are read, then the connection ends, and nothing is
-    passed on), lose (it is passed on, but not answered). requests: (method, path, headers)."""
+    rate (bytes a second), hold (an Event, until which half of a MiB or more is kept back); drop (that many bytes of the
+    request's body are read, then the connection ends, and nothing is passed on), lose (it is passed on, but not answered).
+    requests: (method, path, headers)."""
 
     def __init__(self, registry, rule=None):
         self.registry, self.rule, self.requests = registry, rule or (lambda request: None), []
@@ -275,6 +273,11 @@ class Proxy:
             request.wfile.flush()
             time.sleep(change["pause"])  # what is tested is that it moves nothing for so long
             request.wfile.write(body[change["after"]:])
+        elif "hold" in change and len(body) >= 1 << 20:
+            request.wfile.write(body[:len(body) // 2])
+            request.wfile.flush()
+            change["hold"].wait()
+            request.wfile.write(body[len(body) // 2:])
         elif "rate" in change:
             for at in range(0, len(body), change["rate"] // 20):
                 request.wfile.write(body[at:at + change["rate"] // 20])
