@@ -70,8 +70,14 @@ def check_guest(host, id, pid):
         yield f"its guest says {status} {text[:300]}, where process {pid} runs"
 
 
+def tap_names(host, sandboxes):
+    """What their records say."""
+    return {record_of(host, id)["nic"]["name"] for id in sandboxes}
+
+
 def check(host, model, sandboxes):
-    """Lines: what is not as told. The host is at rest."""
+    """Lines: what is not as told. The host is at rest, but for machines that misbehave: one may end meanwhile."""
+    known = tap_names(host, sandboxes)
     pids, taps, lines = host.vmm_pids(), host.taps(), []
     for id, one in sandboxes.items():
         if model.sandboxes[id].is_tainted and one["state"] in (STARTED, PAUSED):
@@ -86,7 +92,7 @@ def check(host, model, sandboxes):
     addresses = [one["address"] for one in sandboxes.values() if host.has_bridge]
     if len(set(addresses)) != len(addresses):
         lines.append(f"addresses are given twice: {sorted(addresses)}")
-    known = {record_of(host, id)["nic"]["name"] for id in sandboxes}
+    known |= tap_names(host, sandboxes)
     lines += [f"{tap} is nobody's" for tap in taps - known]
     return lines
 
