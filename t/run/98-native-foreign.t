@@ -105,7 +105,8 @@ run "$ctl" stop $A
 is "stop" "$code $(state $A)" "0 stopped"
 like "by the power button, which the guest heard" "$(cat "$root/sandboxes/$A/serial.log")" "toy: button"
 ok "its process is gone" await 60 has_ended "${pids[$A]}"
-not_ok "its TAP too" in_netns ip link show "$(foreign_tap $A)"
+no_tap() { ! in_netns ip link show "$(foreign_tap "$1")"; }
+ok "its TAP too" await 60 no_tap $A
 run "$ctl" start $A
 is "start" "$code $(state $A)" "0 started" || diag "$err"
 like "as a user of its own" "$(stat -c %u "/proc/$(pid_of $A)")" '^19000'

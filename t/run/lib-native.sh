@@ -35,7 +35,7 @@ write_native_config() {
     cat >"$dir/runner.yaml" <<YAML
 listen: ["unix:$RUNNER_SOCKET"]
 log: {level: debug}
-timeouts: {stop_grace: 5s}
+timeouts: {stop: 5m, stop_grace: 2m}
 hosts:
   - name: local
     root: $root
