@@ -85,7 +85,7 @@ spawn_host() {
         -nodefaults -no-user-config -display none -no-reboot -M q35 \
         -accel tcg,thread=multi,tb-size=1024 -cpu max,la57=off,pku=off -smp 2 -m 6144 \
         -kernel "$host_image/vmlinuz" -initrd "$host_image/initrd.img" \
-        -append "console=ttyS0 panic=-1 intel_iommu=on mitigations=off nokaslr tsc=reliable kvm_amd.vgif=0 \
+        -append "console=ttyS0 panic=-1 no_timer_check intel_iommu=on mitigations=off nokaslr tsc=reliable kvm_amd.vgif=0 \
 kvm_amd.vls=0 kvm_amd.avic=0" \
         -drive "if=none,id=root,format=raw,snapshot=on,file=$host_image/root.raw" -device virtio-blk-pci,drive=root \
         -drive "if=none,id=data,format=raw,readonly=on,file=$host_dir/data.raw" -device virtio-blk-pci,drive=data \
