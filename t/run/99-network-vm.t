@@ -50,6 +50,7 @@ vm_network="{plugin: bridge, bridge: br0, uplink: out0, dns: true, dns_program: 
 vm_listen=127.0.0.1:0
 vm_top="domain: 127.0.0.1
 state_dir: $dir/state
+check_interval: 24h # or the runner puts right what is taken away below
 api: {version: 2, url: \"$daytona_url\", token_file: $dir/runner.token, healthcheck_interval: 1s}"
 at_exit eval 'kill -KILL "$(sed -n 1p "$root/network/br0.pid")"'
 start_vm_runner bridge || die_early "the runner comes up"
@@ -95,19 +96,22 @@ heard() { # TEXT: where, in a line
     done
     echo "$places"
 }
+# What must come is waited for: behind the mark, too, since another processor may still have it then.
+is_heard() { [ -n "$(heard "$1")" ] || { in_b "cat /tmp/log" >"$dir/b.log" && [ -n "$(heard "$1")" ]; }; }
+comes() { await 60 is_heard "$1"; } # TEXT
 
 # What guest a must not do: a name and a command for its shell each; TEXT is what is sent. Neighbours are told to it, so that
-# it need not ask for them.
+# it need not ask for them. What is for b is first: a bridge that learns takes b for where its MAC was last seen.
 udp_as() { echo "packets udp $1 3000 $2 5000 TEXT"; }
 cases() {
     cat <<SH
+guest to guest|arp -s $b_ip $b_mac; $(udp_as "$a_ip" "$b_ip"); arp -d $b_ip
+guest to guest, by the host|arp -s $b_ip $bridge_mac; $(udp_as "$a_ip" "$b_ip"); arp -d $b_ip
+guest to all|$(udp_as "$a_ip" 10.0.0.255)
 another's address|ip addr add $b_ip/32 dev eth0; $(udp_as "$b_ip" $far); ip addr del $b_ip/32 dev eth0
 an address of nowhere|$(udp_as 192.0.2.77 $far)
 another's MAC|ip link set eth0 address $b_mac; arp -s $gateway $bridge_mac; $(udp_as "$a_ip" $far); ip link set eth0 address $a_mac
 another's MAC and address|ip link set eth0 address $b_mac; arp -s $gateway $bridge_mac; $(udp_as "$b_ip" $far); ip link set eth0 address $a_mac
-guest to guest|arp -s $b_ip $b_mac; $(udp_as "$a_ip" "$b_ip"); arp -d $b_ip
-guest to guest, by the host|arp -s $b_ip $bridge_mac; $(udp_as "$a_ip" "$b_ip"); arp -d $b_ip
-guest to all|$(udp_as "$a_ip" 10.0.0.255)
 a DHCP server's answer|packets udp $a_ip 67 255.255.255.255 5000 TEXT
 a DHCP server's answer, outside|packets udp $a_ip 67 $far 5000 TEXT
 IPv6|packets udp6 TEXT
@@ -120,7 +124,7 @@ another private network|$(udp_as "$a_ip" 172.16.7.7)
 SH
 }
 # Sets $got to the names of those that were heard anywhere, and $to to where its own packet was.
-try_cases() {
+try_cases() { # [all]: they are to be heard
     local line script= name number=0
     round=$((round + 1)) got=
     while read -r line; do
@@ -130,9 +134,12 @@ try_cases() {
     script+="packets udp $a_ip 3000 $far 5000 $round.own"
     in_a "$script" >"$dir/cases.log" 2>&1 || diag "$(cat "$dir/cases.log")"
     mark || diag "round $round: its mark did not come"
+    comes own
     to=$(heard own) number=0
     while read -r line; do
-        [ -z "$(heard $((++number)))" ] || got+="${got:+; }${line%%|*}"
+        number=$((number + 1))
+        [ "${1-}" != all ] || comes $number
+        [ -z "$(heard $number)" ] || got+="${got:+; }${line%%|*}"
     done < <(cases)
 }
 holds() { # WHEN
@@ -142,15 +149,20 @@ holds() { # WHEN
 }
 
 # Sets $got to where guest a gets as itself, in a line.
-reach() {
+reach() { # WHERE IT MUST GET...
+    local place
     round=$((round + 1)) got=
     in_a "packets udp $a_ip 3000 $far 5000 $round.far; packets udp $a_ip 3000 $elsewhere 5000 $round.elsewhere" >"$dir/reach.log" 2>&1
     mark || got="(no mark) "
+    for place in "$@"; do
+        comes "$place"
+    done
     [ -z "$(heard far)" ] || got+="far "
     [ -z "$(heard elsewhere)" ] || got+="elsewhere "
 }
 reaches() { # NAME WANTED
-    reach
+    # shellcheck disable=SC2086
+    reach $2
     is "$1" "$got" "${2:+$2 }"
 }
 is_open() {
@@ -239,15 +251,24 @@ reaches "and all else" ""
 ok "all is open" by_rest '{"networkBlockAll": false}'
 
 # ---- limits of bandwidth, as a setting ----
-within_limit() { # WAY MBIT
+within_limit() { # WAY MBIT: the last one was
     awk -v way="$1" -v asked="$2" '$1 == way { got = $2 } END { exit !(got >= 0.9 * asked && got <= 1.05 * asked) }' "$dir/out.log"
 }
 vm_network="${vm_network%\}}, tx_mbit: 5, rx_mbit: 8}"
 ok "the next runner has limits" runner_restart KILL
-in_a "head -c 3000000 /dev/zero | nc $far 5002" >/dev/null 2>&1
-ok "what a guest sends keeps to it" await 60 within_limit sent 5
-in_a "nc $far 5003 </dev/null | cat >/dev/null" >/dev/null 2>&1
-ok "what it receives, too" await 60 within_limit received 8
+rates() { grep -c "^$1 " "$dir/out.log"; }
+is_told() { [ "$(rates "$1")" -gt "$2" ]; }
+keeps_to() { # WAY MBIT COMMAND: on a machine that has other things to do, in one of several tries
+    local try before
+    for try in {1..10}; do
+        before=$(rates "$1")
+        in_a "$3" >/dev/null 2>&1
+        await 60 is_told "$1" "$before" && within_limit "$1" "$2" && return
+    done
+    return 1
+}
+ok "what a guest sends keeps to it" keeps_to sent 5 "head -c 3000000 /dev/zero | nc $far 5002"
+ok "what it receives, too" keeps_to received 8 "nc $far 5003 </dev/null | cat >/dev/null"
 diag "$(grep -E '^(sent|received) ' "$dir/out.log")"
 
 # ---- without the rules ----
@@ -257,7 +278,7 @@ done
 for id in $a $b; do
     in_netns bridge link set dev "$(nic $id name)" isolated off locked off learning on flood on mcast_flood on bcast_flood on
 done
-try_cases
+try_cases all
 is "(control: a guest's own packet goes out)" "$to" out
 is "(control: so does all else)" "$got" "$(cases | sed 's/|.*//' | paste -s -d ';' | sed 's/;/; /g')"
 ok "the next runner has its rules again" runner_restart KILL
