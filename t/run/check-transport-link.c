@@ -161,7 +161,7 @@ void check_netns(void)
     (void)RUN(.kind = RUNNER_TAP_ADD, .flags = RUNNER_S_HELD, .path = "ct-ns", .netns = &netns);
     fd = dial("tap", "ct-ns");
     cleanup_close(&fd);
-    for (int i = 0; i < 1000 && if_nametoindex("ct-ns") != 0; i++)
+    for (int i = 0; i < PATIENCE_MS / 10 && if_nametoindex("ct-ns") != 0; i++)
         poll(NULL, 0, 10);
     tap_ok(if_nametoindex("ct-ns") == 0, "a TAP in a namespace: with its last queue all is gone");
 }

@@ -1,5 +1,6 @@
 """runner-dns: what it answers, what it tells the packet filter, and what it survives."""
 
+import collections
 import ctypes
 import json
 import os
@@ -559,7 +560,7 @@ def check_flood(place):
     times, lost = [], 0
     for _ in range(60):
         at = time.monotonic()
-        lost += place.ask("free.example", source=BROKEN, seconds=2) is None
+        lost += place.ask("free.example", source=BROKEN) is None
         times.append(time.monotonic() - at)
     seconds = time.monotonic() - begin
     stop.set()
@@ -626,6 +627,7 @@ def main():
         place = Place(base)
         try:
             up, other = Upstream(5300), Upstream(5301)
+            other.answers = collections.ChainMap({}, up.answers)  # it is asked, too, when the first is late
             place.start()
             check_open(place, up)
             check_listed(place, up)

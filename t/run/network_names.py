@@ -38,8 +38,18 @@ def ask(n, what, name="a", mac=A, address=A_IP, seconds=SECONDS):
 
 
 def forwarders():
-    """Who serves, and who keeps that up, which is the older one."""
-    return sorted(int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/cmdline") if is_ours(path))
+    """Who keeps it up, and who serves, which is the child."""
+    pids = [int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/cmdline") if is_ours(path)]
+    return sorted(pids, key=lambda pid: parent_of(pid) in pids)
+
+
+def parent_of(pid):
+    """0: it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def end_forwarders():
