@@ -2,6 +2,7 @@
  * How long a Cloud Hypervisor takes from fork to its first answer, its API socket made before, as the runner does it.
  *   check-ch-start PROGRAM COUNT   prints least, median and most, in microseconds
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,17 @@ static int listener(void)
     return bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 8) == 0 ? fd : -1;
 }
 
+/* Who stops us interrupts this, since there is a time limit. */
+static ssize_t receive(int fd, char *to, size_t size)
+{
+    ssize_t n;
+
+    do
+        n = recv(fd, to, size, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 /* -1: no answer. */
 static int64_t start_us(const char *program)
 {
@@ -48,7 +60,7 @@ static int64_t start_us(const char *program)
         _exit(127);
     }
     if (pid > 0 && send(client, ping, sizeof ping - 1, MSG_NOSIGNAL) > 0 &&
-        recv(client, answer, sizeof answer, 0) > 12 && memcmp(answer, "HTTP/1.1 200", 12) == 0)
+        receive(client, answer, sizeof answer) > 12 && memcmp(answer, "HTTP/1.1 200", 12) == 0)
         us = num_now_us() - begin;
     if (pid > 0) {
         (void)kill(pid, SIGKILL);
