@@ -63,7 +63,7 @@ check_both "killed"
 
 ok "one is stopped" "$ctl" stop --force $a
 one_left() { [ "$(namespaces)" = 1 ]; }
-ok "its namespace is gone" await 20 one_left
+ok "its namespace is gone" await 60 one_left
 ok "the other answers" pings $b $far
 ok "and started" "$ctl" start $a
 ok "marked again" mark_them
@@ -73,5 +73,5 @@ for id in $a $b; do
     ok "destroyed" "$ctl" rm --force $id
 done
 none_left() { [ "$(namespaces)" = 0 ]; }
-ok "no namespace is left" await 20 none_left
+ok "no namespace is left" await 60 none_left
 done_testing

@@ -46,7 +46,7 @@ write_vm_config() { # NETWORK [HOST LINES]
     cat >"$dir/runner.yaml" <<YAML
 listen: ["unix:$RUNNER_SOCKET"${vm_listen:+, "$vm_listen"}]
 ${vm_top:-}
-timeouts: {create: 10m, start: 10m, ready: 9m}
+timeouts: {create: 10m, start: 10m, ready: 9m, stop: 10m, stop_grace: 60s} # guests end by themselves
 hosts:
   - name: local
     root: $root
