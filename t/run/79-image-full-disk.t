@@ -21,10 +21,10 @@ make_boot_kit
 runner_capacity="{cpu_overcommit: 0, memory_overcommit: 0, disk_overcommit: 0, disk_reserve: 0}"
 start_runner || exit 99
 
-full_on_shelf() { # REF: it says that it has 1 MiB, and has 32
+full_on_shelf() { # REF [MIB]: it says that it has 1 MiB, and has 32
     put_on_shelf "$1" "$1"
-    dd if=/dev/urandom of="$dir/shelf/$1/disk.raw" bs=1M count=32 conv=notrunc status=none
-    echo $((32 << 20)) >"$dir/shelf/$1/content"
+    dd if=/dev/urandom of="$dir/shelf/$1/disk.raw" bs=1M count="${2:-32}" conv=notrunc status=none
+    echo $((${2:-32} << 20)) >"$dir/shelf/$1/content"
 }
 is_over() { # REF
     http GET "/snapshots/info?snapshot=$1"
@@ -57,9 +57,10 @@ half() {
     ls -A "$root/bases" | grep '^\.'
 }
 
-for ref in used:1 old:1 newer:1 wanted:1 more:1; do
+for ref in used:1 old:1 newer:1 more:1; do
     full_on_shelf "$ref"
 done
+full_on_shelf wanted:1 28 # it fits where another was, whatever the file system needs for itself
 for ref in used:1 old:1 newer:1; do
     pull "$ref"
 done
