@@ -69,7 +69,7 @@ lib_quit() {
         tail -n 40 "$dir/runner.log" | sed 's/^/#   /'
         tell_guests
     fi
-    rm -rf "$dir"
+    await 10 rm -rf "$dir" # who was just killed may still have been making a file
     if [ $test_is_done = no ]; then
         echo "Bail out! the test ended early (exit status $status)"
         exit 99
