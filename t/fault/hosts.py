@@ -36,6 +36,15 @@ def enter_namespace(are_fake):
     return True
 
 
+def links_of(pid):
+    """What a process's descriptors stand for; one that it closes meanwhile is left out."""
+    links = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return links
+
+
 class Host(Runner):
     """n_sandboxes is what it has room for. has_bridge: it lies in a namespace of enter_namespace()."""
 
@@ -147,7 +156,7 @@ hosts:
         try:
             if os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)") != self.program:
                 return set()
-            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            links = links_of(pid)
         except OSError:  # it has just ended, or opened something else
             return set()
         return {link[len(inside):].split("/")[0] for link in links if link.startswith(inside)}

@@ -25,7 +25,7 @@ import tap
 from census import Census
 from chaos import PER_1000, Chaos
 from clients import ClientThread, Gate
-from hosts import ChHost, QemuHost, RealHost, enter_namespace
+from hosts import ChHost, QemuHost, RealHost, enter_namespace, links_of
 from ledger import Ledger
 from model import STARTED, Model
 from rig import Skip
@@ -153,8 +153,7 @@ def netlinks():
 
 def sockets(host):
     """How many of the runner's descriptors are sockets: of all, of those for the kernel, which transport/local keeps."""
-    at, ours = f"/proc/{host.pid}/fd", netlinks()
-    names = [os.readlink(f"{at}/{fd}") for fd in os.listdir(at)]
+    ours, names = netlinks(), links_of(host.pid)
     return sum(name.startswith("socket:") for name in names), sum(name in ours for name in names)
 
 
