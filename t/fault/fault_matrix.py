@@ -24,7 +24,7 @@ import fault
 import tap
 from census import Census
 from fault import Fault
-from fault_checks import SHORT, check_again, check_done, check_failed, check_left, check_record, check_rest
+from fault_checks import SHORT, check_again, check_done, check_failed, check_left, check_record, check_rest, may_be_after
 from fault_rig import Rig, Wrong, kinds
 from fault_subjects import LIKE, RARE, SUBJECTS
 from rig import Skip, is_sanitized
@@ -201,8 +201,8 @@ def one_allocation(rig, subject, number):
         if status != -signal.SIGABRT:
             raise Wrong(f"the runner ended with {status}, at {hit}")
     state = rig.state(id)
-    if state not in (subject.after if outcome == "failed" else {subject.done} if outcome == "harmless" else
-                     subject.after | {subject.done}):
+    is_good = may_be_after(rig, subject, id, state) if outcome == "failed" else state == subject.done
+    if not is_good and not (outcome == "ended" and state in subject.after):
         raise Wrong(f"{outcome}, and it is {state}")
     state = check_record(rig, id, state)
     check_rest(rig, id, state, before)
