@@ -130,6 +130,7 @@ WRAP(int, -1, renameat, (int from_dir, const char *from, int dir, const char *to
      FAULT_CHANGE, fault_at(&p, dir, to))
 WRAP(int, -1, renameat2, (int from_dir, const char *from, int dir, const char *to, unsigned flags),
      (from_dir, from, dir, to, flags), FAULT_CHANGE, fault_at(&p, dir, to))
+WRAP(int, -1, link, (const char *from, const char *to), (from, to), FAULT_CHANGE, fault_at(&p, AT_FDCWD, to))
 WRAP(int, -1, linkat, (int from_dir, const char *from, int dir, const char *to, int flags),
      (from_dir, from, dir, to, flags), FAULT_CHANGE, fault_at(&p, dir, to))
 WRAP(int, -1, unlink, (const char *path), (path), FAULT_CHANGE, fault_at(&p, AT_FDCWD, path))
