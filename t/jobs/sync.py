@@ -85,7 +85,7 @@ def check_orphans_are_removed(api, runner):
     api.call("PATCH", f"/sandboxes/{deleted}", {"state": "error", "desiredState": "destroyed"})
     tap.ok("d17: an orphan is removed", until(lambda: local_state(runner, id) == "destroyed"))
     first = min(removals(runner).values())
-    tap.ok("but is left alone in its grace period", first - since >= GRACE_S, first - since)
+    tap.ok("but is left alone in its grace period", first - since > GRACE_S - 0.01, first - since)  # the log tells whole ms
     tap.ok("and so is what its user deleted while it was in error (gotcha 27)",
            until(lambda: local_state(runner, deleted) == "destroyed"))
     tap.equal("the log has both, and no other", set(removals(runner)), {id, deleted})
