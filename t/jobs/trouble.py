@@ -147,6 +147,7 @@ def check_term_with_more(api, runner):
     wish(runner, "greeting-ms 1000")
     job = api.user(id, "create", snapshot="tiny")
     wait_for_line(runner, "op.phase", f"phase=boot id={id}")
+    api.wait(60, polling=True)  # again, as the create came by the one before
     polls = api.counts()["poll"]
     runner.process.send_signal(signal.SIGTERM)
     wait_for_text(runner, "event=runner.draining\n")
